@@ -1,0 +1,1 @@
+"""The classifier that trains on the mix of real, font and GAN images."""

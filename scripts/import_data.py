@@ -1,0 +1,159 @@
+"""A real data set -> a store: decoded, brought onto the canvas, without duplicates, split.
+
+    python scripts/import_data.py IMAGES --alphabet alphabet.txt --out runs/real
+
+IMAGES is a folder per class (IMAGES/<label>/*.png; label is a character or `other`), a folder of
+files named <id>_<label>.<ext>, a .zip of either, a CASIA .gnt file, or a folder of such files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import cores, parser, run
+
+if TYPE_CHECKING:
+    from synth.store import Store
+
+GROUPS = (("common", 50), ("rare", 10), ("few", 0))  # name, training images of a class from here on
+
+
+def options() -> ArgumentParser:
+    result = parser(
+        "Turn a folder of labelled character images into a store, which all other commands read. "
+        "Unreadable and blank images are skipped and listed in the store's store.json, exact "
+        "duplicates dropped, and part of every class is put aside for validation.",
+        "python scripts/import_data.py IMAGES --alphabet alphabet.txt --out runs/real",
+    )
+    result.add_argument(
+        "images",
+        type=Path,
+        metavar="IMAGES",
+        help="folder per class (IMAGES/<label>/*.png, label is a character or 'other'), folder of "
+        "<id>_<label>.<ext>, .zip of either, CASIA .gnt file or folder of them",
+    )
+    result.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="the store to make; must not exist",
+    )
+    result.add_argument(
+        "--alphabet",
+        type=Path | None,
+        default=None,
+        metavar="FILE",
+        help="UTF-8 file, one character a line (null: the labels found)",
+    )
+    result.add_argument(
+        "--outside",
+        choices=("error", "other"),
+        default="error",
+        help="an image whose label is not in the alphabet: stop, or file it under 'other'",
+    )
+    result.add_argument(
+        "--val-share",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share 0..1 of each class's images that goes to validation",
+    )
+    result.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        default=None,
+        help="put all images into this split, whatever --val-share says (null: train and val)",
+    )
+    result.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="of the choice of validation images",
+    )
+    result.add_argument(
+        "--size-px",
+        type=int,
+        default=64,
+        metavar="PX",
+        help="height and width of the images in the store, 16..512 pixels",
+    )
+    result.add_argument(
+        "--workers",
+        type=int | None,
+        default=None,
+        metavar="N",
+        help="processes that decode; the result does not depend on it (null: all cores)",
+    )
+    return result
+
+
+def main(args: Namespace) -> None:
+    # late: --help must not wait for them
+    from synth.alphabet import Alphabet
+    from synth.canvas import Canvas
+    from synth.corpus import import_images
+    from synth.errors import InputError
+
+    if not 16 <= args.size_px <= 512:
+        raise InputError(f"--size-px {args.size_px}: wanted 16 to 512")
+    store = import_images(
+        images=args.images,
+        out=args.out,
+        alphabet=Alphabet.read(args.alphabet) if args.alphabet else None,
+        canvas=Canvas(size_px=args.size_px),
+        val_share=args.val_share,
+        split=args.split,
+        seed=args.seed,
+        workers=cores() if args.workers is None else args.workers,
+        outside=args.outside,
+    )
+    print(summary(store))
+
+
+def summary(store: Store) -> str:
+    """The counts of a new store as a short table."""
+    from synth.alphabet import OTHER
+
+    counts, notes = store.info["counts"], store.info["notes"]
+    lines = [
+        ("images", f"{len(store)} in {store.path}"),
+        ("classes", f"{len(store.alphabet)} and other"),
+    ]
+    for split, of in counts.items():
+        lines.append((split, f"{sum(of.values())} images of {len(of)} classes"))
+    if "train" in counts:
+        limit = None
+        for name, least in GROUPS:
+            sizes = [counts["train"].get(char, 0) for char in store.alphabet.chars]
+            group = [n for n in sizes if n >= least and (limit is None or n < limit)]
+            span = f"{least} or more" if limit is None else f"{least} to {limit - 1}"
+            lines.append((name, f"{len(group)} characters with {span} training images"))
+            limit = least
+    lines.append((OTHER, f"{sum(of.get(OTHER, 0) for of in counts.values())} images"))
+    lines.append(("skipped", _with_first(notes["skipped"])))
+    lines.append(("duplicates", f"{len(notes['duplicates'])} dropped"))
+    lines.append(
+        ("label conflicts", f"{len(notes['label_conflicts'])} images under several labels")
+    )
+    if notes["ignored_files"]:
+        lines.append(
+            ("ignored", f"{notes['ignored_files']} files that are no images by their name")
+        )
+    return "\n".join(f"{name:<16}{text}" for name, text in lines)
+
+
+def _with_first(skipped: dict[str, str]) -> str:
+    if not skipped:
+        return "0"
+    shown = [f"{path}: {reason}" for path, reason in list(skipped.items())[:3]]
+    rest = " ... (all in store.json)" if len(skipped) > len(shown) else ""
+    return f"{len(skipped)}: " + "; ".join(shown) + rest
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

@@ -1,0 +1,164 @@
+"""Image geometry and the one pixel codec.
+
+Every image, real, rendered or asked about over HTTP, becomes uint8 [H, W] here: ink high on 0,
+the ink centred and scaled to a fixed box, paper tone and ink strength taken out. float [-1, 1] is
+the same picture for a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from synth.errors import InputError
+
+MEAN, STD = 127.5, 127.5  # the normalisation that DALI, torch and numpy share
+INK_FULL = 255
+MAX_PIXELS = 40_000_000  # a decoded image beyond this is refused before it is decoded
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where the ink stands in an image."""
+
+    size_px: int = 64  # height and width of the image
+    margin_px: int = 5  # paper left free on each side of the ink's longer extent
+
+    @property
+    def box_px(self) -> int:
+        return self.size_px - 2 * self.margin_px
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """[...] uint8 0..255 -> [...] float32 -1..1."""
+    return (images.astype(np.float32) - np.float32(MEAN)) * np.float32(1 / STD)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """[...] float -1..1 -> [...] uint8, the inverse of `to_float`; values outside are clipped."""
+    return np.clip(np.rint(images * STD + MEAN), 0, 255).astype(np.uint8)
+
+
+def to_gray(image: Image.Image) -> np.ndarray:
+    """Any mode that Pillow opens -> [h, w] uint8 as seen on white paper."""
+    if image.mode.startswith(("I", "F")):  # 16 and 32 bit
+        values = np.asarray(image, dtype=np.float32)
+        low, high = float(values.min()), float(values.max())
+        if not np.isfinite((low, high)).all():
+            raise InputError("pixels that are no finite numbers")
+        if low < 0:  # no picture by itself: stretch what is there
+            return ((values - low) * (255 / (high - low))).astype(np.uint8)
+        # as many bits as the tones need: stretched to its own range, blank paper would turn to ink
+        white = 1.0 if high <= 1 else 2.0 ** max(8, int(high).bit_length()) - 1
+        return np.rint(values * (255 / white)).astype(np.uint8)
+    if image.has_transparency_data:
+        # a transparent background would turn black in a plain conversion: put it on white first
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("L"))
+
+
+def ink_of(gray: np.ndarray) -> np.ndarray:
+    """[h, w] uint8, any polarity and paper -> [h, w] uint8, ink high on 0.
+
+    Paper is the common tone of the border (a form's cell has its paper there); what is lighter or
+    darker than it, whichever is the stronger, is ink. Ink depends on a pixel's tone alone, so it is
+    worked out for the 256 tones and looked up.
+    """
+    edge = max(1, min(gray.shape) // 16)
+    border = (gray[:edge], gray[-edge:], gray[:, :edge], gray[:, -edge:])
+    paper = float(np.median(np.concatenate([part.ravel() for part in border])))
+    counts = np.bincount(gray.ravel(), minlength=256)
+    darker = np.clip(paper - np.arange(256.0), 0, None)
+    lighter = np.clip(np.arange(256.0) - paper, 0, None)
+    ink = darker if counts @ np.square(darker) >= counts @ np.square(lighter) else lighter
+    high = float(np.percentile(ink[gray], 99.5)) if gray.size < 400 else _top(counts, ink)
+    if high < 12:  # nothing but paper grain: 12 of 255 is less than the faintest pencil
+        return np.zeros_like(gray)
+    # paper grain: what lies under a tenth of the full ink is paper
+    ink = np.clip((ink - 0.10 * high) * (INK_FULL / (0.82 * high)), 0, INK_FULL)
+    return ink.astype(np.uint8)[gray]
+
+
+def _top(counts: np.ndarray, ink: np.ndarray) -> float:
+    """The tone of the stroke's core: the mean of the inkiest 1.5 % of the pixels.
+
+    counts: [256] pixels of each tone; ink: [256] how much ink that tone is.
+    """
+    order = np.argsort(ink)[::-1]
+    total = int(counts.sum())
+    wanted = min(total, max(4, int(total * 0.015)))
+    taken = np.diff(np.minimum(np.cumsum(counts[order]), wanted), prepend=0)
+    return float(taken @ ink[order]) / wanted
+
+
+def ink_box(ink: np.ndarray) -> tuple[int, int, int, int] | None:
+    """[h, w] uint8 -> (top, left, bottom, right) of the writing, or None for a blank image.
+
+    Specks (under 0.4 % of the ink) and lines that run along an edge (a form's printed cell) do not
+    count; what remains is the box of all connected parts.
+    """
+    mask = ink > 80
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3), bool))
+    if count == 0:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    height, width = ink.shape
+    boxes = ndimage.find_objects(labels)
+    kept = []
+    for size, (rows, cols) in zip(sizes, boxes, strict=True):
+        h, w = rows.stop - rows.start, cols.stop - cols.start
+        at_edge = rows.start == 0 or cols.start == 0 or rows.stop == height or cols.stop == width
+        is_rule = at_edge and (
+            (h <= 0.06 * height and w >= 0.8 * width) or (w <= 0.06 * width and h >= 0.8 * height)
+        )
+        if size >= 0.004 * sizes.sum() and not is_rule:
+            kept.append((rows.start, cols.start, rows.stop, cols.stop))
+    if not kept:
+        return None
+    array = np.array(kept)
+    return (*array[:, :2].min(0).tolist(), *array[:, 2:].max(0).tolist())
+
+
+def place(ink: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """[h, w] uint8 ink -> [H, W] uint8: the writing in the canvas's box, aspect kept, centred."""
+    box = ink_box(ink)
+    out = np.zeros((canvas.size_px, canvas.size_px), np.uint8)
+    if box is None:
+        return out
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    scale = canvas.box_px / max(height, width)
+    new_h, new_w = max(1, round(height * scale)), max(1, round(width * scale))
+    resized = np.asarray(
+        Image.fromarray(ink).resize(
+            (new_w, new_h), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+        )
+    )
+    y, x = (canvas.size_px - new_h) // 2, (canvas.size_px - new_w) // 2
+    out[y : y + new_h, x : x + new_w] = resized
+    return restretch(out)
+
+
+def restretch(image: np.ndarray) -> np.ndarray:
+    """[h, w] uint8: thin strokes turn gray when an image shrinks; their core gets full ink."""
+    tones = np.arange(256.0)
+    high = _top(np.bincount(image.ravel(), minlength=256), tones)
+    if high < 1:
+        return image
+    return np.minimum(tones * INK_FULL / high, INK_FULL).astype(np.uint8)[image]
+
+
+def normalise(image: Image.Image, canvas: Canvas) -> np.ndarray:
+    """Any image -> [H, W] uint8 on the canvas: the path of import, prediction and serving alike."""
+    gray = to_gray(image)
+    # large scans: no more than 4 times the canvas is needed to find the box
+    limit = 4 * canvas.size_px
+    if max(gray.shape) > limit:
+        factor = limit / max(gray.shape)
+        size = (max(1, round(gray.shape[1] * factor)), max(1, round(gray.shape[0] * factor)))
+        gray = np.asarray(Image.fromarray(gray).resize(size, Image.Resampling.BOX))
+    return place(ink_of(gray), canvas)

@@ -1,0 +1,73 @@
+"""What the commands share: arguments from the line or a YAML file, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ArgumentError as ParseError
+
+from synth.errors import InputError
+
+
+def parser(description: str, example: str) -> ArgumentParser:
+    """A parser whose --help teaches: what it does, an example, every default with its unit."""
+    result = ArgumentParser(
+        description=description,
+        epilog=f"example: {example}",
+        default_env=False,
+        exit_on_error=False,
+    )
+    result.add_argument(
+        "--config", action=ActionConfigFile, help="YAML file with any of the options below"
+    )
+    return result
+
+
+def run(
+    options: ArgumentParser,
+    main: Callable[[Namespace], None],
+    argv: list[str] | None = None,  # None: the command line
+) -> int:
+    """Parses and calls. Returns the exit code: 0 only when the output is whole, 2: wrong input."""
+    try:
+        args = options.parse_args(argv)
+        main(args)
+    except ParseError as error:
+        _say(f"{options.prog}: {' '.join(str(error).split())} (see --help)")
+        return 2
+    except InputError as error:
+        _say(f"{options.prog}: {error}")
+        return 2
+    except KeyboardInterrupt:
+        _say(f"{options.prog}: stopped; the same command goes on or starts anew")
+        return 130
+    except OSError as error:
+        # no space left, permission lost: the system's own words name the file
+        _say(f"{options.prog}: {error}")
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def used(args: Namespace) -> dict[str, Any]:
+    """The arguments as used, as plain JSON values, for the store or run that they made."""
+    return {k: _plain(v) for k, v in vars(args).items() if k not in ("config", "__path__")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,135 @@
+"""A glyph's outline -> points along it, once. All bending works on these points.
+
+Curves and long lines are cut into short pieces: a displacement of the points then bends a straight
+stroke, and the rasteriser gets polygons only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+STEP_EM = 0.045  # longest piece; 2.4 px on a box of 54
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One glyph as closed polygons, in em, y down, on the font's own baseline."""
+
+    points: np.ndarray  # [P, 2] float32
+    starts: np.ndarray  # [C + 1] int32: where each contour starts, and the end
+    component: np.ndarray  # [C] int32: contours that must move together (a hole with its outside)
+
+    @cached_property
+    def stroke_em(self) -> float:
+        """Mean stroke width: a stroke of length L and width w has area L w and perimeter 2 L."""
+        nxt = self.points[next_point(self.starts)]
+        area = abs(0.5 * float(np.sum(_cross(self.points, nxt))))
+        return 2 * area / max(float(np.linalg.norm(nxt - self.points, axis=1).sum()), 1e-6)
+
+    @cached_property
+    def filled_left(self) -> bool:
+        """Whether ink lies left of the direction of travel (y down), which offsetting must know."""
+        return float(np.sum(_cross(self.points, self.points[next_point(self.starts)]))) < 0
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0].astype(np.float64) * b[:, 1] - a[:, 1].astype(np.float64) * b[:, 0]
+
+
+def next_point(starts: np.ndarray) -> np.ndarray:
+    """[C + 1] contour starts -> [P] int: the index of the point that follows each on its contour."""
+    following = np.arange(1, starts[-1] + 1)
+    following[starts[1:] - 1] = starts[:-1]
+    return following
+
+
+def raw_points(outline: Any) -> np.ndarray | None:
+    """A FreeType outline -> [P, 2] int64 font units, y up, or None where it encloses nothing."""
+    raw = outline._FT_Outline  # the wrapper's own `points` is a Python loop over every point
+    if raw.n_points < 3 or raw.n_contours < 1:
+        return None
+    longs = ctypes.cast(raw.points, ctypes.POINTER(ctypes.c_long))
+    points = np.ctypeslib.as_array(longs, shape=(raw.n_points, 2)).astype(np.int64)
+    return points if np.ptp(points, axis=0).max() > 0 else None
+
+
+def flatten(outline: Any, units_per_em: int) -> Outline | None:
+    """A FreeType outline in font units -> an Outline, or None where it encloses nothing."""
+    whole = raw_points(outline)
+    if whole is None:
+        return None
+    raw = outline._FT_Outline
+    points = whole / units_per_em
+    points[:, 1] *= -1
+    tags = np.ctypeslib.as_array(raw.tags, shape=(len(points),)) & 3
+    ends = np.ctypeslib.as_array(raw.contours, shape=(raw.n_contours,)).astype(np.int64)
+    contours, start = [], 0
+    for end in (ends + 1).tolist():
+        if end - start >= 3:
+            contour = _cut(_segments(points[start:end], tags[start:end]))
+            if len(contour) >= 3:
+                contours.append(contour.astype(np.float32))
+        start = end
+    if not contours:
+        return None
+    starts = np.cumsum([0, *map(len, contours)]).astype(np.int32)
+    return Outline(np.concatenate(contours), starts, _components(contours))
+
+
+def _segments(points: np.ndarray, tags: np.ndarray) -> np.ndarray:
+    """One contour's points and FreeType tags (1 on, 0 conic, 2 cubic) -> [S, 4, 2] cubic curves.
+
+    Between two conic controls lies an implied point on the curve (TrueType); a conic is raised to a
+    cubic. A cubic's two controls stand between two points on the curve (CFF).
+    """
+    implied = np.flatnonzero((tags == 0) & (np.roll(tags, -1) == 0))
+    if len(implied):
+        middle = (points[implied] + points[(implied + 1) % len(points)]) / 2
+        points, tags = np.insert(points, implied + 1, middle, 0), np.insert(tags, implied + 1, 1)
+    on = np.flatnonzero(tags == 1)
+    if not len(on):
+        return np.zeros((0, 4, 2))
+    start, end = points[on], points[np.roll(on, -1)]
+    gap = (np.roll(on, -1) - on - 1) % len(points)  # controls between: 0 line, 1 conic, 2 cubic
+    first = points[(on + 1) % len(points)]
+    second = points[(on + 2) % len(points)]
+    gap = gap[:, None]
+    b = np.where(
+        gap == 0, (2 * start + end) / 3, np.where(gap == 1, (start + 2 * first) / 3, first)
+    )
+    c = np.where(gap == 0, (start + 2 * end) / 3, np.where(gap == 1, (end + 2 * first) / 3, second))
+    return np.stack([start, b, c, end], 1)
+
+
+def _cut(curves: np.ndarray) -> np.ndarray:
+    """[S, 4, 2] cubic curves that join -> [P, 2] points at most STEP_EM apart along them."""
+    legs = np.linalg.norm(np.diff(curves, axis=1), axis=2).sum(1)
+    chord = np.linalg.norm(curves[:, 3] - curves[:, 0], axis=1)
+    bent = legs > 1.005 * chord
+    pieces = np.where(
+        legs < 1e-6, 0, np.ceil(legs / np.where(bent, 0.6 * STEP_EM, STEP_EM))
+    ).astype(int)
+    which = np.repeat(np.arange(len(curves)), pieces)
+    nth = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    t = (nth / pieces[which])[:, None]
+    a, b, c, d = (curves[which, k] for k in range(4))
+    return a * (1 - t) ** 3 + 3 * b * t * (1 - t) ** 2 + 3 * c * t**2 * (1 - t) + d * t**3
+
+
+def _components(contours: list[np.ndarray]) -> np.ndarray:
+    """[C] int32: a hole belongs to the smallest outside whose box holds it; all else stands alone."""
+    area = np.array([np.sum(_cross(c, np.roll(c, -1, axis=0))) for c in contours])
+    outside = np.sign(area) == np.sign(area.sum())
+    low, high = (np.array([f(c, axis=0) for c in contours]) for f in (np.min, np.max))
+    result = np.arange(len(contours))
+    for i in np.flatnonzero(~outside):
+        holds = outside & (low <= low[i]).all(1) & (high >= high[i]).all(1)
+        if holds.any():
+            candidates = np.flatnonzero(holds)
+            result[i] = candidates[np.argmin(np.abs(area[candidates]))]
+    return np.unique(result, return_inverse=True)[1].astype(np.int32)

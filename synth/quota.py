@@ -1,0 +1,79 @@
+"""How many images each class still needs, from the real counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synth.alphabet import OTHER, Alphabet
+from synth.store import Store
+
+# Groups by real training images, as the reports use them.
+COMMON_FROM, RARE_FROM = 50, 10
+
+
+def group_of(images: int) -> str:
+    """Training images of a class -> common, rare, few, or none."""
+    if images >= COMMON_FROM:
+        return "common"
+    if images >= RARE_FROM:
+        return "rare"
+    return "few" if images else "none"
+
+
+def real_counts(store: Store) -> dict[str, int]:
+    """Label -> real training images."""
+    labels = store.column("label")[store.rows("train")]
+    found, counts = np.unique(labels.astype(str), return_counts=True)
+    there = dict(zip(found.tolist(), counts.tolist(), strict=True))
+    return {label: there.get(label, 0) for label in store.alphabet.classes}
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Images to make, by class."""
+
+    target: int  # real + synthetic images that each known class shall reach
+    lacking: dict[str, int]  # character -> synthetic images to make
+    other: int  # images of what is not in the alphabet
+    real: dict[str, int]  # label -> real training images, empty without a real store
+
+    def table(self) -> str:
+        """Group: classes, real images, images to make."""
+        groups: dict[str, list[str]] = {}
+        for char in self.lacking:
+            groups.setdefault(group_of(self.real.get(char, 0)), []).append(char)
+        lines = [f"{'group':8} {'classes':>8} {'real':>8} {'to make':>8} {'a class':>8}"]
+        for group in ("common", "rare", "few", "none"):
+            if chars := groups.get(group):
+                real = sum(self.real.get(c, 0) for c in chars)
+                made = sum(self.lacking[c] for c in chars)
+                lines.append(f"{group:8} {len(chars):8} {real:8} {made:8} {made / len(chars):8.0f}")
+        lines.append(f"{OTHER:8} {1:8} {self.real.get(OTHER, 0):8} {self.other:8}")
+        return "\n".join(lines)
+
+
+def plan_quota(
+    alphabet: Alphabet,
+    real: dict[str, int] | None,  # label -> real training images; None without real data
+    per_class: int | None,  # synthetic images of every class; None fills up to the target
+    target: int | None,  # real + synthetic images a class; None: twice the median real class
+    other: int | None,  # images of "other"; None: 0.8 for each one of a known class
+) -> Quota:
+    """Every class gets some synthetic images, the common ones too (half the target at least).
+
+    Otherwise "looks rendered" would mean "rare class" to whoever trains on the mix.
+    """
+    counts = dict.fromkeys(alphabet.classes, 0) | (real or {})
+    known = [counts[c] for c in alphabet.chars]
+    if target is None:
+        there = [n for n in known if n]
+        target = max(100, 2 * int(np.median(there))) if there else 200
+    if per_class is None:
+        lacking = {c: max(target - counts[c], target // 2) for c in alphabet.chars}
+    else:
+        lacking = dict.fromkeys(alphabet.chars, per_class)
+    if other is None:
+        other = round(0.8 * sum(lacking.values()))
+    return Quota(target, lacking, other, counts if real is not None else {})

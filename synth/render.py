@@ -1,0 +1,257 @@
+"""Fonts -> a store: which character in which font and hand at each place, then the pictures.
+
+Sample i depends on the plan and on (seed, i) alone, so the store is the same for any number of workers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from synth import chance, handwriting, other, paper
+from synth.alphabet import OTHER, Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+from synth.fonts import Coverage, FontFile, open_font
+from synth.handwriting import Style
+from synth.quota import Quota
+from synth.raster import rasterise
+from synth.store import Sample, Store
+
+CHUNK = 256  # samples drawn at once: small enough to stay in the cache
+WRITERS = 500
+HELD_OUT_SHARE = 0.12  # of the other characters: their images are for validation only
+_FONT, _WRITER, _KIND, _PARTNER, _HELD_OUT = 41, 42, 43, 44, 45
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stands at each place: one row a sample."""
+
+    fonts: tuple[FontFile, ...]
+    chars: tuple[str, ...]  # characters that occur
+    style: Style
+    canvas: Canvas
+    seed: int
+    char: np.ndarray  # [N] int32 into chars
+    partner: np.ndarray  # [N] int32 into chars: the second character of "two"
+    font: np.ndarray  # [N] int16 into fonts
+    kind: np.ndarray  # [N] object
+    label: np.ndarray  # [N] object
+    split: np.ndarray  # [N] object
+
+    def __len__(self) -> int:
+        return len(self.char)
+
+
+def make_plan(
+    alphabet: Alphabet,
+    coverages: Sequence[Coverage],  # of the alphabet's and the other characters
+    others: dict[str, str],  # other character -> kind
+    quota: Quota,
+    style: Style,
+    canvas: Canvas,
+    seed: int,
+) -> Plan:
+    """Deals fonts out evenly to each character's images, and the other images to their kinds."""
+    usable = [c.usable for c in coverages]
+    known = [(c, n, "character", c, "train") for c, n in quota.lacking.items() if n]
+    extra = [c for c in others if any(c in u for u in usable)]
+    n_non = round(quota.other * other.NON_CHARACTER_SHARE) if extra else quota.other
+    held_out = chance.uniform(seed, _HELD_OUT, np.array([ord(c) for c in extra], int), 1)[:, 0]
+    rows = list(known)
+    for kind in other.CHARACTER_KINDS:
+        of_kind = [(c, h) for c, h in zip(extra, held_out, strict=True) if others[c] == kind]
+        if not of_kind:
+            continue
+        there = sum(other.KIND_SHARE[k] for k in {others[c] for c in extra})
+        total = round((quota.other - n_non) * other.KIND_SHARE[kind] / there)
+        for j, (char, h) in enumerate(of_kind):
+            count = total // len(of_kind) + (j < total % len(of_kind))
+            rows.append((char, count, kind, OTHER, "val" if h < HELD_OUT_SHARE else "train"))
+    chars = tuple(dict.fromkeys(row[0] for row in rows))
+    number = {c: i for i, c in enumerate(chars)}
+    fonts_of = [[f for f, u in enumerate(usable) if c in u] for c in chars]
+
+    n_each = [row[1] for row in rows]
+    char = np.repeat([number[row[0]] for row in rows], n_each)
+    kind = np.repeat(np.array([row[2] for row in rows], object), n_each)
+    label = np.repeat(np.array([row[3] for row in rows], object), n_each)
+    split = np.repeat(np.array([row[4] for row in rows], object), n_each)
+    nth = np.concatenate([np.arange(n) for n in n_each])
+    # non-characters are made from any character's picture
+    if n_non and len(chars):
+        u = chance.uniform(seed, _KIND, np.arange(n_non), 3)
+        of = (u[:, 0] * len(chars)).astype(int)
+        kinds = np.array(other.NON_CHARACTER_KINDS, object)[
+            np.arange(n_non) % len(other.NON_CHARACTER_KINDS)
+        ]
+        char = np.concatenate([char, of])
+        kind = np.concatenate([kind, kinds])
+        label = np.concatenate([label, np.full(n_non, OTHER, object)])
+        split = np.concatenate(
+            [split, np.where(u[:, 1] < HELD_OUT_SHARE, "val", "train").astype(object)]
+        )
+        nth = np.concatenate([nth, (u[:, 2] * 1000).astype(int)])
+    if not len(char):
+        raise InputError("nothing to render: every class already has its images (see --per-class)")
+    start = chance.uniform(seed, _FONT, np.arange(len(chars)), 1)[:, 0]
+    font = np.array(
+        [
+            fonts_of[c][(int(start[c] * len(fonts_of[c])) + n) % len(fonts_of[c])]
+            for c, n in zip(char, nth, strict=True)
+        ]
+    )
+    partner = (chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0] * len(chars)).astype(
+        int
+    )
+    return Plan(
+        tuple(c.font for c in coverages),
+        chars,
+        style,
+        canvas,
+        seed,
+        char,
+        partner,
+        font,
+        kind,
+        label,
+        split,
+    )
+
+
+def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Sample]]]:
+    """Chunks of ([n, H, W] uint8, samples) in order; memory is bounded for any length of plan."""
+    ranges = [(i, min(i + CHUNK, len(plan))) for i in range(0, len(plan), CHUNK)]
+    if workers <= 1:
+        for start, stop in ranges:
+            yield render_range(plan, start, stop)
+        return
+    context = multiprocessing.get_context("spawn")  # the same on every platform, no inherited locks
+    with ProcessPoolExecutor(workers, context, _receive, (plan,)) as pool:
+        waiting: deque[Future] = deque()
+        for start, stop in ranges:
+            waiting.append(pool.submit(_render_received, start, stop))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_received: Plan | None = None  # a worker process's plan: sent once, not with every chunk
+
+
+def _receive(plan: Plan) -> None:
+    global _received
+    _received = plan
+
+
+def _render_received(start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
+    assert _received is not None
+    return render_range(_received, start, stop)
+
+
+def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
+    """Samples start..stop of the plan. Pure."""
+    at = np.arange(start, stop)
+    writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(WRITERS)
+    draws = handwriting.draw(plan.style, plan.seed, at, writer)
+    clean = _drawn(plan, at, plan.char[at], draws)
+    odd = np.flatnonzero(np.isin(plan.kind[at].astype(str), other.NON_CHARACTER_KINDS))
+    if len(odd):
+        partner_font = [
+            _font_with(plan, int(c), int(f))
+            for c, f in zip(plan.partner[at[odd]], plan.font[at[odd]], strict=True)
+        ]
+        partners = _drawn(
+            plan, at[odd], plan.partner[at[odd]], [draws[i] for i in odd], partner_font
+        )
+        clean[odd] = other.non_characters(
+            clean[odd], partners, plan.kind[at[odd]].tolist(), at[odd], plan.seed, plan.canvas
+        )
+    images = paper.write(clean, draws)
+    blank = plan.kind[at] == "blank"
+    images[blank] = clean[blank]  # stretching the contrast of nothing would show noise as ink
+    samples = [
+        Sample(
+            label=plan.label[i],
+            char="" if plan.kind[i] in other.NON_CHARACTER_KINDS else plan.chars[plan.char[i]],
+            source="font",
+            split=plan.split[i],
+            kind=plan.kind[i],
+            origin=f"{plan.fonts[plan.font[i]].name}:{plan.chars[plan.char[i]]}",
+            record=draws[i - start].to_json(),
+            seed=plan.seed,
+        )
+        for i in at
+    ]
+    return images, samples
+
+
+def _drawn(
+    plan: Plan,
+    at: np.ndarray,
+    chars: np.ndarray,
+    draws: Sequence[handwriting.Draw],
+    fonts: list[int] | None = None,
+) -> np.ndarray:
+    numbers = plan.font[at].tolist() if fonts is None else fonts
+    outlines = []
+    for c, f in zip(chars, numbers, strict=True):
+        outline = open_font(plan.fonts[f]).outline(plan.chars[c])
+        if outline is None:
+            raise RuntimeError(f"{plan.fonts[f].name} has no {plan.chars[c]!r}: the plan is wrong")
+        outlines.append(outline)
+    return rasterise(handwriting.apply(outlines, draws, plan.canvas), plan.canvas)
+
+
+def _font_with(plan: Plan, char: int, font: int) -> int:
+    """The font itself where it has the character, else the first that a sample of it is drawn in."""
+    if open_font(plan.fonts[font]).outline(plan.chars[char]) is not None:
+        return font
+    return int(plan.font[np.flatnonzero(plan.char == char)[0]])
+
+
+def stroke_width_px(images: np.ndarray) -> np.ndarray:
+    """[N, H, W] uint8 -> [N] float: mean stroke width, twice the area of the ink by its perimeter.
+
+    The perimeter is the total variation of the picture, which is the same for a soft and a hard edge.
+    """
+    ink = images.astype(np.float32) / 255
+    dy = np.diff(ink, axis=1, prepend=0, append=0)[:, :-1]
+    dx = np.diff(ink, axis=2, prepend=0, append=0)[:, :, :-1]
+    perimeter = np.sqrt(dx**2 + dy**2).sum((1, 2))
+    return 2 * ink.sum((1, 2)) / np.maximum(perimeter, 1e-3)
+
+
+def fit_style(style: Style, real: Store, coverages: Sequence[Coverage], seed: int) -> Style:
+    """Pen widths such that rendered strokes are as wide as the real training images' strokes.
+
+    Widths are compared as `stroke_width_px` measures both, so its bias on thin strokes cancels: the
+    quantiles of the pen are moved until the measured quantiles agree (three rounds).
+    """
+    rows = real.rows("train")
+    if len(rows) == 0:
+        return style
+    picked = rows[np.linspace(0, len(rows) - 1, min(2000, len(rows))).astype(int)]
+    images = np.asarray(real.images[np.sort(picked)])
+    inked = images.max((1, 2)) > 0
+    if not inked.any():
+        return style
+    steps = np.linspace(0.03, 0.97, 7)
+    goal = np.quantile(stroke_width_px(images[inked]), steps)
+    chars = [c for c in real.alphabet.chars if any(c in f.usable for f in coverages)][:200]
+    quota = Quota(0, dict.fromkeys(chars, max(1, 600 // len(chars))), 0, {})
+    for _ in range(3):
+        plan = make_plan(real.alphabet, coverages, {}, quota, style, real.canvas, seed)
+        drawn = np.concatenate([chunk for chunk, _ in render(plan)])
+        there = np.quantile(stroke_width_px(drawn), steps)
+        pens = np.array(style.stroke_px) + (goal - there)
+        pens = np.maximum.accumulate(np.clip(pens, 0.8, 12.0))
+        style = replace(style, stroke_px=tuple(np.round(pens, 3).tolist()))
+    return style

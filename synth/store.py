@@ -1,0 +1,305 @@
+"""A store: a folder of images with one row a sample, the same for real, font and GAN images.
+
+    images.npy        uint8 [N, H, W], ink high on 0, readable as a memory map
+    samples.parquet   one row an image: see `SCHEMA`
+    store.json        format version, canvas, alphabet and its digest, counts, how it was made
+
+It is written beside its final name and renamed when whole, so a folder with a `store.json` is
+complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+
+FORMAT = 1
+SOURCES = ("real", "font", "gan")
+SCHEMA = pa.schema(
+    [
+        ("label", pa.string()),  # a character of the alphabet, or "other"
+        ("char", pa.string()),  # what the image shows; "" where unknown (real "other" images)
+        ("kind", pa.string()),  # character, confusable, common, blank, cut, two, ...
+        ("source", pa.string()),  # real, font, gan
+        ("split", pa.string()),  # train, val, test
+        ("origin", pa.string()),  # the file, the font, or checkpoint and glyph
+        ("record", pa.string()),  # JSON: how it was drawn, "" for real images
+        ("seed", pa.int64()),
+        ("sha256", pa.string()),  # of the image's bytes in images.npy
+        ("score", pa.float32()),  # a recogniser's probability of `char`; NaN where none was asked
+    ]
+)
+_HEADER_BYTES = 128  # of images.npy: fixed, so that the count can be written at the end
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image's row. The writer fills in sha256."""
+
+    label: str
+    char: str
+    source: str
+    split: str = "train"
+    kind: str = "character"
+    origin: str = ""
+    record: str = ""
+    seed: int = 0
+    score: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store opened for reading. `images` is a memory map: nothing is read until it is indexed."""
+
+    path: Path
+    canvas: Canvas
+    alphabet: Alphabet
+    images: np.ndarray  # [N, H, W] uint8
+    table: pa.Table
+    info: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Raises InputError where the folder is no complete store or its parts disagree."""
+        path = Path(path)
+        again = "make the store again"
+        if not (path / "store.json").is_file():
+            raise InputError(f"{path}: no store (no store.json in it); import_data.py makes one")
+        try:
+            info = json.loads((path / "store.json").read_text(encoding="utf-8"))
+            version = info["format"]
+            if version != FORMAT:  # before the rest, which another version may not have
+                raise InputError(f"{path}: store format {version}, this version reads {FORMAT}")
+            count, digest = info["images"], info["digest"]
+            canvas, alphabet = Canvas(**info["canvas"]), Alphabet(tuple(info["alphabet"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}/store.json: damaged ({error}); {again}") from None
+        if alphabet.digest != digest:
+            raise InputError(
+                f"{path}: its alphabet has digest {alphabet.digest}, store.json says {digest}; "
+                f"{again}"
+            )
+        shape = (count, canvas.size_px, canvas.size_px)
+        try:
+            images = np.lib.format.open_memmap(path / "images.npy", mode="r")
+            table = pq.ParquetFile(path / "samples.parquet").read()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"{path}: damaged ({error}); {again}") from None
+        if table.schema != SCHEMA:
+            raise InputError(
+                f"{path}/samples.parquet: columns {table.schema.names}, "
+                f"wanted {SCHEMA.names}; {again}"
+            )
+        if images.shape != shape or images.dtype != np.uint8 or table.num_rows != count:
+            raise InputError(
+                f"{path}: store.json says {shape} uint8, images.npy holds {images.shape} "
+                f"{images.dtype}, samples.parquet {table.num_rows} rows; {again}"
+            )
+        return cls(path, canvas, alphabet, images, table, info)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the table as a numpy array (strings as objects)."""
+        return self.table.column(name).to_numpy(zero_copy_only=False)
+
+    def classes(self) -> np.ndarray:
+        """[N] int64 class numbers of `label`."""
+        index, labels = self.alphabet.index(), self.table.column("label").to_pylist()
+        return np.array([index[label] for label in labels], np.int64)
+
+    def rows(self, split: str) -> np.ndarray:
+        """[n] int64: the rows of a split, in order."""
+        return np.flatnonzero(self.column("split") == split)
+
+    def require(self, canvas: Canvas, alphabet: Alphabet) -> None:
+        """Raises InputError, showing both sides, where this store was made for something else."""
+        if self.canvas != canvas:
+            raise InputError(f"{self.path}: canvas {self.canvas}, wanted {canvas}")
+        if self.alphabet != alphabet:
+            raise InputError(
+                f"{self.path}: alphabet {self.alphabet.digest} of {len(self.alphabet)} characters, "
+                f"wanted {alphabet.digest} of {len(alphabet)}; "
+                f"only here: {_some(set(self.alphabet.chars) - set(alphabet.chars))}, "
+                f"only there: {_some(set(alphabet.chars) - set(self.alphabet.chars))}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _some(chars: set[str]) -> str:
+    return "".join(sorted(chars)[:20]) + (" ..." if len(chars) > 20 else "") or "none"
+
+
+class StoreWriter:
+    """Writes a store of any size in bounded memory.
+
+        with StoreWriter(out, canvas, alphabet, made={...}) as writer:
+            writer.append(images, samples)
+
+    The folder gets its name when the block ends without an error; otherwise nothing stays. A second
+    process that writes to the same name is refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,  # the folder to make; must not exist
+        canvas: Canvas,
+        alphabet: Alphabet,
+        made: dict[str, Any],  # how: command, arguments, versions, licences; JSON values
+        notes: dict[str, Any] | None = None,  # more that only becomes known while writing
+    ) -> None:
+        self.path, self.canvas, self.alphabet = Path(path), canvas, alphabet
+        self.made, self.notes = made, notes if notes is not None else {}
+        refuse_existing(self.path)
+        self._part = self.path.with_name(f".{self.path.name}.partial")
+        self._classes = frozenset(alphabet.classes)
+        self._count = 0
+        self._labels: Counter[tuple[str, str]] = Counter()
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_output(self.path)
+        try:
+            refuse_existing(self.path)  # another process may have finished it meanwhile
+        except InputError:
+            self._lock.release()
+            raise
+        shutil.rmtree(self._part, ignore_errors=True)  # what a killed process left
+        self._part.mkdir()
+        self._images = (self._part / "images.npy").open("wb")
+        self._images.write(b"\0" * _HEADER_BYTES)
+        self._table = pq.ParquetWriter(self._part / "samples.parquet", SCHEMA)
+        return self
+
+    def append(self, images: np.ndarray, samples: Sequence[Sample]) -> None:
+        """[n, H, W] uint8 with n samples."""
+        size = self.canvas.size_px
+        if images.shape != (len(samples), size, size) or images.dtype != np.uint8:
+            raise ValueError(
+                f"{images.shape} {images.dtype} for {len(samples)} samples of {size} px"
+            )
+        if not samples:
+            return
+        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        for image, sample in zip(images, samples, strict=True):
+            if sample.label not in self._classes:
+                raise ValueError(f"label {sample.label!r} is not in the alphabet")
+            row = asdict(sample) | {"sha256": hashlib.sha256(image.tobytes()).hexdigest()}
+            for name, value in row.items():
+                columns[name].append(value)
+            self._labels[sample.split, sample.label] += 1
+        self._images.write(np.ascontiguousarray(images).data)
+        self._table.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
+        self._count += len(samples)
+
+    def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        try:
+            self._table.close()
+            if kind is None:
+                self._finish()
+        finally:
+            self._images.close()
+            shutil.rmtree(self._part, ignore_errors=True)
+            self._lock.release()
+
+    def _finish(self) -> None:
+        if self._count == 0:
+            raise InputError(f"{self.path}: not one image to put into the store")
+        size = self.canvas.size_px
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self._count, size, size)}
+        text = (repr(header)).encode("latin1")
+        prefix = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
+        self._images.seek(0)
+        self._images.write(prefix + text.ljust(_HEADER_BYTES - 11) + b"\n")
+        self._images.flush()
+        os.fsync(self._images.fileno())
+        splits = sorted({split for split, _ in self._labels})
+        counts = {
+            split: {c: n for c in self.alphabet.classes if (n := self._labels[split, c])}
+            for split in splits
+        }
+        info = {
+            "format": FORMAT,
+            "images": self._count,
+            "canvas": asdict(self.canvas),
+            "alphabet": list(self.alphabet.chars),
+            "digest": self.alphabet.digest,
+            "counts": counts,
+            "made": self.made,
+            "notes": self.notes,
+        }
+        write_atomic(self._part / "store.json", json.dumps(info, ensure_ascii=False, indent=1))
+        _sync(self._part / "samples.parquet")
+        os.rename(self._part, self.path)  # noqa: PTH104  fails on a folder that came meanwhile
+        _sync(self.path.parent)
+
+
+def _sync(path: Path) -> None:
+    """What was written to a file, or renamed in a folder, is on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Lock:
+    """An exclusive hold on an output's name, gone with the process that has it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        while True:
+            self._file = path.open("w")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.stat().st_ino == os.fstat(self._file.fileno()).st_ino:
+                    return
+            except BlockingIOError:
+                self._file.close()
+                raise InputError(f"{path}: another process is writing this output") from None
+            except FileNotFoundError:
+                pass
+            self._file.close()  # a holder released and removed it just before: this is no lock
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def lock_output(path: Path) -> Lock:
+    """Refuses a second process that writes to the same output. Raises InputError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Lock(path.with_name(f".{path.name}.lock"))
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises InputError where the output is already there: nothing is ever overwritten."""
+    if path.exists():
+        what = "a finished store" if (path / "store.json").exists() else "something"
+        raise InputError(f"{path}: {what} is there already; remove it or choose another --out")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Whole or not at all, and on the disk when it returns."""
+    part = path.with_name(f".{path.name}.partial")
+    with part.open("w", encoding="utf-8") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    part.replace(path)

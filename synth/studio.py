@@ -1,0 +1,184 @@
+"""What a render needs, put together once: fonts that were checked, the others, the quota, the style."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from synth import other
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.fonts import Coverage, characters_of, check_fonts, find_fonts, open_font
+from synth.handwriting import Style
+from synth.likeness import build_atlas, outvoted
+from synth.quota import Quota, plan_quota, real_counts
+from synth.render import Plan, fit_style, make_plan, render
+from synth.store import Store, StoreWriter
+
+MAX_OTHER_CHARS = 2000
+MAX_CANDIDATES = 10_000  # looked at for likeness: those that most fonts have
+IN_FONTS = (
+    2  # an other character must be in two fonts at least: one font's oddities are no character
+)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Everything decided; `plan` says what stands at each place."""
+
+    alphabet: Alphabet
+    canvas: Canvas
+    coverages: list[Coverage]
+    others: dict[str, str]  # other character -> kind
+    quota: Quota
+    style: Style
+    plan: Plan
+    seed: int
+
+    @classmethod
+    def prepare(
+        cls,
+        alphabet: Alphabet,
+        real: Store | None,  # its counts make the quota, its strokes the pen
+        font_folders: Sequence[Path] = (),
+        per_class: int | None = None,
+        target: int | None = None,
+        other_images: int | None = None,
+        other_chars: int | None = None,  # None: an eighth of the images, from 600 to 2,000
+        other_from: Path | None = None,  # a user's own list in place of the chosen ones
+        strength: float = 1.0,  # of the deformation
+        seed: int = 1,
+        canvas: Canvas | None = None,
+        writers: bool = False,  # draw with the fonts set aside for simulated data
+    ) -> Studio:
+        """Raises InputError naming the alphabet's characters that no font has."""
+        canvas = real.canvas if real else canvas or Canvas()
+        files = find_fonts(font_folders, writers)
+        counts = real_counts(real) if real else None
+        quota = plan_quota(alphabet, counts, per_class, target, other_images)
+        known = check_fonts(files, list(alphabet.chars))
+        if other_chars is None:
+            other_chars = int(np.clip(quota.other // 8, 600, MAX_OTHER_CHARS))
+        if quota.other == 0:
+            others: dict[str, str] = {}
+        elif other_from:
+            listed = Alphabet.read(other_from).chars
+            others = {c: "listed" for c in listed if c not in alphabet}
+        else:
+            others = {}
+        if quota.other and other_chars:
+            found = characters_of(files)
+            pool = [
+                c for c in other.candidates(sorted(found)) if found[c] >= min(IN_FONTS, len(files))
+            ]
+            pool = sorted(pool, key=lambda c: -found[c])[:MAX_CANDIDATES]
+            chars = sorted({*alphabet.chars, *pool})
+            coverages = [open_font(f).coverage(chars) for f in files]
+            atlas = build_atlas(coverages, chars)
+            coverages = outvoted(coverages, atlas)
+            if not others:
+                others = other.choose(atlas, alphabet, other_chars, seed)
+        else:
+            coverages = check_fonts(files, [*alphabet.chars, *others])
+        lost = [c for c in alphabet.chars if not any(c in f.usable for f in coverages)]
+        if lost:  # the vote took the last font: it may not empty a class
+            coverages = [_merge(a, b, lost) for a, b in zip(coverages, known, strict=True)]
+        style = Style().scaled(strength)
+        if real:
+            style = fit_style(style, real, coverages, seed)
+        plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed)
+        return cls(alphabet, canvas, coverages, others, quota, style, plan, seed)
+
+    def font_table(self) -> str:
+        """Font, how many of the alphabet's characters it has, and what was refused why."""
+        width = max(len(c.font.name) for c in self.coverages)
+        lines = [f"{'font':{width}} {'has':>6} {'lacks':>6}  refused"]
+        for coverage in self.coverages:
+            has = sum(c in coverage.usable for c in self.alphabet.chars)
+            reasons = Counter(
+                "another character" if why.startswith("drawn") else why
+                for why in coverage.rejected.values()
+                if why != "unmapped"
+            )
+            refused = ", ".join(f"{n} {why}" for why, n in reasons.most_common())
+            lines.append(
+                f"{coverage.font.name:{width}} {has:6} {len(self.alphabet) - has:6}  {refused}"
+            )
+        return "\n".join(lines)
+
+    def render_to(self, out: Path, workers: int, made: dict[str, Any]) -> Store:
+        """The plan's pictures as a store, with a progress bar."""
+        notes = {
+            "fonts": [c.font.name for c in self.coverages],
+            "style": asdict(self.style),
+            "quota": {"target": self.quota.target, "other": self.quota.other},
+            "others": self.others,
+            "refused": {
+                c.font.name: {k: v for k, v in c.rejected.items() if v.startswith("drawn")}
+                for c in self.coverages
+            },
+        }
+        with (
+            StoreWriter(out, self.canvas, self.alphabet, made, notes) as writer,
+            tqdm(total=len(self.plan), unit="image", desc="render") as bar,
+        ):
+            for images, samples in render(self.plan, workers):
+                writer.append(images, samples)
+                bar.update(len(samples))
+        return Store.open(out)
+
+    def preview(self, path: Path, columns: int = 18) -> None:
+        """A PNG: each font with the alphabet's characters, a writer a row; then the kinds of other."""
+        chars = list(self.alphabet.chars)
+        picked = [
+            chars[i] for i in np.linspace(0, len(chars) - 1, min(columns, len(chars))).astype(int)
+        ]
+        images: list[tuple[str, np.ndarray]] = []
+        every = list(_stream(self.plan))
+        for coverage in self.coverages:
+            firsts: dict[str, np.ndarray] = {}
+            for image, sample in every:
+                if sample.char in picked and sample.origin.startswith(coverage.font.name + ":"):
+                    firsts.setdefault(sample.char, image)
+            row = [firsts.get(c, np.zeros_like(every[0][0])) for c in picked]
+            images.append((coverage.font.name, np.concatenate(row, 1)))
+        for kind in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS):
+            row = [image for image, sample in every if sample.kind == kind][
+                :: max(1, len(every) // 400)
+            ]
+            row = ([*row] + [np.zeros_like(every[0][0])] * columns)[: len(picked)]
+            images.append((kind, np.concatenate(row, 1)))
+        sheet(images).save(path)
+
+
+def _merge(voted: Coverage, before: Coverage, lost: Sequence[str]) -> Coverage:
+    back = before.usable & frozenset(lost)
+    return Coverage(
+        voted.font, voted.usable | back, {k: v for k, v in voted.rejected.items() if k not in back}
+    )
+
+
+def _stream(plan: Plan):
+    for images, samples in render(plan):
+        yield from zip(images, samples, strict=True)
+
+
+def sheet(rows: Sequence[tuple[str, np.ndarray]], label_px: int = 150) -> Image.Image:
+    """Titled rows of [H, W] uint8 pictures (ink high) -> one dark-on-white image."""
+    height = sum(r.shape[0] + 2 for _, r in rows)
+    width = label_px + max(r.shape[1] for _, r in rows)
+    out = Image.new("L", (width, height), 255)
+    pen = ImageDraw.Draw(out)
+    y = 0
+    for title, row in rows:
+        pen.text((4, y + row.shape[0] // 2 - 6), title[:24], fill=0)
+        out.paste(Image.fromarray(255 - row), (label_px, y))
+        y += row.shape[0] + 2
+    return out

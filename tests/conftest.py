@@ -1,0 +1,62 @@
+"""Small data sets that the tests generate: folders of images that look like characters."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parent.parent
+CHARS = "永國銀三"
+
+
+def draw_strokes(seed: int, size_px: int = 72) -> Image.Image:
+    """Four dark strokes and a ring on white, mode L; another seed is another drawing."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("L", (size_px, size_px), 255)
+    pen = ImageDraw.Draw(image)
+    low, high = 0.15 * size_px, 0.85 * size_px
+    for _ in range(4):
+        pen.line(rng.uniform(low, high, 4).tolist(), fill=int(rng.integers(0, 60)), width=4)
+    x, y = rng.uniform(low, 0.6 * size_px, 2)
+    pen.ellipse((x, y, x + 0.2 * size_px, y + 0.25 * size_px), outline=20, width=3)
+    return image
+
+
+def write_images(top: Path, counts: dict[str, int], first_seed: int = 0) -> Path:
+    """top/<label>/<number>.png, each another drawing."""
+    seed = first_seed
+    for label, count in counts.items():
+        (top / label).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            draw_strokes(seed).save(top / label / f"{i:03d}.png")
+            seed += 1
+    return top
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Four characters (20, 10, 5, 2 images) and 10 of "other"."""
+    return write_images(
+        tmp_path / "images", dict(zip((*CHARS, "other"), (20, 10, 5, 2, 10), strict=True))
+    )
+
+
+@pytest.fixture
+def load_script() -> Callable[[str], ModuleType]:
+    """load_script("import_data") -> the module scripts/import_data.py, freshly executed."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            f"scripts_{name}", ROOT / "scripts" / f"{name}.py"
+        )
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

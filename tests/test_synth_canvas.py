@@ -1,0 +1,213 @@
+"""The pixel codec has an inverse; `normalise` sees the same drawing whatever holds it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import draw_strokes
+from PIL import Image, ImageDraw
+
+from synth.canvas import Canvas, ink_box, normalise, restretch, to_float, to_gray, to_uint8
+from synth.errors import InputError
+
+CANVAS = Canvas()
+
+
+def mean_difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(int) - b.astype(int)).mean())
+
+
+# ---- codec ----
+
+
+def test_codec_is_exact_both_ways() -> None:
+    tones = np.arange(256, dtype=np.uint8)
+    values = to_float(tones)
+    assert values.dtype == np.float32
+    assert (values[0], values[255]) == (-1, 1)
+    assert np.array_equal(to_uint8(values), tones)
+    steps = np.diff(values)
+    assert np.allclose(steps, 2 / 255, atol=1e-6)
+
+
+def test_codec_clips_and_rounds_to_the_nearest() -> None:
+    assert to_uint8(np.array([-3.0, 3.0, 0.0])).tolist() == [0, 255, 128]
+    half_step = 1 / 255
+    tones = np.arange(1, 255, dtype=np.uint8)
+    for nudge in (-0.9 * half_step, 0.9 * half_step):
+        assert np.array_equal(to_uint8(to_float(tones) + nudge), tones)
+
+
+# ---- modes ----
+
+
+def as_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The same picture, held in another way."""
+    gray = np.asarray(image)
+    if mode == "inverted":
+        return Image.fromarray(255 - gray)
+    if mode == "16 bit":
+        return Image.fromarray(gray.astype(np.uint16) * 257)
+    if mode == "12 bit in 16":
+        return Image.fromarray(((gray.astype(np.uint32) * 4095 + 127) // 255).astype(np.uint16))
+    if mode == "32 bit":
+        return Image.fromarray(gray.astype(np.int32) * 257)
+    if mode == "float 0..1":
+        return Image.fromarray(gray.astype(np.float32) / 255)
+    if mode == "float -1..1":
+        return Image.fromarray(gray.astype(np.float32) / 127.5 - 1)
+    if mode == "black ink, alpha":  # black everywhere, the drawing is in the alpha channel
+        black = np.zeros_like(gray)
+        return Image.fromarray(np.dstack([black, black, black, 255 - gray]))
+    if mode == "LA":
+        return Image.fromarray(np.dstack([np.zeros_like(gray), 255 - gray]), "LA")
+    if mode == "P":
+        return image.convert("RGB").quantize(256)
+    if mode == "P, transparent paper":
+        paletted = Image.fromarray(gray).convert("P")
+        paletted.info["transparency"] = 255  # the palette's entry of the paper
+        return paletted
+    return image.convert(mode)
+
+
+TOLERANCE = {  # largest difference of a pixel, of 255; the rest of the modes are exact
+    "RGB": 1,
+    "RGBA": 1,
+    "CMYK": 1,
+    "YCbCr": 4,
+    "P": 1,
+    "black ink, alpha": 1,
+    "LA": 1,
+    "float -1..1": 6,  # stretched to the darkest ink, which is not 0
+}
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        *("RGB", "RGBA", "CMYK", "YCbCr", "P", "P, transparent paper", "inverted"),
+        *("16 bit", "12 bit in 16", "32 bit", "float 0..1", "float -1..1"),
+        *("black ink, alpha", "LA"),
+    ],
+)
+def test_the_same_drawing_in_any_mode(mode: str) -> None:
+    image = draw_strokes(1)
+    wanted = normalise(image, CANVAS).astype(int)
+    got = normalise(as_mode(image, mode), CANVAS).astype(int)
+    assert np.abs(got - wanted).max() <= TOLERANCE.get(mode, 0)
+    assert wanted.max() == 255
+
+
+def test_one_bit_image() -> None:
+    image = draw_strokes(1)
+    hard = image.point(lambda tone: 255 * (tone > 128))
+    assert np.array_equal(normalise(hard.convert("1"), CANVAS), normalise(hard, CANVAS))
+
+
+def test_transparent_background_is_white_paper() -> None:
+    image = draw_strokes(2)
+    clear = image.convert("RGBA")
+    pixels = np.asarray(clear).copy()
+    pixels[np.asarray(image) == 255] = (0, 0, 0, 0)  # what most programs write for "nothing"
+    got = to_gray(Image.fromarray(pixels))
+    assert np.array_equal(got, np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tones"), [(np.uint8, (0.95, 0.5, 0.1)), (np.uint16, (0.95, 0.5))]
+)
+def test_blank_paper_with_grain_is_all_zero(dtype: type, tones: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(0)
+    full = np.iinfo(dtype).max
+    for tone in tones:
+        paper = rng.normal(tone, 0.008, (60, 70)).clip(0, 1) * full
+        assert not normalise(Image.fromarray(paper.astype(dtype)), CANVAS).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 2), (300, 200)])
+def test_constant_images_of_any_size_are_all_zero(size: tuple[int, int]) -> None:
+    for tone in (0, 128, 255):
+        got = normalise(Image.new("L", size, tone), CANVAS)
+        assert got.shape == (64, 64)
+        assert got.dtype == np.uint8
+        assert not got.any()
+
+
+def test_pixels_that_are_no_numbers() -> None:
+    values = np.full((20, 20), np.nan, np.float32)
+    with pytest.raises(InputError, match="finite"):
+        normalise(Image.fromarray(values), CANVAS)
+
+
+# ---- geometry ----
+
+
+def test_translation_does_not_matter() -> None:
+    image = draw_strokes(3)
+    wanted = normalise(image, CANVAS)
+    for left, top, right, bottom in [(30, 0, 0, 0), (0, 45, 0, 0), (7, 9, 60, 20)]:
+        size = (image.width + left + right, image.height + top + bottom)
+        moved = Image.new("L", size, 255)
+        moved.paste(image, (left, top))
+        # more paper means more pixels among which the ink's tone is found
+        assert mean_difference(normalise(moved, CANVAS), wanted) < 2
+
+
+@pytest.mark.parametrize("scale", [1.5, 3, 10])
+def test_scale_does_not_matter(scale: float) -> None:
+    image = draw_strokes(4, 96)
+    large = image.resize((round(96 * scale), round(96 * scale)), Image.Resampling.BICUBIC)
+    # of 255, mean over all pixels: what resampling alone costs
+    assert mean_difference(normalise(large, CANVAS), normalise(image, CANVAS)) < 8
+
+
+@pytest.mark.parametrize("strength", [0.15, 0.4, 1.0])
+@pytest.mark.parametrize("paper", [255, 200])
+def test_ink_strength_and_paper_tone_do_not_matter(strength: float, paper: int) -> None:
+    gray = np.asarray(draw_strokes(5)).astype(float)
+    faint = paper - (255 - gray) * strength * paper / 255
+    got = normalise(Image.fromarray(np.rint(faint).astype(np.uint8)), CANVAS)
+    assert mean_difference(got, normalise(draw_strokes(5), CANVAS)) < 2
+
+
+@pytest.mark.parametrize(("size_px", "margin_px"), [(64, 5), (32, 2), (128, 10)])
+def test_the_writing_fills_the_box_and_stands_in_the_middle(size_px: int, margin_px: int) -> None:
+    canvas = Canvas(size_px, margin_px)
+    image = Image.new("L", (200, 100), 255)
+    ImageDraw.Draw(image).rectangle((20, 30, 99, 49), fill=0)  # 80 x 20
+    rows, cols = np.nonzero(normalise(image, canvas))
+    assert (cols.min(), cols.max()) == (margin_px, size_px - margin_px - 1)
+    assert rows.max() - rows.min() + 1 == pytest.approx(canvas.box_px / 4, abs=1)
+    assert rows.min() + rows.max() == pytest.approx(size_px - 1, abs=1)
+
+
+def test_specks_and_printed_lines_do_not_move_the_box() -> None:
+    ink = np.zeros((100, 100), np.uint8)
+    ink[30:60, 40:70] = 255
+    assert ink_box(ink) == (30, 40, 60, 70)
+    ink[5, 5] = 255  # a speck
+    ink[:, 0:3] = 255  # a form's line along the left edge
+    ink[97:, :50] = 0
+    assert ink_box(ink) == (30, 40, 60, 70)
+    assert ink_box(np.zeros((9, 9), np.uint8)) is None
+
+
+def test_restretch_brings_the_core_to_full_ink_and_keeps_zero() -> None:
+    image = np.zeros((64, 64), np.uint8)
+    image[20:40, 30:34] = 100
+    image[20:40, 34] = 50
+    got = restretch(image)
+    assert set(np.unique(got)) == {0, 127, 255}
+    assert not restretch(np.zeros((8, 8), np.uint8)).any()
+
+
+def test_ink_tones_follow_the_reference() -> None:
+    """The look-up by tone gives what the same formula gives pixel by pixel."""
+    from synth.canvas import ink_of
+
+    gray = np.asarray(draw_strokes(6))
+    ink = 255.0 - gray
+    count = int(ink.size * 0.015)
+    high = np.sort(ink.ravel())[-count:].mean()
+    wanted = np.clip((ink - 0.10 * high) * (255 / (0.82 * high)), 0, 255).astype(np.uint8)
+    assert np.array_equal(ink_of(gray), wanted)
