@@ -136,6 +136,13 @@ class TrainLoader:
             self.next_step += 1
             yield batch
 
+    def state_dict(self) -> dict[str, int]:
+        """Lightning puts it into its checkpoints."""
+        return {"next_step": self.next_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.next_step = state["next_step"]
+
     def _build(self, first: int) -> Pipeline:
         mix, images, augment = self.mix, self._images, self.augment
         rank, world = self._rank, self._world

@@ -25,7 +25,7 @@ from synth.errors import InputError
 from synth.store import SOURCES, Store
 
 REAL = SOURCES.index("real")
-CHARACTER_KINDS = frozenset({"character", "confusable", "common", "variant", "script"})
+CHARACTER_KINDS = frozenset({"character", "confusable", "common", "variant", "script", "listed"})
 # by the number of real training images of a class: name, fewest
 GROUPS = (("common", 50), ("rare", 10), ("few", 1), ("none", 0))
 _BLOCKS_OF_A_SCHEDULE = 16  # a share that changes over the run changes in at least this many steps

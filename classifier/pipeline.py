@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import nvidia.dali as dali
 import nvidia.dali.fn as fn
 import nvidia.dali.types as types
 from nvidia.dali import pipeline_def
@@ -34,7 +35,7 @@ UserFunction = Callable[[np.ndarray], np.ndarray]  # [H, W] uint8 -> [H, W] uint
 PREFETCH = 2  # batches that are made ahead
 _SHARP_PX = 0.05  # a blur of this sigma leaves every pixel as it is, to the last bit
 _BLUR_WINDOW_PX = 5
-_NOISE_VALUES = 1 << 20
+_NOISE_VALUES, _NOISE_SIGMA = 1 << 20, 30
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def draw(augment: Augment, seed: int, step: int, n: int, size_px: int) -> dict[s
     """The inputs that `augmented` takes beside n images, a pure function of the arguments.
 
     matrix [n, 2, 3] float32: pixel of the result -> pixel of the image; blur_sigma_px [n] float32;
-    gain, shift [n] float32: tone -> gain x tone + 255 shift; noise [n, H, W] float32;
-    erase_at_px, erase_size_px [n, 2] float32: (y, x). What the augmentation leaves out is left out.
+    gain, shift [n] float32: tone -> gain x tone + 255 shift; noise [n, H, W] int8, to be multiplied
+    by noise_gain [n] float32; erase_at_px, erase_size_px [n, 2] float32: (y, x). What the
+    augmentation leaves out is left out.
     """
     rng = np.random.default_rng([seed, step])
     # everything is drawn, whatever is in use: switching one step off leaves the others as they were
@@ -128,15 +130,19 @@ def draw(augment: Augment, seed: int, step: int, n: int, size_px: int) -> dict[s
     if augment.noises:
         sigma = augment.noise_sigma * unit[11] * (unit[12] < augment.noise_probability)
         windows = np.lib.stride_tricks.sliding_window_view(_NOISE, size_px * size_px)
-        noise = windows[rng.integers(0, len(windows), n)] * sigma[:, None].astype(np.float32)
+        noise = windows[rng.integers(0, len(windows), n)]
         inputs["noise"] = noise.reshape(n, size_px, size_px)
+        inputs["noise_gain"] = sigma / _NOISE_SIGMA
     if augment.erases:
         box = rng.random((4, n))
         side = 4 + max(augment.erase_px - 4, 0) * box[:2]
         side = np.floor(side) * (unit[13] < augment.erase_probability)
         inputs["erase_size_px"] = side.T
         inputs["erase_at_px"] = np.floor(box[2:] * (size_px - side)).T
-    return {name: np.ascontiguousarray(a, np.float32) for name, a in inputs.items()}
+    return {
+        name: np.ascontiguousarray(array, array.dtype if name == "noise" else np.float32)
+        for name, array in inputs.items()
+    }
 
 
 def _matrices(augment: Augment, both: np.ndarray, size_px: int) -> np.ndarray:
@@ -159,7 +165,12 @@ def _matrices(augment: Augment, both: np.ndarray, size_px: int) -> np.ndarray:
 
 
 # read at a random place for each image; the values never change
-_NOISE = np.random.default_rng(20_211_001).standard_normal(_NOISE_VALUES, np.float32)
+_NOISE = (
+    (np.random.default_rng(0).standard_normal(_NOISE_VALUES, np.float32) * _NOISE_SIGMA)
+    .round()
+    .clip(-128, 127)
+    .astype(np.int8)
+)
 
 
 def clear_edge(images: np.ndarray) -> None:
@@ -181,7 +192,7 @@ def augmented(images: DataNode, inputs: Mapping[str, DataNode]) -> DataNode:
             x, sigma=inputs["blur_sigma_px"], window_size=_BLUR_WINDOW_PX, dtype=types.FLOAT
         )
     if "noise" in inputs:
-        x = x + _with_channel(inputs["noise"])
+        x = x + _with_channel(inputs["noise"]) * inputs["noise_gain"]
     if "gain" in inputs:
         x = fn.brightness_contrast(
             x,
@@ -236,14 +247,21 @@ def build(
     """
     names = ["images", "tag"]
     names += ["matrix"] * augment.moves + ["blur_sigma_px"] * augment.blurs
-    names += ["gain", "shift"] * augment.tones + ["noise"] * augment.noises
+    names += ["gain", "shift"] * augment.tones + ["noise", "noise_gain"] * augment.noises
     names += ["erase_at_px", "erase_size_px"] * augment.erases
+
+    if user_function and dali.__version__ < "2" <= np.__version__:
+        # DALI 1.34 ends the process with a floating point exception there
+        raise InputError(
+            f"augmentation {user_function.name}: DALI {dali.__version__} cannot call Python "
+            f"functions with numpy {np.__version__}; install DALI 2"
+        )
 
     def feed(number: int) -> tuple[np.ndarray, ...]:
         arrays = source(number)
-        return tuple(arrays[name] for name in names)
+        return tuple(np.ascontiguousarray(arrays[name]) for name in names)
 
-    # a Python function cannot run while the interpreter waits for the pipeline: no overlap with it
+    # DALI calls Python functions only where nothing is made ahead
     serial = {"exec_async": False, "exec_pipelined": False} if user_function else {}
 
     @pipeline_def(

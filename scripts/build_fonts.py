@@ -55,7 +55,7 @@ class Source:
     package: str  # "npm @fontsource/iansui" or "Debian fonts-klee"
     version: str  # of the package; npm fetches exactly this, Debian what the release has
     style: str  # one of STYLES
-    scripts: str  # ISO 15924 codes of SCRIPTS to keep; "Hani+" is Hani and Big5 level 2
+    scripts: str  # ISO 15924 codes of SCRIPTS to keep; or keys of HAN_SETS
     licence: str = "OFL-1.1"  # SPDX id
     members: tuple[str, ...] = ("files/*-400-normal.woff2",)  # globs inside the package, in order
     face: int = 0  # index inside a collection
@@ -64,9 +64,9 @@ class Source:
     writer: bool = False  # set aside as a simulated writer: the renderer never draws with it
 
 
-DEBIAN_TTF = "usr/share/fonts/truetype"
 WEST = "Latn Grek Cyrl"
-EAST = f"Hani Kana Bopo {WEST}"
+EAST = f"Kana Bopo {WEST}"
+HANI = "Big1 Gb1 Jis1"  # 7,174 common Chinese characters and kanji
 NOTO_SCRIPTS = (
     "Hebr Arab Syrc Thaa Nkoo Deva Beng Guru Gujr Orya Taml Telu Knda Mlym Sinh Thai Laoo Tibt Mymr"
     " Geor Armn Ethi Cher Cans Ogam Runr Khmr Mong Tfng Glag Copt Goth Yiii Vaii Lisu Java Bali"
@@ -84,180 +84,68 @@ NOTO_SERIF = (
     " Tibetan Myanmar Georgian Armenian Ethiopic Khmer Balinese"
 )
 
+
+def noto(style: str, names: str) -> tuple[str, ...]:
+    """The files of many Noto fonts inside Debian's package."""
+    return tuple(f"usr/share/fonts/truetype/noto/Noto{style}{n}-Regular.ttf" for n in names.split())
+
+
+# A row stays a row here: formatted, the table would be five times as long.
+# fmt: off
 SOURCES = (
     # Kai and pen: the shapes that school and forms teach
-    Source(
-        "inkfill-sub-a",
-        "Debian fonts-lxgw-wenkai",
-        "1.250+repack-1",
-        "kai",
-        f"Hani+ {EAST}",
-        members=(f"{DEBIAN_TTF}/lxgw-wenkai/LXGWWenKai-Regular.ttf",),
-        family="Inkfill Sub A",
-        reserved="LXGW, 霞鹜",
-    ),
-    Source(
-        "inkfill-sub-b",
-        "npm @fontsource/lxgw-wenkai-tc",
-        "5.3.0",
-        "kai",
-        EAST,
-        family="Inkfill Sub B",
-        reserved="LXGW, 霞鶩",
-    ),
-    Source(
-        "tw-kai",
-        "Debian fonts-cns11643-kai",
-        "103.1+20181001-1",
-        "kai",
-        f"Hani+ {EAST}",
-        "OGDL-Taiwan-1.0",
-        (f"{DEBIAN_TTF}/cns11643/TW-Kai-98_1.ttf",),
-    ),
-    Source(
-        "ar-pl-ukai",
-        "Debian fonts-arphic-ukai",
-        "0.2.20080216.2-5",
-        "kai",
-        EAST,
-        "Arphic-1999",
-        (f"{DEBIAN_TTF}/arphic/ukai.ttc",),
-    ),
-    Source(
-        "klee-one",
-        "Debian fonts-klee",
-        "1.000-20210121-2",
-        "pen",
-        EAST,
-        members=(f"{DEBIAN_TTF}/klee/KleeOne-Regular.ttf",),
-    ),
-    Source(
-        "inkfill-sub-c",
-        "npm @fontsource/iansui",
-        "5.3.0",
-        "pen",
-        EAST,
-        family="Inkfill Sub C",
-        reserved="Iansui, 芫荽",
-    ),
-    Source(
-        "inkfill-sub-d",
-        "npm @fontsource/lxgw-marker-gothic",
-        "5.3.0",
-        "marker",
-        EAST,
-        family="Inkfill Sub D",
-        reserved="LXGW, 霞鶩",
-    ),
-    # Hand and brush, Simplified
-    Source("ma-shan-zheng", "npm @fontsource/ma-shan-zheng", "5.3.1", "brush", EAST),
-    Source("zhi-mang-xing", "npm @fontsource/zhi-mang-xing", "5.3.0", "cursive", EAST),
-    Source("liu-jian-mao-cao", "npm @fontsource/liu-jian-mao-cao", "5.3.0", "cursive", EAST),
-    Source("long-cang", "npm @fontsource/long-cang", "5.3.0", "hand", EAST),
-    Source("zcool-kuaile", "npm @fontsource/zcool-kuaile", "5.3.0", "hand", EAST),
-    # Hand and brush, Japanese: Traditional and shared characters, kana
-    Source(
-        "kouzan-brush",
-        "Debian fonts-kouzan-mouhitsu",
-        "20170411-3",
-        "brush",
-        EAST,
-        "LicenseRef-public-domain",
-        (f"{DEBIAN_TTF}/kouzan-mouhitsu/kouzan-mouhitsu.ttf",),
-    ),
-    Source(
-        "kouzan-gyosho",
-        "Debian fonts-kouzan-mouhitsu",
-        "20170411-3",
-        "brush",
-        EAST,
-        "LicenseRef-public-domain",
-        (f"{DEBIAN_TTF}/kouzan-mouhitsu/kouzan-mouhitsu-gyosho.ttf",),
-    ),
-    Source(
-        "aoyagi-kouzan-t",
-        "Debian fonts-aoyagi-kouzan-t",
-        "20160404-6",
-        "brush",
-        EAST,
-        "LicenseRef-public-domain",
-        ("usr/share/fonts/**/AoyagiKouzanT.ttf",),
-    ),
-    Source(
-        "aoyagi-soseki",
-        "Debian fonts-aoyagi-soseki",
-        "20070207-17",
-        "brush",
-        EAST,
-        "LicenseRef-public-domain",
-        ("usr/share/fonts/**/aoyagi-soseki.ttf",),
-    ),
-    Source("yuji-boku", "npm @fontsource/yuji-boku", "5.3.0", "brush", EAST),
-    Source("yuji-mai", "npm @fontsource/yuji-mai", "5.3.0", "brush", EAST),
-    Source("yuji-syuku", "npm @fontsource/yuji-syuku", "5.3.0", "brush", EAST),
-    Source("zen-kurenaido", "npm @fontsource/zen-kurenaido", "5.3.0", "pen", EAST),
-    Source("yomogi", "npm @fontsource/yomogi", "5.3.0", "hand", EAST),
-    Source("hachi-maru-pop", "npm @fontsource/hachi-maru-pop", "5.3.0", "hand", EAST),
-    Source("yusei-magic", "npm @fontsource/yusei-magic", "5.3.0", "marker", EAST),
-    Source(
-        "setofont",
-        "Debian fonts-seto",
-        "6.20-8",
-        "hand",
-        EAST,
-        writer=True,
-        members=("usr/share/fonts/**/setofont.ttf",),
-    ),
-    Source(
-        "kiloji",
-        "Debian fonts-kiloji",
-        "1:2.1.0-25",
-        "hand",
-        EAST,
-        "BSD-3-Clause",
-        ("usr/share/fonts/**/kiloji.ttf",),
-        writer=True,
-    ),
+    Source("inkfill-sub-a", "Debian fonts-lxgw-wenkai", "1.250+repack-1", "kai",
+           f"{HANI} Gb2 {EAST}", members=("usr/share/fonts/**/LXGWWenKai-Regular.ttf",),
+           family="Inkfill Sub A", reserved="LXGW, 霞鹜"),
+    Source("inkfill-sub-b", "npm @fontsource/lxgw-wenkai-tc", "5.3.0", "kai", f"{HANI} {EAST}",
+           family="Inkfill Sub B", reserved="LXGW, 霞鶩"),
+    Source("tw-kai", "Debian fonts-cns11643-kai", "103.1+20181001-1", "kai", f"Big1 {EAST}",
+           licence="OGDL-Taiwan-1.0", members=("usr/share/fonts/**/TW-Kai-98_1.ttf",)),
+    Source("klee-one", "Debian fonts-klee", "1.000-20210121-2", "pen", f"{HANI} {EAST}",
+           members=("usr/share/fonts/**/KleeOne-Regular.ttf",)),
+    Source("inkfill-sub-c", "npm @fontsource/iansui", "5.3.0", "pen", f"{HANI} {EAST}",
+           family="Inkfill Sub C", reserved="Iansui, 芫荽"),
+    # Hand and brush: Simplified
+    Source("ma-shan-zheng", "npm @fontsource/ma-shan-zheng", "5.3.1", "brush", f"{HANI} {EAST}"),
+    Source("zhi-mang-xing", "npm @fontsource/zhi-mang-xing", "5.3.0", "cursive",
+           f"{HANI} {EAST}"),
+    Source("liu-jian-mao-cao", "npm @fontsource/liu-jian-mao-cao", "5.3.0", "cursive",
+           f"{HANI} {EAST}"),
+    Source("long-cang", "npm @fontsource/long-cang", "5.3.0", "hand", f"{HANI} {EAST}"),
+    # Hand and brush: Japanese fonts, so Traditional and shared characters, and kana
+    Source("kouzan-brush", "Debian fonts-kouzan-mouhitsu", "20170411-3", "brush",
+           f"{HANI} {EAST}", licence="LicenseRef-public-domain",
+           members=("usr/share/fonts/**/kouzan-mouhitsu.ttf",)),
+    Source("zen-kurenaido", "npm @fontsource/zen-kurenaido", "5.3.0", "pen", f"{HANI} {EAST}"),
+    Source("yomogi", "npm @fontsource/yomogi", "5.3.0", "hand", f"{HANI} {EAST}"),
+    # Simulated writers: two have both forms, one Traditional, one Simplified
+    Source("inkfill-sub-d", "npm @fontsource/lxgw-marker-gothic", "5.3.0", "marker",
+           f"{HANI} Gb2 Big2 {EAST}", family="Inkfill Sub D", reserved="LXGW, 霞鶩", writer=True),
+    Source("setofont", "Debian fonts-seto", "6.20-8", "hand", f"{HANI} {EAST}",
+           members=("usr/share/fonts/**/setofont.ttf",), writer=True),
+    Source("kiloji", "Debian fonts-kiloji", "1:2.1.0-25", "hand", f"{HANI} {EAST}",
+           licence="BSD-3-Clause", members=("usr/share/fonts/**/kiloji.ttf",), writer=True),
+    Source("zcool-kuaile", "npm @fontsource/zcool-kuaile", "5.3.0", "hand", f"{HANI} Gb2 {EAST}",
+           writer=True),
     # Hangul
     Source("gaegu", "npm @fontsource/gaegu", "5.3.0", "hand", f"Hang {WEST}"),
     Source("hi-melody", "npm @fontsource/hi-melody", "5.3.0", "hand", f"Hang Kana {WEST}"),
-    Source(
-        "inkfill-sub-e",
-        "npm @fontsource/nanum-pen-script",
-        "5.3.0",
-        "pen",
-        f"Hang {WEST}",
-        family="Inkfill Sub E",
-        reserved="Nanum",
-    ),
+    Source("inkfill-sub-e", "npm @fontsource/nanum-pen-script", "5.3.0", "pen", f"Hang {WEST}",
+           family="Inkfill Sub E", reserved="Nanum"),
     # Latin, Greek, Cyrillic
     Source("caveat", "npm @fontsource/caveat", "5.3.0", "hand", WEST),
     Source("shantell-sans", "npm @fontsource/shantell-sans", "5.3.0", "marker", WEST),
     Source("playpen-sans", "npm @fontsource/playpen-sans", "5.3.0", "hand", WEST),
     Source("bad-script", "npm @fontsource/bad-script", "5.3.0", "cursive", WEST),
-    Source(
-        "inkfill-sub-f",
-        "npm @fontsource/marck-script",
-        "5.3.0",
-        "cursive",
-        WEST,
-        family="Inkfill Sub F",
-        reserved="Marck Script",
-    ),
+    Source("inkfill-sub-f", "npm @fontsource/marck-script", "5.3.0", "cursive", WEST,
+           family="Inkfill Sub F", reserved="Marck Script"),
     Source("neucha", "npm @fontsource/neucha", "5.3.0", "hand", WEST),
     Source("pangolin", "npm @fontsource/pangolin", "5.3.0", "hand", WEST),
     Source("mansalva", "npm @fontsource/mansalva", "5.3.0", "marker", WEST),
     Source("mynerve", "npm @fontsource/mynerve", "5.3.0", "hand", WEST),
-    Source(
-        "inkfill-sub-g",
-        "Debian fonts-gfs-gazis",
-        "1.1-6",
-        "cursive",
-        WEST,
-        members=("usr/share/fonts/**/GFSGazis.otf",),
-        family="Inkfill Sub G",
-        reserved="GFS Gazis",
-    ),
+    Source("inkfill-sub-g", "Debian fonts-gfs-gazis", "1.1-6", "cursive", WEST,
+           members=("usr/share/fonts/**/GFSGazis.otf",), family="Inkfill Sub G",
+           reserved="GFS Gazis"),
     Source("patrick-hand", "npm @fontsource/patrick-hand", "5.3.0", "hand", WEST),
     Source("architects-daughter", "npm @fontsource/architects-daughter", "5.3.0", "hand", WEST),
     Source("gloria-hallelujah", "npm @fontsource/gloria-hallelujah", "5.3.0", "hand", WEST),
@@ -265,12 +153,10 @@ SOURCES = (
     Source("reenie-beanie", "npm @fontsource/reenie-beanie", "5.3.0", "hand", WEST),
     Source("cedarville-cursive", "npm @fontsource/cedarville-cursive", "5.3.0", "cursive", WEST),
     Source("indie-flower", "npm @fontsource/indie-flower", "5.3.0", "hand", WEST),
-    Source(
-        "covered-by-your-grace", "npm @fontsource/covered-by-your-grace", "5.3.0", "marker", WEST
-    ),
+    Source("covered-by-your-grace", "npm @fontsource/covered-by-your-grace", "5.3.0", "marker",
+           WEST),
     # Hand-like fonts of further scripts
     Source("gveret-levin", "npm @fontsource/gveret-levin", "5.3.0", "hand", "Hebr"),
-    Source("solitreo", "npm @fontsource/solitreo", "5.3.0", "cursive", "Hebr"),
     Source("playpen-sans-hebrew", "npm @fontsource/playpen-sans-hebrew", "5.3.0", "hand", "Hebr"),
     Source("playpen-sans-arabic", "npm @fontsource/playpen-sans-arabic", "5.3.0", "hand", "Arab"),
     Source("gulzar", "npm @fontsource/gulzar", "5.3.0", "cursive", "Arab"),
@@ -278,49 +164,21 @@ SOURCES = (
     Source("dekko", "npm @fontsource/dekko", "5.3.0", "hand", "Deva Latn"),
     Source("playpen-sans-deva", "npm @fontsource/playpen-sans-deva", "5.3.0", "hand", "Deva"),
     Source("chilanka", "npm @fontsource/chilanka", "5.3.0", "hand", "Mlym Latn"),
-    Source(
-        "navilu",
-        "Debian fonts-navilu",
-        "1.2-4",
-        "hand",
-        "Knda",
-        members=("usr/share/fonts/**/Navilu.ttf",),
-    ),
+    Source("navilu", "Debian fonts-navilu", "1.2-4", "hand", "Knda",
+           members=("usr/share/fonts/**/Navilu.ttf",)),
     Source("mali", "npm @fontsource/mali", "5.3.0", "hand", "Thai Latn"),
     Source("itim", "npm @fontsource/itim", "5.3.0", "hand", "Thai Latn"),
     Source("charmonman", "npm @fontsource/charmonman", "5.2.7", "cursive", "Thai Latn"),
-    Source(
-        "inkfill-sub-h",
-        "Debian fonts-sil-abyssinica",
-        "2.100-3",
-        "brush",
-        "Ethi",
-        members=("usr/share/fonts/**/AbyssinicaSIL-Regular.ttf",),
-        family="Inkfill Sub H",
-        reserved="Abyssinica, SIL",
-    ),
-    # Printed forms of many scripts, each file made of many Noto fonts
-    Source(
-        "noto-sans-scripts",
-        "Debian fonts-noto-core",
-        "20201225-1",
-        "gothic",
-        NOTO_SCRIPTS,
-        members=tuple(
-            f"{DEBIAN_TTF}/noto/NotoSans{name}-Regular.ttf" for name in NOTO_SANS.split()
-        ),
-    ),
-    Source(
-        "noto-serif-scripts",
-        "Debian fonts-noto-core",
-        "20201225-1",
-        "serif",
-        NOTO_SCRIPTS,
-        members=tuple(
-            f"{DEBIAN_TTF}/noto/NotoSerif{name}-Regular.ttf" for name in NOTO_SERIF.split()
-        ),
-    ),
+    Source("inkfill-sub-h", "Debian fonts-sil-abyssinica", "2.100-3", "brush", "Ethi",
+           members=("usr/share/fonts/**/AbyssinicaSIL-Regular.ttf",), family="Inkfill Sub H",
+           reserved="Abyssinica, SIL"),
+    # Printed forms of many scripts; each file is made of many Noto fonts
+    Source("noto-sans-scripts", "Debian fonts-noto-core", "20201225-1", "gothic", NOTO_SCRIPTS,
+           members=noto("Sans", NOTO_SANS), family="Inkfill Scripts Sans"),
+    Source("noto-serif-scripts", "Debian fonts-noto-core", "20201225-1", "serif", NOTO_SCRIPTS,
+           members=noto("Serif", NOTO_SERIF), family="Inkfill Scripts Serif"),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -433,7 +291,7 @@ def _double_byte(codec: str, rows: range, trail: Iterable[int]) -> set[int]:
 
 
 def big5(level: int) -> set[int]:
-    """Big5 level 1 (5,401 common Traditional characters) or 2 (7,652 rare ones)."""
+    """Big5 level 1 (5,401 common Traditional characters) or 2 (7,650 rare ones)."""
     rows = {1: range(0xA4, 0xC7), 2: range(0xC9, 0xFA)}[level]
     found = _double_byte("big5", rows, [*range(0x40, 0x7F), *range(0xA1, 0xFF)])
     return {c for c in found if 0x4E00 <= c <= 0x9FFF}  # without the symbols at the end of C6, F9
@@ -455,14 +313,21 @@ def ks_syllables() -> set[int]:
     return _double_byte("euc_kr", range(0xB0, 0xC9), range(0xA1, 0xFF))
 
 
+HAN_SETS = {
+    "Big1": lambda: big5(1),
+    "Big2": lambda: big5(2),
+    "Gb1": lambda: gb2312(1),
+    "Gb2": lambda: gb2312(2),
+    "Jis1": jis_level_1,
+}
+
+
 def wanted(scripts: str) -> set[int]:
     """The code points to keep for a row's scripts."""
     found = code_points(COMMON)
     for code in scripts.split():
-        if code == "Hani":
-            found |= big5(1) | gb2312(1) | gb2312(2) | jis_level_1() | {0x3005, 0x3006, 0x3007}
-        elif code == "Hani+":
-            found |= big5(2)
+        if code in HAN_SETS:
+            found |= HAN_SETS[code]() | {0x3005, 0x3006, 0x3007}  # 々〆〇
         else:
             script = SCRIPT_BY_CODE[code]
             found |= code_points(script.core) | code_points(script.more)
@@ -584,7 +449,7 @@ def licence_text(package: str, root: Path) -> str:
     kept = [
         paragraph
         for paragraph in re.split(r"\n\s*\n", text.strip())
-        if not re.match(r"(Files: *debian/|License: *(GPL|CC0))", paragraph)
+        if not re.match(r"(Files:\s*debian/|License:\s*(GPL|CC0))", paragraph)
     ]
     return "\n\n".join(kept)
 
@@ -739,7 +604,8 @@ def name_strings(source: Source, font: TTFont, notice: str) -> dict[str, str]:
         "psName": f"{postscript}-Regular",
         "trademark": original_name(font, 7),
         "description": notice,
-        "licenseDescription": original_name(font, 13) or source.licence,
+        # The original's own field may state its reserved names; they stand in the file named here.
+        "licenseDescription": f"{source.licence}; full text in {source.stem}.LICENSE.txt",
     }
     if source.reserved:  # a trademark notice would carry the reserved name back in
         del names["trademark"]
@@ -764,7 +630,10 @@ def build(source: Source, packages: Path, out: Path) -> tuple[FontRow, str]:
     cmap, left_out = rebuild(source, fonts, notice, path)
     notes += [f"{count} {reason}" for reason, count in left_out.items()]
     licence = out / f"{source.stem}.LICENSE.txt"
+    families = {original_name(font, 1) for font in fonts}
     original = original_name(fonts[0], 1)
+    if len(families) > 1:
+        original += f" and {len(families) - 1} others"
     head = f"{path.name} is a modified version of the font {original}.\n{notice}\n"
     text = f"{head}The licence of the original, which also governs the modified font, follows.\n\n"
     body = licence_text(source.package, root)
@@ -807,8 +676,8 @@ def check_manifest(sources: Iterable[Source]) -> None:
             raise ValueError(f"{source.stem}: stands twice in SOURCES")
         if source.style not in STYLES:
             raise ValueError(f"{source.stem}: style {source.style!r} is not one of {STYLES}")
-        if bool(source.family) != bool(source.reserved):
-            raise ValueError(f"{source.stem}: a reserved name needs a new family, and only that")
+        if source.reserved and not source.family:
+            raise ValueError(f"{source.stem}: a font with a reserved name needs a new family")
 
 
 def build_all(sources: tuple[Source, ...], packages: Path, out: Path) -> Iterator[str]:

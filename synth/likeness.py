@@ -21,9 +21,9 @@ BLUR_PX = 0.9
 # The same glyph under two code points (Latin O, Greek Omicron), or a pair that differs in size only
 # (o, O): no image can tell them apart, so neither may stand as "other" for the other.
 SAME = 0.99
-# A glyph is outvoted when it is nearer to another character's mean picture than to its own by this
-# much; found on pairs that are known to be swapped (docs/LOG.md, "the vote of the fonts").
-OUTVOTED_BY = 0.05
+# A glyph is outvoted when it looks like another character as much as this font's glyphs usually look
+# like their own, and less like its own by this much; docs/LOG.md, "the vote of the fonts".
+OUTVOTED_BY = 0.06
 VOTERS = 3  # fewer other fonts make no consensus
 
 
@@ -100,15 +100,18 @@ def outvoted(coverages: Sequence[Coverage], atlas: Atlas | None = None) -> list[
         # without this font, whose own style would make its glyphs resemble each other
         mean = _unit(total - atlas.pictures[f])
         at = np.flatnonzero(atlas.has[f] & (voters > VOTERS))
-        rejected = dict(coverage.rejected)
-        for block in np.array_split(at, max(1, len(at) // 1024)):
+        own, best, nearest = np.zeros(len(at)), np.zeros(len(at)), np.zeros(len(at), int)
+        for i in range(0, len(at), 1024):
+            block = at[i : i + 1024]
             likeness = atlas.pictures[f, block].astype(np.float32) @ mean.T
             rows = np.arange(len(block))
-            to_own = likeness[rows, block]
-            nearest = likeness.argmax(1)
-            margin = likeness[rows, nearest] - to_own
-            for i in np.flatnonzero(margin > OUTVOTED_BY):
-                rejected[atlas.chars[block[i]]] = f"drawn as {atlas.chars[nearest[i]]}"
+            own[i : i + 1024] = likeness[rows, block]
+            nearest[i : i + 1024] = likeness.argmax(1)
+            best[i : i + 1024] = likeness.max(1)
+        usual = np.median(own) if len(own) else 1.0
+        rejected = dict(coverage.rejected)
+        for i in np.flatnonzero((best >= usual) & (best > own + OUTVOTED_BY)):
+            rejected[atlas.chars[at[i]]] = f"drawn as {atlas.chars[nearest[i]]}"
         usable = coverage.usable - rejected.keys()
         result.append(replace(coverage, usable=usable, rejected=rejected))
     return result

@@ -156,6 +156,13 @@ def _render_received(start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
     return render_range(_received, start, stop)
 
 
+def clean_range(plan: Plan, at: np.ndarray) -> np.ndarray:
+    """[n] places of the plan -> [n, H, W] uint8 characters without ink grain and paper. Pure."""
+    writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(WRITERS)
+    draws = handwriting.draw(plan.style, plan.seed, at, writer)
+    return _drawn(plan, at, plan.char[at], draws)
+
+
 def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
     """Samples start..stop of the plan. Pure."""
     at = np.arange(start, stop)

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
+from synth.files import write_text
 
 FORMAT = 1
 SOURCES = ("real", "font", "gan")
@@ -244,7 +245,7 @@ class StoreWriter:
             "made": self.made,
             "notes": self.notes,
         }
-        write_atomic(self._part / "store.json", json.dumps(info, ensure_ascii=False, indent=1))
+        write_text(self._part / "store.json", json.dumps(info, ensure_ascii=False, indent=1))
         _sync(self._part / "samples.parquet")
         os.rename(self._part, self.path)  # noqa: PTH104  fails on a folder that came meanwhile
         _sync(self.path.parent)
@@ -293,13 +294,3 @@ def refuse_existing(path: Path) -> None:
     if path.exists():
         what = "a finished store" if (path / "store.json").exists() else "something"
         raise InputError(f"{path}: {what} is there already; remove it or choose another --out")
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Whole or not at all, and on the disk when it returns."""
-    part = path.with_name(f".{path.name}.partial")
-    with part.open("w", encoding="utf-8") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)

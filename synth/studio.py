@@ -56,6 +56,8 @@ class Studio:
         strength: float = 1.0,  # of the deformation
         seed: int = 1,
         canvas: Canvas | None = None,
+        style: Style
+        | None = None,  # a style that was fitted before; None: from `real` or the preset
         writers: bool = False,  # draw with the fonts set aside for simulated data
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has."""
@@ -63,6 +65,8 @@ class Studio:
         files = find_fonts(font_folders, writers)
         counts = real_counts(real) if real else None
         quota = plan_quota(alphabet, counts, per_class, target, other_images)
+        # a font with none of the alphabet's characters would only draw other scripts, at a price
+        files = [f for f in files if open_font(f).coverage(alphabet.chars).usable] or files
         known = check_fonts(files, list(alphabet.chars))
         if other_chars is None:
             other_chars = int(np.clip(quota.other // 8, 600, MAX_OTHER_CHARS))
@@ -90,8 +94,9 @@ class Studio:
         lost = [c for c in alphabet.chars if not any(c in f.usable for f in coverages)]
         if lost:  # the vote took the last font: it may not empty a class
             coverages = [_merge(a, b, lost) for a, b in zip(coverages, known, strict=True)]
-        style = Style().scaled(strength)
-        if real:
+        fitted = style is not None
+        style = style or Style().scaled(strength)
+        if real and not fitted:
             style = fit_style(style, real, coverages, seed)
         plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed)
         return cls(alphabet, canvas, coverages, others, quota, style, plan, seed)

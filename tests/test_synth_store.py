@@ -18,7 +18,8 @@ import pytest
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.store import Sample, Store, StoreWriter, lock_output, write_atomic
+from synth.files import write_text
+from synth.store import Sample, Store, StoreWriter, lock_output
 
 CANVAS = Canvas(size_px=16, margin_px=1)
 ALPHABET = Alphabet.of("三國永")
@@ -201,7 +202,7 @@ def test_require_shows_both_sides(tmp_path: Path) -> None:
 
 def edit_info(path: Path, **changes: object) -> None:
     info = json.loads((path / "store.json").read_text(encoding="utf-8"))
-    write_atomic(path / "store.json", json.dumps(info | changes))
+    write_text(path / "store.json", json.dumps(info | changes))
 
 
 def cut(path: Path, name: str, keep_bytes: int) -> None:

@@ -1,0 +1,50 @@
+"""What DALI has on no CPU: elastic bending and a change of pen weight, on a batch in torch.
+
+Both on the device that the batch is on, and a pure function of (seed, step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Bending:
+    """Ranges; 0 leaves a part out."""
+
+    elastic_px: float = 2.2  # standard deviation of the displacement of a coarse grid's nodes
+    nodes: int = 5  # of that grid, each way
+    pen: float = 0.7  # up to this share of a stroke one pixel wider or thinner on each side
+
+    def apply(self, images: Tensor, seed: int, step: int, rank: int = 0) -> Tensor:
+        """[B, 1, H, W] float -1..1 -> the same."""
+        mixed = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]
+        draws = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+        count, _, height, width = images.shape
+        if self.elastic_px:
+            nodes = torch.randn(count, 2, self.nodes, self.nodes, generator=draws)
+            strength = torch.rand(count, 1, 1, 1, generator=draws)  # neat and wild hands
+            scale = torch.tensor([2 / width, 2 / height]).view(1, 2, 1, 1) * self.elastic_px
+            field = F.interpolate(
+                (nodes * strength * scale).to(images.device),
+                size=(height, width),
+                mode="bicubic",
+                align_corners=True,
+            )
+            identity = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
+            grid = F.affine_grid(identity, list(images.shape), align_corners=False)
+            grid = grid + field.permute(0, 2, 3, 1)
+            images = F.grid_sample(images + 1, grid, align_corners=False) - 1
+        if self.pen:
+            amount = (torch.rand(count, 1, 1, 1, generator=draws) * 2 - 1).to(images.device)
+            amount = amount * self.pen
+            wider = F.max_pool2d(images, 3, 1, 1)
+            thinner = -F.max_pool2d(-images, 3, 1, 1)
+            other = torch.where(amount > 0, wider, thinner)
+            images = torch.lerp(images, other, amount.abs())
+        return images

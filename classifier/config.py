@@ -1,0 +1,39 @@
+"""Every number of a classifier run, in two presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """One run. Images are counted in steps of a batch, not in epochs."""
+
+    model: str = "compact"
+    steps: int = 3000
+    batch_size: int = 128
+    steps_per_epoch: int = 250  # a validation after each
+    lr: float = 3e-3  # peak of the one-cycle schedule
+    weight_decay: float = 0.05
+    warmup_share: float = 0.15
+    ema_decay: float = 0.998  # per step
+    smoothing_real: float = 0.10
+    smoothing_synthetic: float = 0.02  # its labels are right
+    real_weight: float = 1.0
+    font_weight: float = 1.0
+    gan_weight: float = 1.0
+    sampling: str = "balanced"
+    other_share: float | None = 0.30  # of a batch, where there are other images enough
+    augment: float = 1.0  # strength
+    clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted
+    doubt_below: float = 0.10  # probability of a real label under which its image is left out
+    threads: int = 2  # of DALI
+    precision: str = "32-true"
+
+
+PRESETS = {
+    "small": ClassifierConfig(),
+    "large": ClassifierConfig(
+        model="efficientnet-b0", steps=20_000, batch_size=512, steps_per_epoch=1000, threads=8
+    ),
+}

@@ -1,0 +1,97 @@
+"""How well a model reads labelled images: by group, by class, and what is not in the alphabet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from classifier.rejection import answers, other_score
+from synth.quota import group_of
+from synth.store import Store
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers to the images of one split, and the figures."""
+
+    rows: np.ndarray  # [N] rows of the store
+    target: np.ndarray  # [N] int64 classes, the last one "other"
+    answer: np.ndarray  # [N] int64
+    score: np.ndarray  # [N] float other score
+    confidence: np.ndarray  # [N] float, of the most probable known character
+    figures: dict[str, Any]  # see `figures_of`
+
+
+def evaluate(
+    probabilities: np.ndarray,  # [N, C]
+    store: Store,
+    rows: np.ndarray,  # [N] int64, the images' rows
+    threshold: float,
+    real_images: Mapping[str, int],  # label -> real training images: the groups
+) -> Evaluation:
+    known = len(store.alphabet)
+    target = store.classes()[rows]
+    answer = answers(probabilities, known, threshold)
+    score = other_score(probabilities, known)
+    confidence = probabilities[:, :known].max(1)
+    figures = figures_of(target, answer, score, store.alphabet.classes, real_images)
+    return Evaluation(rows, target, answer, score, confidence, figures)
+
+
+def figures_of(
+    target: np.ndarray,  # [N] int64
+    answer: np.ndarray,  # [N] int64
+    score: np.ndarray,  # [N] float
+    classes: tuple[str, ...],  # the last one is "other"
+    real_images: Mapping[str, int],
+) -> dict[str, Any]:
+    """Mean per-class accuracy by group, macro F1, AUROC of the other score, and a row a class."""
+    known = len(classes) - 1
+    rows = []
+    for i, label in enumerate(classes):
+        mine = target == i
+        called = int((answer == i).sum())
+        hit = int((answer[mine] == i).sum())
+        there = int(mine.sum())
+        if there == 0:
+            continue
+        rows.append(
+            {
+                "label": label,
+                "group": "other" if i == known else group_of(real_images.get(label, 0)),
+                "real": int(real_images.get(label, 0)),
+                "images": there,
+                "accuracy": hit / there,
+                "precision": hit / called if called else None,
+                "f1": 2 * hit / (called + there) if hit else 0.0,
+            }
+        )
+    groups: dict[str, float] = {}
+    for group in ("common", "rare", "few", "none", "other"):
+        values = [r["accuracy"] for r in rows if r["group"] == group]
+        if values:
+            groups[group] = float(np.mean(values))
+    is_other = target == known
+    return {
+        "images": len(target),
+        "accuracy": float((answer == target).mean()),
+        "macro_f1": float(np.mean([r["f1"] for r in rows])),
+        "groups": groups,
+        "other_auroc": auroc(score, is_other),
+        "false_other": float((answer[~is_other] == known).mean()) if (~is_other).any() else None,
+        "classes": rows,
+    }
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """Area under the ROC curve by ranks, ties counted half (Hanley and McNeil 1982)."""
+    from scipy.stats import rankdata
+
+    n_pos, n_neg = int(positive.sum()), int((~positive).sum())
+    if n_pos == 0 or n_neg == 0:
+        return None
+    ranks = rankdata(score)
+    return float((ranks[positive].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))

@@ -1,0 +1,206 @@
+"""The Lightning module of the classifier: it calls the network and the loss, and logs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from classifier.bending import Bending
+from classifier.config import ClassifierConfig
+from classifier.data import Batch, MixData
+from classifier.losses import folded_log_prob, smoothed_loss
+from classifier.networks import build_network
+from synth.files import load_checked, save_checked
+
+
+class ClassifierModule(pl.LightningModule):
+    """A network, its moving average (which is what is validated and kept), one optimiser."""
+
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        classes: int,  # known + 1 + other characters
+        known: int,
+        bending: Bending,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        self.config, self.known, self.bending, self.seed = config, known, bending, seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_network(config.model, classes)
+        self.network = network.to(memory_format=torch.channels_last)
+        average = get_ema_multi_avg_fn(config.ema_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.average.requires_grad_(False)
+        smoothing = torch.tensor(
+            [config.smoothing_real, config.smoothing_synthetic, config.smoothing_synthetic]
+        )
+        self.register_buffer("smoothing", smoothing, persistent=False)
+        self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        step = self.global_step
+        # dropout and everything else random depends on (seed, step) alone: a resumed run is the same
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
+        images = self.bending.apply(batch["images"], self.seed, step, self.global_rank)
+        logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+        smoothing = self.smoothing[batch["source"]]
+        losses = smoothed_loss(logits, batch["target"], self.known, smoothing)
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"classifier: loss {loss.item()} at step {step}")
+        right = folded(logits.detach(), self.known).argmax(1) == batch["target"].clamp(
+            max=self.known
+        )
+        for number, name in enumerate(("real", "font", "gan")):
+            mine = batch["source"] == number
+            if mine.any():
+                self.log(f"right_{name}", right[mine].float().mean(), batch_size=int(mine.sum()))
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(images))
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        # follows faster at first, or the untrained start would weigh for long
+        self.average.update_parameters(self.network)
+
+    def on_validation_start(self) -> None:
+        self.validated = []
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        images = batch["images"].contiguous(memory_format=torch.channels_last)
+        logits = self.average.module(images).float()[batch["valid"]]
+        target = batch["target"][batch["valid"]]
+        self.validated.append(
+            (folded(logits, self.known).cpu(), target.cpu(), batch["source"][batch["valid"]].cpu())
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.validated or self.trainer.sanity_checking:
+            return
+        logits, target, source = (torch.cat(parts) for parts in zip(*self.validated, strict=True))
+        right = (logits.argmax(1) == target.clamp(max=self.known)).float()
+        real_known = (source == 0) & (target < self.known)
+        others = target >= self.known
+        if real_known.any():
+            self.log("val_known", right[real_known].mean(), prog_bar=True)
+        if others.any():
+            self.log("val_other", right[others].mean(), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        config = self.config
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        optimiser = torch.optim.AdamW(
+            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=config.lr,
+            total_steps=config.steps + 1,
+            pct_start=config.warmup_share,
+        )
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
+    ) -> None:
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.log("gradient_norm", norm, batch_size=1)
+
+
+def folded(logits: Tensor, known: int) -> Tensor:
+    """[N, C] -> [N, known + 1]: all classes from `known` on as one."""
+    rest = torch.logsumexp(logits[:, known:], 1, keepdim=True)
+    return torch.cat([logits[:, :known], rest], 1)
+
+
+class Cleaner(pl.Callback):
+    """Leaves out real images whose given label the network finds improbable.
+
+    Synthetic images carry right labels and hold the classes apart, so early in the run the network
+    disagrees with wrong real labels that it has not learned by heart yet.
+    """
+
+    def __init__(self, data: MixData, config: ClassifierConfig, stores: list[Any]) -> None:
+        self.data, self.config, self.stores = data, config, stores
+        epochs = max(1, round(config.steps / config.steps_per_epoch))
+        self.epochs = {max(1, round(share * epochs)) for share in config.clean_at}
+
+    @torch.no_grad()
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, ClassifierModule)
+        if trainer.current_epoch + 1 not in self.epochs:
+            return
+        given = given_probabilities(module, self.data, self.stores)
+        weights, doubted, real = [], 0, 0
+        for pool, p in zip(self.data.mix.pools, given, strict=True):
+            weight = np.ones(len(pool.rows))
+            is_real = (pool.sources == 0) & (pool.targets < module.known)
+            weight[is_real & (p < self.config.doubt_below)] = 0.0
+            doubted += int((weight == 0).sum())
+            real += int(is_real.sum())
+            weights.append(weight)
+        if doubted < real:
+            self.data.set_weights(weights)
+            trainer.print(f"labels: {doubted} of {real} real images left out as doubtful")
+
+
+@torch.no_grad()
+def given_probabilities(
+    module: ClassifierModule, data: MixData, stores: list[Any]
+) -> list[np.ndarray]:
+    """For each pool [n] float: the moving average's probability of each image's given class."""
+    from classifier.data import Images
+    from synth.canvas import to_float
+
+    images = Images(stores)
+    network = module.average.module.eval()
+    result = []
+    for number, pool in enumerate(data.mix.pools):
+        out = np.ones(len(pool.rows))
+        at = np.flatnonzero(pool.sources == 0)
+        for i in range(0, len(at), 512):
+            part = at[i : i + 512]
+            pixels = images.take(np.full(len(part), number), pool.rows[part])
+            x = torch.from_numpy(to_float(pixels))[:, None].to(module.device)
+            logits = network(x.contiguous(memory_format=torch.channels_last)).float()
+            target = torch.from_numpy(pool.targets[part]).to(module.device)
+            out[part] = folded_log_prob(logits, target, module.known).exp().cpu().numpy()
+        result.append(out)
+    return result
+
+
+class CheckedCheckpoints(CheckpointIO):
+    """Lightning's checkpoints, whole or not there, with a checksum and the one before kept."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        save_checked(Path(path), buffer.getvalue())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        data, found = load_checked(Path(path))
+        if found != Path(path):
+            print(f"{path} is damaged or missing: going on from {found.name}")
+        return torch.load(io.BytesIO(data), map_location=map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""From class probabilities to an answer: a known character, or "other"."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def other_score(probabilities: np.ndarray, known: int) -> np.ndarray:
+    """[N, C] -> [N] float: 1 minus the most probable known character's probability.
+
+    Higher the more the image looks like no known character: mass on other classes raises it, and so
+    does doubt between known ones.
+    """
+    return 1 - probabilities[:, :known].max(1)
+
+
+def answers(probabilities: np.ndarray, known: int, threshold: float) -> np.ndarray:
+    """[N, C] -> [N] int64: the known class, or `known` for "other" where the score is above."""
+    best = probabilities[:, :known].argmax(1)
+    return np.where(other_score(probabilities, known) > threshold, known, best)
+
+
+def choose_threshold(
+    probabilities: np.ndarray,  # [N, C] of validation images
+    target: np.ndarray,  # [N] int64; `known` and above are other
+    known: int,
+    weight: np.ndarray,  # [N] float: how much each image counts
+) -> tuple[float, dict[str, float]]:
+    """The threshold with the best mean of two rates: known images answered right, others found.
+
+    Returns 1.0, which finds nothing, where the validation images hold no other. The other images must
+    show *characters held out from training*: a threshold set on seen ones lets unseen ones through.
+    """
+    is_other = target >= known
+    score = other_score(probabilities, known)
+    right = probabilities[:, :known].argmax(1) == target
+    if not is_other.any() or is_other.all():
+        return 1.0, {}
+    steps = np.linspace(0.02, 0.98, 97)
+    w_known, w_other = weight[~is_other], weight[is_other]
+    kept = np.array(
+        [np.average(right[~is_other] & (score[~is_other] <= t), weights=w_known) for t in steps]
+    )
+    found = np.array([np.average(score[is_other] > t, weights=w_other) for t in steps])
+    mean = (kept + found) / 2
+    # the optimum is flat: take the middle of what is within a thousandth of it
+    best = steps[mean >= mean.max() - 1e-3]
+    threshold = float(np.median(best))
+    at = int(np.abs(steps - threshold).argmin())
+    return threshold, {"known_right": float(kept[at]), "other_found": float(found[at])}

@@ -1,0 +1,49 @@
+"""Every number of a GAN run, in two presets: `small` for CPUs, `large` for a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """One run. Images are counted, not epochs."""
+
+    steps: int = 700  # optimiser steps of each network
+    batch_size: int = 64  # images a step
+    generator_lr: float = 4e-4
+    discriminator_lr: float = 4e-4
+    betas: tuple[float, float] = (0.0, 0.99)
+    final_lr_share: float = 0.2  # cosine decay down to this share
+    gamma: float = 8.0  # weight of R1 and R2; R3GAN eq. 4
+    penalty_every: int = 8  # steps between penalties, which then count that many times
+    diversity: float = 1.0  # weight of the diversity term
+    recognise: float = 0.15  # weight of the recogniser's cross-entropy in the generator's loss
+    ema_half_images: int = 6000  # images after which a generator's weight counts half
+    style_dim: int = 48
+    width: int = 1  # multiplies the channels of both networks
+    content_strength: float = 0.7  # of the font deformation in front of the generator
+    recogniser_steps: int = 900
+    recogniser_batch: int = 128
+    checkpoint_every: int = 100  # steps
+    grid_every: int = 100  # steps between pictures of fixed glyphs and styles
+    precision: str = "32-true"
+    compile: bool = False
+
+
+PRESETS = {
+    "small": GanConfig(),
+    "large": GanConfig(
+        steps=20_000,
+        batch_size=256,
+        generator_lr=2e-4,
+        discriminator_lr=2e-4,
+        width=3,
+        style_dim=96,
+        ema_half_images=50_000,
+        recogniser_steps=4000,
+        checkpoint_every=500,
+        grid_every=500,
+        precision="bf16-mixed",
+    ),
+}

@@ -1,0 +1,73 @@
+"""Batches for the GAN: a real image, a glyph to bend, a reference glyph, all of one character.
+
+A batch is a pure function of (seed, step), so a resumed run sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan.glyphs import Glyphs
+from synth.canvas import to_float
+
+
+class PairLoader:
+    """Iterates over the batches of steps `start_step` .. `steps`."""
+
+    def __init__(
+        self,
+        real: np.ndarray,  # [n, H, W] uint8
+        real_char: np.ndarray,  # [n] int64 into content.chars
+        content: Glyphs,
+        reference: Glyphs,  # the same characters in the same order
+        batch_size: int,
+        steps: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.real, self.batch_size, self.steps, self.seed = real, batch_size, steps, seed
+        self.rank, self.world, self.start_step = rank, world, 0
+        self.content, self.reference = content, reference
+        self._content_rows, self._reference_rows = content.rows_of(), reference.rows_of()
+        order = np.argsort(real_char, kind="stable")
+        self._chars, first = np.unique(real_char[order], return_index=True)
+        self._real_rows = np.split(order, first[1:])
+        # between the natural and the balanced: a class with one image is not shown a hundred times
+        weight = np.sqrt([len(r) for r in self._real_rows])
+        self._edges = np.cumsum(weight / weight.sum())
+
+    def __len__(self) -> int:
+        return self.steps - self.start_step
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for step in range(self.start_step, self.steps):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """`real`, `content`, `reference` [B, 1, H, W] float32 -1..1; `char` [B] int64."""
+        rng = np.random.default_rng([self.seed, step])
+        u = rng.random((self.batch_size, 4))[self.rank :: self.world]
+        of = np.minimum(np.searchsorted(self._edges, u[:, 0], side="right"), len(self._chars) - 1)
+        rows = np.array([_pick(self._real_rows[i], v) for i, v in zip(of, u[:, 1], strict=True)])
+        chars = self._chars[of]
+        content = [_pick(self._content_rows[c], v) for c, v in zip(chars, u[:, 2], strict=True)]
+        reference = [_pick(self._reference_rows[c], v) for c, v in zip(chars, u[:, 3], strict=True)]
+        return {
+            "real": _tensor(self.real[rows]),
+            "content": _tensor(self.content.images[content]),
+            "reference": _tensor(self.reference.images[reference]),
+            "char": torch.from_numpy(chars.astype(np.int64)),
+        }
+
+
+def _pick(rows: np.ndarray, u: float) -> int:
+    return int(rows[int(u * len(rows))])
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(to_float(images))[:, None]

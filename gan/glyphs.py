@@ -1,0 +1,57 @@
+"""Rendered glyphs for the GAN: the content it bends, and the references its discriminator compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from synth.render import Plan, clean_range, render_range
+from synth.studio import Studio
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Pictures of characters and what each shows."""
+
+    images: np.ndarray  # [N, H, W] uint8
+    char: np.ndarray  # [N] int64 into `chars`
+    chars: tuple[str, ...]
+
+    def rows_of(self) -> list[np.ndarray]:
+        """For each character, the rows that show it."""
+        order = np.argsort(self.char, kind="stable")
+        bounds = np.searchsorted(self.char[order], np.arange(len(self.chars) + 1))
+        return [order[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def content_plan(plan: Plan, strength: float) -> Plan:
+    """The same characters and fonts, bent less: the generator does the rest."""
+    return replace(plan, style=plan.style.scaled(strength))
+
+
+def known_plan(studio: Studio, per_char: int, seed: int, strength: float) -> Plan:
+    """`per_char` glyphs of each known character, fonts dealt out evenly."""
+    from synth.quota import Quota
+    from synth.render import make_plan
+
+    quota = Quota(0, dict.fromkeys(studio.alphabet.chars, per_char), 0, {})
+    style = studio.style.scaled(strength)
+    return make_plan(studio.alphabet, studio.coverages, {}, quota, style, studio.canvas, seed)
+
+
+def clean_glyphs(plan: Plan) -> Glyphs:
+    """Bent and inked by the pen, without grain, blur or noise: those are the generator's to learn."""
+    chunks = [
+        clean_range(plan, np.arange(i, min(i + 512, len(plan)))) for i in range(0, len(plan), 512)
+    ]
+    return Glyphs(np.concatenate(chunks), plan.char.astype(np.int64), plan.chars)
+
+
+def written_glyphs(plan: Plan, rows: np.ndarray) -> np.ndarray:
+    """[n, H, W] uint8: as `render_fonts.py` writes them, ink and paper included."""
+    out = []
+    for i in range(0, len(plan), 512):
+        images, _ = render_range(plan, i, min(i + 512, len(plan)))
+        out.append(images[rows[(rows >= i) & (rows < i + 512)] - i])
+    return np.concatenate(out)

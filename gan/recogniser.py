@@ -1,0 +1,144 @@
+"""A recogniser of the GAN's own: it finds wrong labels before training and wrong images after it.
+
+It is trained on rendered characters, whose labels are right, and on the real training images, whose
+labels are doubted: while it trains, real images whose given label it finds improbable are left out,
+judged by a mean over several rounds of training on mostly other images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from gan.networks import Recogniser
+from synth.canvas import to_float
+
+DOUBT_BELOW = 0.05  # a given label under this probability is doubted
+_REAL_SHARE = 0.5  # of a batch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A recogniser and what it thinks of the real training labels."""
+
+    network: Recogniser
+    given: np.ndarray  # [n] float32: probability of each real image's given label
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """[n] bool: real images whose label may be believed."""
+        return self.given >= DOUBT_BELOW
+
+
+def train_recogniser(
+    real: np.ndarray,  # [n, H, W] uint8
+    real_class: np.ndarray,  # [n] int64
+    font: np.ndarray,  # [m, H, W] uint8
+    font_class: np.ndarray,  # [m] int64
+    classes: int,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    precision: torch.dtype,  # of the autocast: float32 or bfloat16
+) -> Trained:
+    """Cross-entropy with label smoothing, AdamW, one cycle; two rounds of doubt at 40 and 70 %."""
+    torch.manual_seed(seed)
+    network = Recogniser(classes).to(device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps)
+    generator = np.random.default_rng(seed)
+    keep = np.ones(len(real), bool)
+    given = np.ones(len(real), np.float32)
+    n_real = round(batch_size * _REAL_SHARE) if len(real) else 0
+    font_rows = _by_class(font_class)
+    with tqdm(total=steps, unit="step", desc="recogniser") as bar:
+        for step in range(steps):
+            if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
+                given = probabilities(network, real, real_class, device)
+                keep = given >= DOUBT_BELOW
+                if not keep.any():
+                    keep[:] = True
+            picked_font = _balanced(font_rows, batch_size - n_real, generator)
+            images, target = [font[picked_font]], [font_class[picked_font]]
+            if n_real:
+                rows = _by_class(real_class, keep)
+                picked = _balanced(rows, n_real, generator)
+                images.append(real[picked])
+                target.append(real_class[picked])
+            x = torch.from_numpy(to_float(np.concatenate(images)))[:, None].to(device)
+            x = jitter(x, torch.Generator().manual_seed(int(generator.integers(1 << 62))))
+            y = torch.from_numpy(np.concatenate(target)).to(device)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits = network(x.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=0.1)
+            if not torch.isfinite(loss):
+                raise RuntimeError(f"recogniser: loss {loss.item()} at step {step}")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            bar.update()
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{loss.item():.2f}", doubted=int((~keep).sum()))
+    if len(real):
+        given = probabilities(network, real, real_class, device)
+    return Trained(network.eval(), given)
+
+
+def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
+    """[B, 1, H, W] a little turned, scaled, slanted and moved, each by its own draw."""
+    n = len(x)
+    r = (torch.rand(n, 6, generator=generator) * 2 - 1).to(x.device)
+    turn, slant = 0.12 * r[:, 0], 0.12 * r[:, 1]
+    sx, sy = 1 + 0.12 * r[:, 2], 1 + 0.12 * r[:, 3]
+    matrix = torch.stack(
+        [
+            sx * turn.cos(),
+            -turn.sin() + slant,
+            0.08 * r[:, 4],
+            turn.sin(),
+            sy * turn.cos(),
+            0.08 * r[:, 5],
+        ],
+        1,
+    ).view(n, 2, 3)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x + 1, grid, align_corners=False) - 1
+
+
+@torch.no_grad()
+def probabilities(
+    network: Recogniser, images: np.ndarray, wanted: np.ndarray, device: torch.device
+) -> np.ndarray:
+    """[n, H, W] uint8, [n] classes -> [n] float32: the probability of each image's class."""
+    was = network.training
+    network.eval()
+    out = []
+    for i in range(0, len(images), 512):
+        x = torch.from_numpy(to_float(images[i : i + 512]))[:, None].to(device)
+        p = torch.softmax(network(x.contiguous(memory_format=torch.channels_last)), 1)
+        rows = torch.from_numpy(wanted[i : i + 512]).to(device)
+        out.append(p.gather(1, rows[:, None])[:, 0].float().cpu().numpy())
+    network.train(was)
+    return np.concatenate(out) if out else np.zeros(0, np.float32)
+
+
+def _by_class(classes: np.ndarray, keep: np.ndarray | None = None) -> list[np.ndarray]:
+    """Rows of each class that has some."""
+    rows = np.arange(len(classes)) if keep is None else np.flatnonzero(keep)
+    order = rows[np.argsort(classes[rows], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(classes[order])) + 1)
+
+
+def _balanced(rows: list[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
+    """[count] rows: the class at random, then one of its rows."""
+    lengths = np.array([len(r) for r in rows])
+    of = generator.integers(len(rows), size=count)
+    nth = (generator.random(count) * lengths[of]).astype(int)
+    return np.array([rows[c][k] for c, k in zip(of, nth, strict=True)])

@@ -1,0 +1,265 @@
+"""A GAN run from a real store to a finished generator: glyphs, recogniser, training."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from gan.config import PRESETS, GanConfig
+from gan.data import PairLoader
+from gan.glyphs import Glyphs, clean_glyphs, known_plan, written_glyphs
+from gan.networks import BendingGenerator, Recogniser
+from gan.recogniser import Trained, train_recogniser
+from synth.alphabet import OTHER, Alphabet
+from synth.canvas import Canvas, to_float
+from synth.errors import InputError
+from synth.files import has_checkpoint, write_text
+from synth.handwriting import Style
+from synth.store import Store, lock_output
+from synth.studio import Studio
+
+CONTENT_PER_CHAR, REFERENCE_PER_CHAR = 40, 16
+_GRID_GLYPHS = 16
+
+
+def preset(name: str | None) -> tuple[str, GanConfig]:
+    """The named preset, or the one for this machine."""
+    chosen = name or ("large" if torch.cuda.is_available() else "small")
+    return chosen, PRESETS[chosen]
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fast_precision() -> torch.dtype:
+    """bfloat16 where the processor multiplies in it, else float32."""
+    if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+@dataclass(frozen=True)
+class GanRun:
+    """A finished run: all that generating needs. Loading it executes no code from it."""
+
+    path: Path
+    config: GanConfig
+    canvas: Canvas
+    style: Style  # of the real data, for the glyphs in front of the generator
+    generator: BendingGenerator
+    recogniser: Recogniser
+    recogniser_chars: tuple[str, ...]  # what its classes are
+
+    @classmethod
+    def open(cls, path: Path) -> GanRun:
+        """Raises InputError for a folder that is no finished run."""
+        if not (path / "generator.json").is_file():
+            raise InputError(f"{path}: no finished GAN run (no generator.json in it)")
+        info = json.loads((path / "generator.json").read_text(encoding="utf-8"))
+        config = GanConfig(**{**info["config"], "betas": tuple(info["config"]["betas"])})
+        style = Style(**{**info["style"], "stroke_px": tuple(info["style"]["stroke_px"])})
+        generator = BendingGenerator(config.style_dim, config.width)
+        generator.load_state_dict(load_file(path / "generator.safetensors"))
+        chars = tuple(info["recogniser_chars"])
+        recogniser = Recogniser(len(chars))
+        recogniser.load_state_dict(load_file(path / "recogniser.safetensors"))
+        return cls(
+            path,
+            config,
+            Canvas(**info["canvas"]),
+            style,
+            generator.eval(),
+            recogniser.eval(),
+            chars,
+        )
+
+
+def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray]:
+    """The training images of characters that fonts have: [n, H, W] uint8, and [n] class numbers.
+
+    Only split "train" is ever read here: validation and test images do not reach a generator.
+    """
+    index = {c: i for i, c in enumerate(studio.alphabet.chars)}
+    labels = real.column("label")
+    rows = np.array([r for r in real.rows("train") if labels[r] != OTHER], np.int64)
+    if len(rows) == 0:
+        raise InputError(f"{real.path}: no training image of a known character in it")
+    return np.asarray(real.images[rows]), np.array([index[labels[r]] for r in rows], np.int64)
+
+
+def train(
+    real: Store,
+    out: Path,
+    config: GanConfig,
+    font_folders: list[Path],
+    seed: int,
+    made: dict[str, Any],
+    workers: int,
+) -> tuple[GanRun, Studio]:
+    """Goes on where an unfinished run stopped; a finished one is only opened.
+
+    Writes into `out`: config.yaml, recogniser.safetensors, checkpoints/, grids/, metrics.jsonl and,
+    at the end, generator.safetensors and generator.json.
+    """
+    import yaml
+
+    out.mkdir(parents=True, exist_ok=True)
+    lock = lock_output(out)
+    try:
+        studio = Studio.prepare(real.alphabet, real, font_folders, seed=seed)
+        if (out / "generator.json").is_file():
+            print(f"{out}: this run is finished")
+            return GanRun.open(out), studio
+        settings = {"arguments": made, "gan": asdict(config), "digest": real.alphabet.digest}
+        _same_settings(out, settings)
+        write_text(out / "config.yaml", yaml.safe_dump(_plain(settings), allow_unicode=True))
+        images, classes = real_of_known(real, studio)
+        chars = studio.plan.chars
+        recogniser = _recogniser(out, studio, images, classes, config, seed)
+        trusted = recogniser.trusted
+        print(
+            f"recogniser: trusts {trusted.sum()} of {len(trusted)} real labels "
+            f"(mean probability of those {recogniser.given[trusted].mean():.2f})",
+            flush=True,
+        )
+        content = clean_glyphs(
+            known_plan(studio, CONTENT_PER_CHAR, seed + 1, config.content_strength)
+        )
+        reference = clean_glyphs(known_plan(studio, REFERENCE_PER_CHAR, seed + 2, 0.3))
+        _fit(out, config, images[trusted], classes[trusted], content, reference, recogniser, seed)
+        info = {
+            "config": asdict(config),
+            "canvas": asdict(studio.canvas),
+            "style": asdict(studio.style),
+            "alphabet": list(real.alphabet.chars),
+            "recogniser_chars": list(chars),
+            "made": made,
+        }
+        write_text(out / "generator.json", json.dumps(info, ensure_ascii=False, indent=1))
+        return GanRun.open(out), studio
+    finally:
+        lock.release()
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _same_settings(out: Path, settings: dict[str, Any]) -> None:
+    """An unfinished run goes on only with what it was started with."""
+    import yaml
+
+    if not (out / "config.yaml").is_file():
+        return
+    before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+    for key in ("gan", "digest"):
+        if before.get(key) != _plain(settings[key]):
+            raise InputError(
+                f"{out}: this unfinished run was started with another {key} "
+                f"({_difference(before.get(key), _plain(settings[key]))}); remove it or take another --out"
+            )
+
+
+def _difference(before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return ", ".join(
+            f"{k}: {before.get(k)} -> {now.get(k)}" for k in now if before.get(k) != now[k]
+        )
+    return f"{before} -> {now}"
+
+
+def _recogniser(
+    out: Path, studio: Studio, images: np.ndarray, classes: np.ndarray, config: GanConfig, seed: int
+) -> Trained:
+    """Trained, or read back from the run."""
+    chars = studio.plan.chars
+    number = {c: i for i, c in enumerate(chars)}
+    # the alphabet's characters stand first in the plan, in order
+    known = np.array([number[c] for c in studio.alphabet.chars], np.int64)
+    weights, labels = out / "recogniser.safetensors", out / "trusted.npy"
+    if weights.is_file() and labels.is_file():
+        network = Recogniser(len(chars))
+        network.load_state_dict(load_file(weights))
+        return Trained(network.eval(), np.load(labels, allow_pickle=False))
+    plan = studio.plan
+    whole = np.flatnonzero(
+        np.isin(plan.kind.astype(str), ("character", "confusable", "common", "script", "listed"))
+    )
+    trained = train_recogniser(
+        real=images,
+        real_class=known[classes],
+        font=written_glyphs(plan, whole),
+        font_class=plan.char[whole].astype(np.int64),
+        classes=len(chars),
+        steps=config.recogniser_steps,
+        batch_size=config.recogniser_batch,
+        seed=seed,
+        device=device(),
+        precision=fast_precision(),
+    )
+    save_file({k: v.cpu().contiguous() for k, v in trained.network.state_dict().items()}, weights)
+    np.save(labels, trained.given)
+    return replace(trained, network=trained.network.cpu())
+
+
+def _fit(
+    out: Path,
+    config: GanConfig,
+    real: np.ndarray,
+    real_char: np.ndarray,
+    content: Glyphs,
+    reference: Glyphs,
+    recogniser: Trained,
+    seed: int,
+) -> None:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    from gan.lit import CheckedCheckpoints, GanModule, Keeper
+    from gan.progress import Metrics, Progress
+
+    module = GanModule(config, real.shape[1], recogniser.network, seed)
+    loader = PairLoader(real, real_char, content, reference, config.batch_size, config.steps, seed)
+    last = out / "checkpoints" / "last.ckpt"
+    resume = last if has_checkpoint(last) else None
+    if resume:
+        data = CheckedCheckpoints().load_checkpoint(resume)
+        loader.start_step = int(data["steps_done"])
+        print(f"{out}: going on at step {loader.start_step} of {config.steps}")
+    picked = np.linspace(0, len(content.images) - 1, _GRID_GLYPHS).astype(int)
+    fixed = torch.from_numpy(to_float(content.images[picked]))[:, None]
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=config.precision,
+        max_epochs=1,
+        max_steps=-1,
+        plugins=[CheckedCheckpoints()],
+        callbacks=[Keeper(out, config, fixed), Progress(config), Metrics(out / "metrics.jsonl")],
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+    )
+    started = time.monotonic()
+    trainer.fit(module, loader, ckpt_path=resume)
+    if module.steps_done < config.steps:
+        raise KeyboardInterrupt  # Lightning swallows it; the run is unfinished
+    print(f"GAN: {config.steps} steps in {time.monotonic() - started:.0f} s")
+    state = {k: v.cpu().contiguous() for k, v in module.average.state_dict().items()}
+    save_file(state, out / "generator.safetensors")
+
+
+def alphabet_of(run: GanRun) -> Alphabet:
+    info = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
+    return Alphabet(tuple(info["alphabet"]))

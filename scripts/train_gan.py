@@ -1,0 +1,103 @@
+"""Real images -> a GAN that writes any character in their handwriting, and a store of its images.
+
+The same command on an unfinished run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import cores, parser, run, used
+from synth.errors import InputError
+
+
+def options() -> ArgumentParser:
+    p = parser(__doc__ or "", "python scripts/train_gan.py --real runs/real --out runs/gan")
+    p.add_argument("--real", type=Path | None, help="real store; only its training split is read")
+    p.add_argument(
+        "--out", type=Path | None, help="run folder; with --generate-only the store to make"
+    )
+    p.add_argument(
+        "--preset", type=str | None, help="small (CPU) or large (GPU); default: this machine's"
+    )
+    p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
+    p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
+    p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
+    p.add_argument(
+        "--per-class", type=int | None, help="generated images a class; default: by quota"
+    )
+    p.add_argument("--other", type=int | None, help="generated images of other characters")
+    p.add_argument(
+        "--generate-only",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="make more images from the finished run given with --run",
+    )
+    p.add_argument("--run", type=Path | None, help="finished run, with --generate-only")
+    p.add_argument(
+        "--alphabet", type=Path | None, help="characters to generate, with --generate-only"
+    )
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--workers", type=int, default=cores(), help="threads for the glyphs")
+    return p
+
+
+def main(args: Namespace) -> None:
+    from synth.store import Store, refuse_existing
+
+    if args.out is None:
+        raise InputError("give --out FOLDER")
+    if args.generate_only:
+        if args.run is None:
+            raise InputError("--generate-only needs --run FOLDER, a finished GAN run")
+        refuse_existing(args.out)
+    elif args.real is None:
+        raise InputError("give --real STORE (make it with import_data.py)")
+    real = Store.open(args.real) if args.real else None
+    if not args.generate_only and (args.out / "samples" / "store.json").exists():
+        print(f"{args.out}: this run is finished, its images are in {args.out / 'samples'}")
+        return
+
+    from dataclasses import replace
+
+    from gan.generate import generate
+    from gan.train import GanRun, alphabet_of, device, preset, train
+    from synth.alphabet import Alphabet
+    from synth.studio import Studio
+
+    if args.generate_only:
+        gan = GanRun.open(args.run)
+        alphabet = Alphabet.read(args.alphabet) if args.alphabet else alphabet_of(gan)
+        studio = Studio.prepare(
+            alphabet,
+            real,
+            args.fonts,
+            args.per_class or 50,
+            other_images=args.other or 0,
+            seed=args.seed,
+            canvas=gan.canvas,
+            style=gan.style,
+        )
+        store = generate(gan, studio, args.out, args.seed, used(args))
+        print(f"{args.out}: {len(store)} images")
+        return
+
+    name, config = preset(args.preset)
+    changes = {"steps": args.steps, "batch_size": args.batch_size}
+    config = replace(config, **{k: v for k, v in changes.items() if v is not None})
+    print(f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}", flush=True)
+    gan, studio = train(real, args.out, config, args.fonts, args.seed, used(args), args.workers)
+    if args.per_class is not None or args.other is not None:
+        studio = Studio.prepare(
+            real.alphabet, real, args.fonts, args.per_class, other_images=args.other, seed=args.seed
+        )
+    store = generate(gan, studio, args.out / "samples", args.seed, used(args))
+    print(f"{args.out / 'samples'}: {len(store)} images")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

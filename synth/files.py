@@ -1,0 +1,60 @@
+"""Files that are whole or not there, for checkpoints and everything else that a kill may interrupt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from synth.errors import InputError
+
+_MAGIC = b"inkfill1"
+_DIGEST_BYTES = 32
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Beside the final name, flushed to the disk, then renamed: a reader sees the old or the new."""
+    part = path.with_name(f".{path.name}.partial")
+    with part.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_whole(path, text.encode("utf-8"))
+
+
+def save_checked(path: Path, data: bytes) -> None:
+    """With a checksum in front; the file that was there before is kept as `<name>.previous`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.replace(path.with_name(path.name + ".previous"))
+    write_whole(path, _MAGIC + hashlib.sha256(data).digest() + data)
+
+
+def load_checked(path: Path) -> tuple[bytes, Path]:
+    """The newest undamaged of `path` and `<name>.previous`, and which one it is.
+
+    Raises InputError where both are missing or damaged.
+    """
+    candidates = [path, path.with_name(path.name + ".previous")]
+    for candidate in candidates:
+        if candidate.is_file():
+            raw = candidate.read_bytes()
+            head, data = raw[: len(_MAGIC) + _DIGEST_BYTES], raw[len(_MAGIC) + _DIGEST_BYTES :]
+            if head == _MAGIC + hashlib.sha256(data).digest():
+                return data, candidate
+    there = [c.name for c in candidates if c.exists()]
+    what = f"damaged ({', '.join(there)})" if there else "no checkpoint"
+    raise InputError(f"{path}: {what}; remove the run's folder to start anew")
+
+
+def has_checkpoint(path: Path) -> bool:
+    return path.exists() or path.with_name(path.name + ".previous").exists()

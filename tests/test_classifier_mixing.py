@@ -1,0 +1,327 @@
+"""What the batches consist of: shares, coverage, schedules, ranks, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier.mixing import REAL, Mix, MixSettings, Picks, Pool, training_classes
+from synth.alphabet import OTHER, Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+from synth.store import SOURCES, Sample, Store, StoreWriter
+
+FONT, GAN = SOURCES.index("font"), SOURCES.index("gan")
+# six characters: two common, two rare, one few, one without a real image; two other characters
+NAMES = ("a", "b", "c", "d", "e", "f", OTHER, "x", "y")
+K, C = 6, len(NAMES)
+IMAGES = {
+    "real": [90, 60, 20, 20, 4, 0, 5, 0, 0],
+    "font": [10, 10, 40, 40, 50, 60, 30, 40, 40],
+    "gan": [5, 5, 40, 40, 50, 0, 10, 30, 30],
+}
+
+
+def pool(source: str, counts: list[int]) -> Pool:
+    targets = np.repeat(np.arange(len(counts)), counts)
+    targets = np.random.default_rng(1).permutation(targets)
+    rows = np.arange(len(targets)) * 2 + 1  # not the same as places in the pool
+    return Pool(source, rows, targets, np.full(len(targets), SOURCES.index(source)))
+
+
+POOLS = [pool(source, counts) for source, counts in IMAGES.items()]
+
+
+def mix(settings: MixSettings | None = None, pools: list[Pool] = POOLS, **other) -> Mix:
+    arguments = {"seed": 3, "batch_size": 32, "total_steps": 400} | other
+    return Mix.of(pools, NAMES, settings or MixSettings(), **arguments)
+
+
+def shown(run: Mix, first: int = 0, end: int | None = None) -> Picks:
+    """All places of some steps, one after the other."""
+    parts = [run.batch(step) for step in range(first, end or run.total_steps)]
+    fields = ("store", "source", "row", "target")
+    return Picks(*(np.concatenate([getattr(p, name) for p in parts]) for name in fields))
+
+
+def frequencies(picks: Picks) -> np.ndarray:
+    counts = np.zeros((C, len(SOURCES)))
+    np.add.at(counts, (picks.target, picks.source), 1)
+    return counts / counts.sum()
+
+
+@pytest.mark.parametrize("weigh", ["source", "image"])
+@pytest.mark.parametrize("sampling", ["natural", "sqrt", "balanced"])
+def test_shares_are_within_3_sigma_of_the_settings(sampling: str, weigh: str) -> None:
+    settings = MixSettings({"real": 1, "font": 0.5, "gan": 2}, weigh, sampling, other_share=0.25)
+    run = mix(settings)
+    picks = shown(run)
+    wanted = run.shares(0)
+    sigma = np.sqrt(wanted * (1 - wanted) / len(picks))
+    assert (np.abs(frequencies(picks) - wanted) <= 3 * sigma).all()
+    np.testing.assert_allclose(wanted.sum(1), run.prior())
+    # the rule, by hand
+    images = np.array(list(IMAGES.values())).T  # [C, S]
+    n = images.sum(1)[:K].astype(float)
+    rule = {"natural": n, "sqrt": np.sqrt(n), "balanced": np.ones(K)}[sampling]
+    np.testing.assert_allclose(run.prior()[:K], 0.75 * rule / rule.sum())
+    weight = np.array([1, 0.5, 2]) * (images[2] if weigh == "image" else 1)
+    np.testing.assert_allclose(wanted[2] / wanted[2].sum(), weight / weight.sum())
+
+
+def test_a_place_goes_to_an_image_of_its_class_and_source() -> None:
+    picks = shown(mix())
+    for store, p in enumerate(POOLS):
+        mine = picks.store == store
+        place = np.searchsorted(p.rows, picks.row[mine])
+        np.testing.assert_array_equal(p.rows[place], picks.row[mine])
+        np.testing.assert_array_equal(p.targets[place], picks.target[mine])
+        np.testing.assert_array_equal(p.sources[place], picks.source[mine])
+
+
+def test_images_of_one_class_and_source_are_shown_equally_often() -> None:
+    """In each block an image gets the floor or the ceiling of its expected count."""
+    run = mix(MixSettings(sampling="balanced"))
+    blocks = len({run._block_of(step)[0] for step in range(run.total_steps)})
+    picks = shown(run)
+    for store, p in enumerate(POOLS):
+        counts = np.zeros(p.rows.max() + 1)
+        np.add.at(counts, picks.row[picks.store == store], 1)
+        counts = counts[p.rows]
+        assert counts.min() > 0  # coverage
+        for target in range(C):
+            if (p.targets == target).any():
+                assert np.ptp(counts[p.targets == target]) <= blocks
+
+
+def test_natural_real_only_is_a_walk_through_permuted_passes() -> None:
+    """128 images, batches of 32: every 4 steps show each image once."""
+    alone = [pool("real", [40, 30, 20, 18, 10, 5, 5, 0, 0])]
+    run = mix(MixSettings({"real": 1}, sampling="natural"), alone)
+    passes = [shown(run, step, step + 4).row for step in range(0, 40, 4)]
+    assert all(np.array_equal(np.sort(rows), alone[0].rows) for rows in passes)
+    assert len({rows.tobytes() for rows in passes}) == len(passes)
+
+
+def test_every_batch_is_near_the_wanted_share_of_other() -> None:
+    run = mix(MixSettings(other_share=0.25))
+    other = np.array([(run.batch(step).target >= K).sum() for step in range(run.total_steps)])
+    assert np.abs(other - 8).max() <= 1
+    assert run.prior()[K:].sum() == pytest.approx(0.25)
+    # the unspecified go by their number, the named others by the rule
+    assert run.prior()[K] == pytest.approx(0.25 * 45 / 185)
+
+
+def test_other_without_a_share_counts_like_one_class() -> None:
+    prior = mix(MixSettings(sampling="balanced")).prior()
+    assert prior[K:].sum() == pytest.approx(1 / 7)
+
+
+def test_other_share_0_shows_no_other() -> None:
+    assert mix(MixSettings(other_share=0.0)).prior()[K:].sum() == 0
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    one, two, elsewhere = mix(), mix(), mix(seed=4)
+    for step in (399, 7, 0, 200):  # in any order
+        np.testing.assert_array_equal(one.batch(step).row, two.batch(step).row)
+        assert not np.array_equal(one.batch(step).row, elsewhere.batch(step).row)
+    assert not np.array_equal(one.batch(0).row, one.batch(1).row)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_are_disjoint_and_make_the_batch(world: int) -> None:
+    run = mix()
+    whole = run.batch(5)
+    parts = [run.batch(5, rank, world) for rank in range(world)]
+    for name in ("store", "source", "row", "target"):
+        joined = np.empty_like(getattr(whole, name))
+        for rank, part in enumerate(parts):
+            joined[rank::world] = getattr(part, name)
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    with pytest.raises(InputError, match="32 cannot be shared equally by 3"):
+        run.batch(0, 0, 3)
+
+
+def test_the_end_is_real_only_where_there_are_real_images() -> None:
+    run = mix(MixSettings(real_only_share=0.25))
+    before, end = shown(run, 0, 300), shown(run, 300)
+    has_real = np.isin(end.target, [0, 1, 2, 3, 4])
+    assert (end.source[has_real] == REAL).all()
+    assert (before.source != REAL).sum() > 0.5 * len(before)
+    assert (end.source[end.target == 5] == FONT).all() and (end.target == 5).any()
+    # "other" keeps its synthetic mix
+    assert {FONT, GAN} <= set(end.source[end.target == K])
+    # no class is shown more or less often than before
+    np.testing.assert_allclose(run.shares(300).sum(1), run.shares(0).sum(1))
+
+
+def test_the_synthetic_share_of_a_character_is_capped() -> None:
+    run = mix(MixSettings(synthetic_cap=0.4))
+    share = run.shares(0)
+    synthetic = share[:, [FONT, GAN]].sum(1) / share.sum(1)
+    np.testing.assert_allclose(synthetic[:5], 0.4)
+    assert synthetic[5] == 1  # nothing else is there
+    assert synthetic[K] == pytest.approx(2 / 3)
+    # font and GAN keep their ratio
+    np.testing.assert_allclose(share[:5, FONT], share[:5, GAN])
+    run = mix(MixSettings(synthetic_cap=0.9))
+    np.testing.assert_allclose(run.shares(0)[0, [FONT, GAN]].sum() / run.prior()[0], 2 / 3)
+
+
+def test_a_cap_of_0_is_real_only() -> None:
+    picks = shown(mix(MixSettings(synthetic_cap=0.0)))
+    assert (picks.source[picks.target < 5] == REAL).all()
+
+
+def test_the_schedule_goes_from_much_synthetic_to_the_weights() -> None:
+    run = mix(MixSettings(synthetic_start=4.0))
+    assert run.shares(0)[0, FONT] / run.shares(0)[0, REAL] == pytest.approx(4)
+    assert run.shares(399)[0, FONT] / run.shares(399)[0, REAL] == pytest.approx(1)
+    part = [(shown(run, a, a + 100).source != REAL).mean() for a in (0, 100, 200, 300)]
+    assert part == sorted(part, reverse=True) and part[0] > part[3] + 0.1
+    picks = shown(run)
+    wanted = run._mean_shares()
+    sigma = np.sqrt(wanted * (1 - wanted) / len(picks))
+    assert (np.abs(frequencies(picks) - wanted) <= 3 * sigma + 1e-12).all()
+
+
+def test_synthetic_start_0_still_shows_what_has_no_real_image() -> None:
+    first = mix(MixSettings(synthetic_start=0.0)).shares(0)
+    assert first[5, FONT] > 0 and first[0, FONT] == 0
+    assert first.sum() == pytest.approx(1)
+
+
+def test_sample_weights_act_within_class_and_source() -> None:
+    weights = [np.ones(len(p.rows)) for p in POOLS]
+    hard, out = np.flatnonzero(POOLS[0].targets == 0)[:2]
+    weights[0][hard], weights[0][out] = 10, 0
+    plain = mix(total_steps=2000)
+    run = plain.with_weights(weights)
+    np.testing.assert_allclose(run.shares(0)[:, FONT], plain.shares(0)[:, FONT], rtol=0.01)
+    picks = shown(run)
+    mine = picks.row[(picks.store == 0) & (picks.target == 0)]
+    assert (mine == POOLS[0].rows[out]).sum() == 0
+    wanted = 10 / (10 + 88)
+    sigma = np.sqrt(wanted * (1 - wanted) / len(mine))
+    assert abs((mine == POOLS[0].rows[hard]).mean() - wanted) <= 3 * sigma
+    np.testing.assert_array_equal(run.with_weights(None).batch(9).row, plain.batch(9).row)
+
+
+def test_two_stores_of_one_source_are_one_pool() -> None:
+    halves = [pool("font", [n // 2 for n in IMAGES["font"]]) for _ in range(2)]
+    np.testing.assert_allclose(mix(pools=[POOLS[0], *halves, POOLS[2]]).shares(0), mix().shares(0))
+
+
+def test_the_table_adds_up() -> None:
+    text = mix(MixSettings(real_only_share=0.1)).table(steps_per_epoch=100)
+    head, *lines = text.splitlines()
+    assert head.split() == ["source", "classes", "images", "share", "repeats/run", "/epoch"]
+    rows = [line.split() for line in lines]
+    assert rows[0][:4] == ["real", "common", "(2)", "150"]
+    assert {(r[0], r[1]) for r in rows} >= {("real", "few"), ("font", "none"), ("gan", "other")}
+    assert ("real", "none") not in {(r[0], r[1]) for r in rows}
+    images = sum(int(r[3]) for r in rows)
+    assert images == sum(sum(counts) for counts in IMAGES.values())
+    assert sum(float(r[4].rstrip("%")) for r in rows) == pytest.approx(100, abs=0.6)
+    places = sum(int(r[3]) * float(r[5]) for r in rows)
+    assert places == pytest.approx(32 * 400, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pools": []}, "nothing to train on: no store"),
+        ({"pools": [Pool("runs/x", *[np.array([], np.int64)] * 3)]}, "runs/x: not one image"),
+        ({"settings": MixSettings({"real": 0.0})}, "nothing to train on: no image of a source"),
+        ({"settings": MixSettings({"real": 1.0})}, "1 of 6 characters have no image.*: f;"),
+        ({"pools": [pool("real", [5] * 10)]}, "row 15: class 9 is outside the alphabet"),
+        ({"total_steps": 0}, "at least 1"),
+        (
+            {"settings": MixSettings(other_share=0.1), "pools": [pool("font", [5] * 6)]},
+            "no image of 'other'",
+        ),
+    ],
+)
+def test_what_cannot_be_mixed_is_an_error(change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mix(**change)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weights": {"fonts": 1.0}},
+        {"weights": {"real": -1.0}},
+        {"other_share": 1.5},
+        {"synthetic_cap": float("nan")},
+        {"sampling": "equal"},
+        {"weigh": "sources"},
+    ],
+)
+def test_wrong_settings_are_an_error(settings: dict) -> None:
+    with pytest.raises(InputError):
+        MixSettings(**settings)
+
+
+def test_sample_weights_that_leave_a_class_empty_are_an_error() -> None:
+    weights = [np.ones(len(p.rows)) for p in POOLS]
+    weights[1][POOLS[1].targets == 5] = 0
+    with pytest.raises(InputError, match="no image to train on: f;"):
+        mix().with_weights(weights)
+    weights[1][0] = np.nan
+    with pytest.raises(InputError, match="font, row 1: sample weight nan"):
+        mix().with_weights(weights)
+    with pytest.raises(ValueError, match="sample weights"):
+        mix().with_weights(weights[:2])
+
+
+def test_a_character_without_images_can_be_skipped() -> None:
+    run = mix(MixSettings({"real": 1.0}, skip_empty=True))
+    assert run.prior()[5] == 0 and run.prior().sum() == pytest.approx(1)
+    assert "1 characters have no image" in run.table()
+
+
+def write_store(path: Path, samples: list[Sample]) -> Store:
+    alphabet = Alphabet.of("ab")
+    with StoreWriter(path, Canvas(8, 1), alphabet, {}) as writer:
+        writer.append(np.zeros((len(samples), 8, 8), np.uint8), samples)
+    return Store.open(path)
+
+
+def test_training_classes_name_what_synthetic_others_show(tmp_path: Path) -> None:
+    real = write_store(
+        tmp_path / "real",
+        [Sample("b", "b", "real"), Sample(OTHER, "", "real"), Sample("a", "a", "real", "val")],
+    )
+    font = write_store(
+        tmp_path / "font",
+        [
+            Sample(OTHER, "z", "font", kind="common"),
+            Sample(OTHER, "c", "font", kind="confusable"),
+            Sample(OTHER, "c", "font", kind="cut"),  # no whole character
+            Sample(OTHER, "a", "font", kind="variant"),  # one of the alphabet's
+            Sample(OTHER, "", "font", kind="blank"),
+            Sample(OTHER, "q", "font", "val", kind="common"),  # not in any training row
+            Sample("a", "a", "font"),
+        ],
+    )
+    names, targets = training_classes(real.alphabet, [real, font])
+    assert names == ("c", "z")
+    np.testing.assert_array_equal(targets[0], [1, 2, 0])
+    np.testing.assert_array_equal(targets[1], [4, 3, 2, 2, 2, 2, 0])
+    p = Pool.of(font, targets[1])
+    np.testing.assert_array_equal(p.rows, [0, 1, 2, 3, 4, 6])
+    np.testing.assert_array_equal(p.targets, [4, 3, 2, 2, 2, 0])
+    assert (p.sources == FONT).all()
+
+
+def test_a_label_outside_the_alphabet_and_an_empty_split_are_errors(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "s", [Sample("a", "a", "real"), Sample("b", "b", "real")])
+    with pytest.raises(InputError, match="row 1: label 'b' is not in the alphabet"):
+        training_classes(Alphabet.of("a"), [store])
+    only_val = write_store(tmp_path / "v", [Sample("a", "a", "real", "val")])
+    with pytest.raises(InputError, match="not one image to train on"):
+        Pool.of(only_val, np.zeros(1, np.int64))

@@ -1,0 +1,246 @@
+"""The DALI graph against numpy: normalisation, each augmentation, the user's function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from classifier.pipeline import Augment, CheckedFunction, build, clear_edge, draw, load_function
+from synth.canvas import to_float, to_uint8
+from synth.errors import InputError
+
+SIZE = 32
+NONE = Augment.none()
+
+
+def pictures(n: int = 6, size: int = SIZE) -> np.ndarray:
+    """[n, H, W] uint8: smooth blobs with paper around them."""
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(n, size, size)), (0, 2, 2))
+    images = np.clip(smooth * 2500, 0, 255)
+    images[:, :5] = images[:, -5:] = images[:, :, :5] = images[:, :, -5:] = 0
+    return images.astype(np.uint8)
+
+
+def run(
+    images: np.ndarray,
+    augment: Augment = NONE,
+    inputs: dict[str, np.ndarray] | None = None,
+    threads: int = 1,
+    user_function: CheckedFunction | None = None,
+) -> np.ndarray:
+    """One batch through the graph: [n, H, W] uint8 -> [n, 1, H, W] float32."""
+    n, size = len(images), images.shape[1]
+    drawn = draw(augment, 0, 0, n, size) | (inputs or {})
+    tag = np.zeros((n, 4), np.int64)
+    pipeline = build(
+        lambda number: {"images": images, "tag": tag, **drawn},
+        batch_size=n,
+        threads=threads,
+        augment=augment,
+        user_function=user_function,
+    )
+    return np.array(pipeline.run()[0].as_tensor())
+
+
+def test_dali_equals_the_codec_to_the_last_bit() -> None:
+    every_tone = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    out = run(every_tone)
+    assert out.shape == (1, 1, 16, 16) and out.dtype == np.float32
+    assert out.tobytes() == to_float(every_tone).tobytes()
+    np.testing.assert_array_equal(to_uint8(out[:, 0]), every_tone)
+
+
+def test_none_leaves_images_alone() -> None:
+    images = pictures()
+    assert draw(NONE, 1, 2, 3, SIZE) == {}
+    np.testing.assert_array_equal(to_uint8(run(images)[:, 0]), images)
+
+
+def test_identity_parameters_leave_images_alone() -> None:
+    """Each node, given the parameters that mean nothing, changes no pixel."""
+    images = pictures()
+    n = len(images)
+    identity = {
+        "matrix": np.repeat(np.float32([[[1, 0, 0], [0, 1, 0]]]), n, 0),
+        "blur_sigma_px": np.full(n, 0.05, np.float32),
+        "gain": np.ones(n, np.float32),
+        "shift": np.zeros(n, np.float32),
+        "noise": np.full((n, SIZE, SIZE), 99, np.int8),
+        "noise_gain": np.zeros(n, np.float32),
+        "erase_at_px": np.zeros((n, 2), np.float32),
+        "erase_size_px": np.zeros((n, 2), np.float32),
+    }
+    np.testing.assert_array_equal(to_uint8(run(images, Augment(), identity)[:, 0]), images)
+
+
+def test_warp_equals_scipy() -> None:
+    augment = Augment(**vars(NONE) | vars_of(rotation_deg=20, scale=0.2, shear_deg=10))
+    images = pictures()
+    matrix = draw(augment, 0, 0, len(images), SIZE)["matrix"].astype(np.float64)
+    swap = np.array([[0, 1], [1, 0]])  # scipy counts (row, column), pixel middles at 0, 1, ...
+    half = np.array([0.5, 0.5])
+    for image, m, out in zip(images, matrix, to_uint8(run(images, augment)[:, 0]), strict=True):
+        linear, offset = swap @ m[:, :2] @ swap, (m[:, :2] @ half + m[:, 2] - half)[::-1]
+        wanted = ndimage.affine_transform(
+            image.astype(np.float64), linear, offset, order=1, mode="nearest"
+        )
+        assert np.abs(out - wanted).max() <= 1
+
+
+def vars_of(**values: float) -> dict[str, float]:
+    return values
+
+
+def test_one_quarter_turn_is_rot90() -> None:
+    images = pictures()
+    turn = np.repeat(np.float32([[[0, -1, SIZE], [1, 0, 0]]]), len(images), 0)
+    augment = Augment(**vars(NONE) | vars_of(rotation_deg=1))
+    out = to_uint8(run(images, augment, {"matrix": turn})[:, 0])
+    np.testing.assert_array_equal(out, np.rot90(images, 1, (1, 2)))
+
+
+def test_translation_moves_by_whole_pixels_to_the_right_and_down() -> None:
+    augment = Augment(**vars(NONE) | vars_of(translate_px=3))
+    images = pictures()
+    matrix = draw(augment, 0, 0, len(images), SIZE)["matrix"]
+    assert np.abs(matrix[:, :, 2]).max() <= 3
+    matrix[:, :, 2] = (-2, -1)  # taken from 2 to the left and 1 above
+    out = to_uint8(run(images, augment, {"matrix": matrix})[:, 0])
+    np.testing.assert_array_equal(out, np.roll(images, (1, 2), (1, 2)))
+
+
+def test_blur_equals_a_gaussian_of_5_pixels() -> None:
+    augment = Augment(**vars(NONE) | vars_of(blur_probability=1, blur_sigma_px=0.9))
+    images = pictures()
+    sigma = draw(augment, 0, 0, len(images), SIZE)["blur_sigma_px"]
+    assert (sigma >= 0.3).all() and (sigma <= 0.9).all()
+    out = to_uint8(run(images, augment)[:, 0])
+    for image, s, blurred in zip(images, sigma, out, strict=True):
+        wanted = ndimage.gaussian_filter(image.astype(float), s, mode="mirror", radius=2)
+        assert np.abs(blurred - wanted).max() <= 1
+
+
+def test_tone_equals_the_formula_and_paper_stays_paper() -> None:
+    augment = Augment(**vars(NONE) | vars_of(fade=0.4, contrast=0.8, brightness=40))
+    images = pictures(64)
+    inputs = draw(augment, 0, 0, len(images), SIZE)
+    gain, shift = inputs["gain"][:, None, None], inputs["shift"][:, None, None]
+    wanted = np.clip(images * gain.astype(float) + 255 * shift, 0, 255)
+    out = to_uint8(run(images, augment)[:, 0])
+    assert np.abs(out - wanted).max() <= 0.5 + 1e-3
+    assert (out[images == 0] == 0).all()
+
+
+def test_noise_has_the_wanted_sigma_and_differs_between_images() -> None:
+    augment = Augment(**vars(NONE) | vars_of(noise_probability=1, noise_sigma=20))
+    inputs = draw(augment, 5, 0, 400, SIZE)
+    noise = inputs["noise"] * inputs["noise_gain"][:, None, None]
+    sigma = noise.std((1, 2))
+    assert sigma.max() <= 20 * 1.1 and abs(sigma.mean() - 10) < 3 * 20 / np.sqrt(12 * 400)
+    a, b = noise[0] / sigma[0], noise[1] / sigma[1]
+    assert abs((a * b).mean()) < 4 / SIZE  # 4 sigma of uncorrelated noise
+    gray = np.full((400, SIZE, SIZE), 128, np.uint8)
+    added = run(gray, augment, inputs)[:, 0]
+    assert np.abs(to_uint8(added) - (gray + noise)).max() <= 0.5 + 1e-3
+
+
+def test_erasing_puts_a_box_of_paper_there() -> None:
+    augment = Augment(**vars(NONE) | vars_of(erase_probability=0.5, erase_px=12))
+    full = np.full((64, SIZE, SIZE), 200, np.uint8)
+    inputs = draw(augment, 0, 0, 64, SIZE)
+    out = to_uint8(run(full, augment)[:, 0])
+    for image, (y, x), (h, w) in zip(
+        out, inputs["erase_at_px"].astype(int), inputs["erase_size_px"].astype(int), strict=True
+    ):
+        wanted = full[0].copy()
+        wanted[y : y + h, x : x + w] = 0
+        np.testing.assert_array_equal(image, wanted)
+    hit = inputs["erase_size_px"].any(1).mean()
+    assert abs(hit - 0.5) <= 3 * np.sqrt(0.25 / 64)
+
+
+def test_parameters_are_a_function_of_seed_and_step() -> None:
+    one, two = draw(Augment(), 1, 7, 16, SIZE), draw(Augment(), 1, 7, 16, SIZE)
+    later = draw(Augment(), 1, 8, 16, SIZE)
+    for name in one:
+        assert one[name].dtype == (np.int8 if name == "noise" else np.float32)
+        np.testing.assert_array_equal(one[name], two[name])
+        assert not np.array_equal(one[name], later[name])
+
+
+def test_threads_do_not_change_a_byte() -> None:
+    images = pictures(32)
+    assert (
+        run(images, Augment(), threads=1).tobytes() == run(images, Augment(), threads=3).tobytes()
+    )
+
+
+def test_strength_scales_the_ranges() -> None:
+    assert Augment().scaled(0) == NONE
+    assert Augment().scaled(1) == Augment()
+    twice = Augment(blur_probability=0.8, fade=0.7).scaled(2)
+    assert twice.rotation_deg == 16 and twice.blur_probability == 1 and twice.fade == 1
+    with pytest.raises(InputError, match="strength 3"):
+        Augment().scaled(3)
+    with pytest.raises(InputError, match="rotation_deg -1"):
+        Augment(rotation_deg=-1)
+    with pytest.raises(InputError, match="blur_probability 2"):
+        Augment(blur_probability=2)
+
+
+def test_clear_edge_touches_only_the_edge() -> None:
+    images = np.full((2, 6, 6), 9, np.uint8)
+    clear_edge(images)
+    assert images.sum() == 2 * 16 * 9 and images[:, 1:-1, 1:-1].min() == 9
+
+
+def test_a_users_function_gets_single_images_and_acts_before_the_normalisation() -> None:
+    images = pictures()
+    function = CheckedFunction(lambda image: image[::-1].copy(), "mine:flip")
+    out = run(images, user_function=function)
+    np.testing.assert_array_equal(to_uint8(out[:, 0]), images[:, ::-1])
+
+
+def raises(image: np.ndarray) -> np.ndarray:
+    raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda image: image[1:], r"mine:f: gave \(31, 32\) uint8 for an image \(32, 32\) uint8"),
+        (lambda image: image / np.float32(2), "gave .* float32 for an image"),
+        (lambda image: np.full(image.shape, np.nan), r"gave NaN in \(32, 32\) float64"),
+        (lambda image: None, "gave NoneType, not an array"),
+        (raises, "mine:f: KeyError: 'no such thing'"),
+    ],
+)
+def test_a_wrong_answer_of_a_users_function_names_it(function: Callable, message: str) -> None:
+    checked = CheckedFunction(function, "mine:f")
+    with pytest.raises(RuntimeError):
+        run(pictures(), user_function=checked)
+    with pytest.raises(InputError, match=message):
+        raise checked.error
+
+
+def test_load_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inkfill_test_hook.py").write_text(
+        "def same(image):\n    return image\nnumber = 3\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", __import__("sys").path[:])
+    image = pictures(1)[0]
+    assert load_function("inkfill_test_hook:same")(image) is image
+    for spec, message in [
+        ("inkfill_test_hook", "not of the form module:function"),
+        ("inkfill_no_such_module:f", "no module 'inkfill_no_such_module'"),
+        ("inkfill_test_hook:none", "has no 'none'"),
+        ("inkfill_test_hook:number", "number is not a function"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load_function(spec)
