@@ -95,12 +95,15 @@ def noto(style: str, names: str) -> tuple[str, ...]:
 SOURCES = (
     # Kai and pen: the shapes that school and forms teach
     Source("inkfill-sub-a", "Debian fonts-lxgw-wenkai", "1.250+repack-1", "kai",
-           f"{HANI} Gb2 {EAST}", members=("usr/share/fonts/**/LXGWWenKai-Regular.ttf",),
+           f"{HANI} Uro {EAST}", members=("usr/share/fonts/**/LXGWWenKai-Regular.ttf",),
            family="Inkfill Sub A", reserved="LXGW, 霞鹜"),
     Source("inkfill-sub-b", "npm @fontsource/lxgw-wenkai-tc", "5.3.0", "kai", f"{HANI} {EAST}",
            family="Inkfill Sub B", reserved="LXGW, 霞鶩"),
     Source("tw-kai", "Debian fonts-cns11643-kai", "103.1+20181001-1", "kai", f"Big1 {EAST}",
            licence="OGDL-Taiwan-1.0", members=("usr/share/fonts/**/TW-Kai-98_1.ttf",)),
+    # of this one only the characters that few others have; its common ones draw 爲 for 為
+    Source("ar-pl-ukai", "Debian fonts-arphic-ukai", "0.2.20080216.2-5", "kai", "Gb2",
+           licence="Arphic-1999", members=("usr/share/fonts/**/ukai.ttc",)),
     Source("klee-one", "Debian fonts-klee", "1.000-20210121-2", "pen", f"{HANI} {EAST}",
            members=("usr/share/fonts/**/KleeOne-Regular.ttf",)),
     Source("inkfill-sub-c", "npm @fontsource/iansui", "5.3.0", "pen", f"{HANI} {EAST}",
@@ -108,8 +111,6 @@ SOURCES = (
     # Hand and brush: Simplified
     Source("ma-shan-zheng", "npm @fontsource/ma-shan-zheng", "5.3.1", "brush", f"{HANI} {EAST}"),
     Source("zhi-mang-xing", "npm @fontsource/zhi-mang-xing", "5.3.0", "cursive",
-           f"{HANI} {EAST}"),
-    Source("liu-jian-mao-cao", "npm @fontsource/liu-jian-mao-cao", "5.3.0", "cursive",
            f"{HANI} {EAST}"),
     Source("long-cang", "npm @fontsource/long-cang", "5.3.0", "hand", f"{HANI} {EAST}"),
     # Hand and brush: Japanese fonts, so Traditional and shared characters, and kana
@@ -130,9 +131,6 @@ SOURCES = (
     # Hangul
     Source("gaegu", "npm @fontsource/gaegu", "5.3.0", "hand", f"Hang {WEST}"),
     Source("hi-melody", "npm @fontsource/hi-melody", "5.3.0", "hand", f"Hang Kana {WEST}"),
-    Source("inkfill-sub-e", "npm @fontsource/nanum-pen-script", "5.3.0", "pen", f"Hang {WEST}",
-           family="Inkfill Sub E", reserved="Nanum"),
-    # Latin, Greek, Cyrillic
     Source("caveat", "npm @fontsource/caveat", "5.3.0", "hand", WEST),
     Source("shantell-sans", "npm @fontsource/shantell-sans", "5.3.0", "marker", WEST),
     Source("playpen-sans", "npm @fontsource/playpen-sans", "5.3.0", "hand", WEST),
@@ -319,6 +317,7 @@ HAN_SETS = {
     "Gb1": lambda: gb2312(1),
     "Gb2": lambda: gb2312(2),
     "Jis1": jis_level_1,
+    "Uro": lambda: set(range(0x4E00, 0x9FA6)),  # Unicode's first block: every national standard
 }
 
 
