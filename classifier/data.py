@@ -313,6 +313,10 @@ class MixData(pl.LightningDataModule):
         )
         return self._train
 
+    @property
+    def has_validation(self) -> bool:
+        return bool(self._val[0])
+
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
         if not self._val[0]:
             return []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from classifier.rejection import answers, other_score
 from synth.quota import group_of
@@ -17,12 +20,22 @@ from synth.store import Store
 class Evaluation:
     """Answers to the images of one split, and the figures."""
 
-    rows: np.ndarray  # [N] rows of the store
+    row: np.ndarray  # [N] int64 rows of the store
     target: np.ndarray  # [N] int64 classes, the last one "other"
     answer: np.ndarray  # [N] int64
     score: np.ndarray  # [N] float other score
     confidence: np.ndarray  # [N] float, of the most probable known character
+    second: np.ndarray  # [N] int64, the most probable known character but for the answer
     figures: dict[str, Any]  # see `figures_of`
+
+    def write(self, path: Path) -> None:
+        """A parquet table, one row an image: what a report draws its errors from."""
+        integers = {n: pa.array(getattr(self, n), pa.int64()) for n in ("row", "target", "answer")}
+        floats = {n: pa.array(getattr(self, n), pa.float32()) for n in ("score", "confidence")}
+        second = {"second": pa.array(self.second, pa.int64())}
+        part = path.with_name(f".{path.name}.partial")
+        pq.write_table(pa.table(integers | floats | second), part)
+        part.replace(path)
 
 
 def evaluate(
@@ -37,8 +50,12 @@ def evaluate(
     answer = answers(probabilities, known, threshold)
     score = other_score(probabilities, known)
     confidence = probabilities[:, :known].max(1)
+    # a one-character alphabet has no second: its only character stands there
+    order = np.argsort(probabilities[:, :known], axis=1)
+    second = np.where(answer == known, order[:, -1], order[:, -min(2, known)])
     figures = figures_of(target, answer, score, store.alphabet.classes, real_images)
-    return Evaluation(rows, target, answer, score, confidence, figures)
+    figures["store"] = str(store.path)
+    return Evaluation(rows, target, answer, score, confidence, second, figures)
 
 
 def figures_of(

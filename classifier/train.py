@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +22,10 @@ from classifier.evaluate import evaluate
 from classifier.export import load_model, save_model
 from classifier.lit import CheckedCheckpoints, ClassifierModule, Cleaner
 from classifier.mixing import Mix, MixSettings, Pool, training_classes
-from classifier.pipeline import Augment
+from classifier.pipeline import Augment, load_function
 from classifier.progress import Metrics, Progress, Saver
 from classifier.rejection import choose_threshold
+from classifier.report import write_report
 from synth.errors import InputError
 from synth.files import has_checkpoint, write_text
 from synth.quota import real_counts
@@ -50,8 +52,8 @@ def train(
 ) -> dict[str, Any]:
     """Returns the figures, which also stand in `out`/metrics.json.
 
-    The same call on an unfinished run goes on from its last checkpoint; on a finished one it returns
-    what is there.
+    The same call on an unfinished run goes on from its last checkpoint; on a finished one it
+    returns what is there.
     """
     for store in (*synth, *([test] if test else [])):
         store.require(real.canvas, real.alphabet)
@@ -109,18 +111,20 @@ def _train(
     data = MixData(
         stores,
         mix,
-        Augment().scaled(config.augment),
+        Augment().scaled(config.augment_strength),
         seed=seed,
         steps_per_epoch=config.steps_per_epoch,
         val_stores=stores if sum(map(len, val_rows)) else (),
         val_rows=val_rows,
         val_targets=targets,
         threads=config.threads,
+        user_function=load_function(config.augment) if config.augment else None,
     )
-    bending = Bending(elastic_px=2.2 * config.augment, pen=min(0.7 * config.augment, 1.0))
+    bending = bending_of(config)
     module = ClassifierModule(config, len(names), known, bending, seed)
     started = time.monotonic()
     module = _fit(module, data, out, config, stores)
+    module.refresh_average()
     seconds = time.monotonic() - started
 
     threshold, chosen = _threshold(module, stores, val_rows, targets, known)
@@ -156,9 +160,18 @@ def _train(
     ):
         if len(rows):
             probabilities = model.probabilities(np.asarray(store.images[rows]))
-            figures[name] = evaluate(probabilities, store, rows, threshold, counts).figures
+            evaluation = evaluate(probabilities, store, rows, threshold, counts)
+            evaluation.write(out / f"predictions_{name}.parquet")
+            figures[name] = evaluation.figures
     write_text(out / "metrics.json", json.dumps(figures, ensure_ascii=False, indent=1))
+    write_report(out / "report.html", out)
     return figures
+
+
+def bending_of(config: ClassifierConfig) -> Bending:
+    """The bending at the run's strength of augmentation."""
+    strength, default = config.augment_strength, Bending()
+    return Bending(default.elastic_px * strength, default.nodes, min(default.pen * strength, 1.0))
 
 
 def _other_share(config: ClassifierConfig, pools: list[Pool], known: int) -> float | None:
@@ -187,6 +200,7 @@ def _fit(
     resume = last if has_checkpoint(last) else None
     if resume:
         print(f"{out}: going on from its last checkpoint")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -206,11 +220,12 @@ def _fit(
         enable_model_summary=False,
         log_every_n_steps=25,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if data.has_validation else 0,
         reload_dataloaders_every_n_epochs=0,
     )
-    trainer.fit(module, data, ckpt_path=resume)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     if trainer.global_step < config.steps:
-        raise KeyboardInterrupt  # Lightning swallows it; the run is unfinished
+        raise RuntimeError(f"{out}: stopped at step {trainer.global_step} of {config.steps}")
     return module
 
 
@@ -223,8 +238,8 @@ def _threshold(
 ) -> tuple[float, dict[str, float]]:
     """Set on validation images: real known ones, and other characters held out from training.
 
-    GAN images of the held-out others are used where there are some (they are nearer to real ones than
-    font images), else font images. Every class counts the same.
+    GAN images of the held-out others are used where there are some (they are nearer to real ones
+    than font images), else font images. Every class counts the same.
     """
     network = module.average.module.eval()
     by_source = {s: i for i, s in enumerate(("real", "font", "gan"))}

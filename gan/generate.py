@@ -1,8 +1,8 @@
 """A finished GAN run -> a store: glyphs in, checked handwriting out.
 
-Nothing may train a classifier unseen: an image is kept only where a recogniser that the classifier does
-not share reads it as its character. What is refused is drawn again from another glyph and style, a few
-times, and counted.
+Nothing may train a classifier unseen: an image is kept only where a recogniser that the classifier
+does not share reads it as its character. What is refused is drawn again from another glyph and
+style, a few times, and counted.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from synth.studio import Studio
 
 BATCH = 256
 TRIES = 3  # glyphs and styles tried for one place
-# A band, not only the most certain: an image is kept from this probability on, so that hard but right
-# images stay. Below it, half and more of what was looked at by eye was wrong (docs/LOG.md).
+# A band, not only the most certain: an image is kept from this probability on, so that hard but
+# right images stay.
 KEEP_FROM = 0.25
 _STYLE, _NOISE = 61, 62
 
 
 def generate(
     run: GanRun,
-    studio: Studio,  # its plan says how many of what; characters that the recogniser knows are checked
+    studio: Studio,  # its plan says how many of what
     out: Path,
     seed: int,
     made: dict[str, Any],

@@ -1,7 +1,8 @@
-"""Rendered glyphs for the GAN: the content it bends, and the references its discriminator compares."""
+"""Rendered glyphs for the GAN: the content it bends, and references for its discriminator."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ class Glyphs:
         """For each character, the rows that show it."""
         order = np.argsort(self.char, kind="stable")
         bounds = np.searchsorted(self.char[order], np.arange(len(self.chars) + 1))
-        return [order[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [order[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def content_plan(plan: Plan, strength: float) -> Plan:
@@ -41,7 +42,7 @@ def known_plan(studio: Studio, per_char: int, seed: int, strength: float) -> Pla
 
 
 def clean_glyphs(plan: Plan) -> Glyphs:
-    """Bent and inked by the pen, without grain, blur or noise: those are the generator's to learn."""
+    """Bent and inked by the pen; grain, blur and noise are left to the generator."""
     chunks = [
         clean_range(plan, np.arange(i, min(i + 512, len(plan)))) for i in range(0, len(plan), 512)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ class GanModule(pl.LightningModule):
             raise RuntimeError(f"GAN: {term} is {loss.item()} at step {step}")
 
     def _follow(self, images: int) -> None:
-        """The moving average takes a step towards the generator (Karras et al. 2018, sec. 4.2); in the
-        first half-lives it follows faster, or it would keep the untrained start."""
+        """The moving average takes a step towards the generator (Karras et al. 2018, sec. 4.2);
+        in the first half-lives it follows faster, or it would keep the untrained start."""
         half = min(self.config.ema_half_images, 0.3 * (self.steps_done + 1) * images)
         keep = 0.5 ** (images / max(half, 1e-9))
         with torch.no_grad():
@@ -134,7 +135,7 @@ class GanModule(pl.LightningModule):
     def _decay(self, *optimisers: Any) -> None:
         done = (self.steps_done + 1) / self.config.steps
         share = self.config.final_lr_share
-        factor = share + (1 - share) * 0.5 * (1 + np.cos(np.pi * min(done, 1.0)))
+        factor = share + (1 - share) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         for optimiser, rate in zip(
             optimisers, (self.config.generator_lr, self.config.discriminator_lr), strict=True
         ):

@@ -1,9 +1,9 @@
 """The GAN's whole objective: torch-only functions that return the loss and what to log.
 
 Huang, Gokaslan, Kuleshov and Tompkin 2024, "The GAN is dead; long live the GAN!" (R3GAN): the
-relativistic pairing loss, eq. 2, with f(t) = softplus(-t), and zero-centred penalties on real (R1) and
-generated (R2) images, eq. 4. Departures: penalties come every few steps and count as often (lazy
-regularisation, Karras et al. 2020, appendix B), and a pair shares its character.
+relativistic pairing loss, eq. 2, with f(t) = softplus(-t), and zero-centred penalties on real (R1)
+and generated (R2) images, eq. 4. Departures: penalties come every few steps and count as often
+(lazy regularisation, Karras et al. 2020, appendix B), and a pair shares its character.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def gradient_penalty(score: Score, images: Tensor, reference: Tensor) -> Tensor:
 def diversity_loss(first: Tensor, second: Tensor, style_a: Tensor, style_b: Tensor) -> Tensor:
     """Two styles on one glyph shall differ: the ratio of style distance to image distance.
 
-    Mao et al. 2019, "Mode seeking GANs", eq. 4; the image distance is taken after a blur of 4 px, so
-    that grain does not count as variety, and the ratio is bounded.
+    Mao et al. 2019, "Mode seeking GANs", eq. 4; the image distance is taken after a blur of 4 px,
+    so that grain does not count as variety, and the ratio is bounded.
     """
     images = F.avg_pool2d(first - second, 4).abs().mean((1, 2, 3))
     styles = (style_a - style_b).abs().mean(1)

@@ -1,11 +1,13 @@
 """The generator that bends and inks a glyph, the discriminator that compares, the recogniser.
 
-The generator cannot paint: it moves the glyph's ink by a smooth field, makes it thicker, thinner, paler
-or grainier, and so cannot lose a stroke or invent one. That is what keeps the label right for characters
-it has never seen, and what lets it learn from few images (docs/LOG.md has what was tried instead).
+The generator cannot paint: it moves the glyph's ink by a smooth field, makes it thicker, thinner,
+paler or grainier, and so cannot lose a stroke or invent one. That is what keeps the label right for
+characters it has never seen, and what lets it learn from few images.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +81,7 @@ class BendingGenerator(nn.Module):
 
 
 def bend(ink: Tensor, affine: Tensor, field: Tensor) -> Tensor:
-    """[B, 1, H, W] moved by a change of the identity matrix [B, 6] and a coarse field [B, 2, h, w]."""
+    """[B, 1, H, W] moved by a change of the identity matrix [B, 6] and a field [B, 2, h, w]."""
     identity = torch.tensor([1.0, 0, 0, 0, 1, 0], device=ink.device)
     grid = F.affine_grid(
         (affine + identity).view(-1, 2, 3).float(), list(ink.shape), align_corners=False
@@ -109,7 +111,7 @@ class Discriminator(nn.Module):
         channels = [32 * width, 64 * width, 96 * width, 128 * width]
         self.stem = nn.Conv2d(2, channels[0], 4, stride=2, padding=1)
         self.stages = nn.ModuleList()
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in itertools.pairwise(channels):
             self.stages.append(
                 nn.Sequential(
                     nn.LeakyReLU(0.2),

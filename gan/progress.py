@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a bar with images/s and time left, and a line of JSON a while."""
+"""What a run shows while it trains: a bar with rate and time left, and lines of JSON."""
 
 from __future__ import annotations
 

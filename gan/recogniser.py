@@ -19,6 +19,8 @@ from gan.networks import Recogniser
 from synth.canvas import to_float
 
 DOUBT_BELOW = 0.05  # a given label under this probability is doubted
+# A recogniser that doubts more than this share has learned nothing: then no label is doubted.
+MOST_DOUBTED = 0.6
 _REAL_SHARE = 0.5  # of a batch
 
 
@@ -32,7 +34,13 @@ class Trained:
     @property
     def trusted(self) -> np.ndarray:
         """[n] bool: real images whose label may be believed."""
-        return self.given >= DOUBT_BELOW
+        return believed(self.given)
+
+
+def believed(given: np.ndarray) -> np.ndarray:
+    """[n] probabilities of given labels -> [n] bool."""
+    keep = given >= DOUBT_BELOW
+    return keep if keep.mean() >= 1 - MOST_DOUBTED else np.ones(len(given), bool)
 
 
 def train_recogniser(
@@ -61,9 +69,7 @@ def train_recogniser(
         for step in range(steps):
             if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
                 given = probabilities(network, real, real_class, device)
-                keep = given >= DOUBT_BELOW
-                if not keep.any():
-                    keep[:] = True
+                keep = believed(given)
             picked_font = _balanced(font_rows, batch_size - n_real, generator)
             images, target = [font[picked_font]], [font_class[picked_font]]
             if n_real:

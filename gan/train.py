@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -164,7 +165,8 @@ def _same_settings(out: Path, settings: dict[str, Any]) -> None:
         if before.get(key) != _plain(settings[key]):
             raise InputError(
                 f"{out}: this unfinished run was started with another {key} "
-                f"({_difference(before.get(key), _plain(settings[key]))}); remove it or take another --out"
+                f"({_difference(before.get(key), _plain(settings[key]))}); "
+                f"remove it or take another --out"
             )
 
 
@@ -236,6 +238,7 @@ def _fit(
         print(f"{out}: going on at step {loader.start_step} of {config.steps}")
     picked = np.linspace(0, len(content.images) - 1, _GRID_GLYPHS).astype(int)
     fixed = torch.from_numpy(to_float(content.images[picked]))[:, None]
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -252,9 +255,9 @@ def _fit(
         num_sanity_val_steps=0,
     )
     started = time.monotonic()
-    trainer.fit(module, loader, ckpt_path=resume)
+    trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
     if module.steps_done < config.steps:
-        raise KeyboardInterrupt  # Lightning swallows it; the run is unfinished
+        raise RuntimeError(f"{out}: stopped at step {module.steps_done} of {config.steps}")
     print(f"GAN: {config.steps} steps in {time.monotonic() - started:.0f} s")
     state = {k: v.cpu().contiguous() for k, v in module.average.state_dict().items()}
     save_file(state, out / "generator.safetensors")

@@ -35,7 +35,13 @@ def options() -> ArgumentParser:
     p.add_argument("--font-weight", type=float | None, help="of font images in the mix (default 1)")
     p.add_argument("--gan-weight", type=float | None, help="of GAN images in the mix (default 1)")
     p.add_argument(
-        "--augment", type=float | None, help="strength of the augmentation, 0 to 2 (default 1)"
+        "--augment-strength", type=float | None, help="of the augmentation, 0 to 2 (default 1)"
+    )
+    p.add_argument(
+        "--augment",
+        type=str | None,
+        help="module:function, a numpy function of yours: [H, W] uint8 -> [H, W] uint8, ink high; "
+        "for instance scripts.augment_example:distort",
     )
     p.add_argument(
         "--precision",
@@ -58,12 +64,16 @@ def main(args: Namespace) -> None:
     from classifier.train import preset, train
 
     name, config = preset(args.preset)
-    names = "model steps batch_size lr real_weight font_weight gan_weight augment precision"
+    names = (
+        "model steps batch_size lr real_weight font_weight gan_weight "
+        "augment_strength augment precision"
+    )
     changes = {n: getattr(args, n) for n in names.split()}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     print(
-        f"preset {name}: {config.model}, {config.steps} steps of {config.batch_size}, {config.precision}"
+        f"preset {name}: {config.model}, {config.steps} steps of {config.batch_size}, "
+        f"{config.precision}"
     )
     figures = train(real, synth, args.out, config, args.seed, used(args), test)
     for split in ("val", "test"):

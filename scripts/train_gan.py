@@ -24,6 +24,9 @@ def options() -> ArgumentParser:
     )
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
+    p.add_argument(
+        "--recogniser-steps", type=int | None, help="of the recogniser; default: the preset's"
+    )
     p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
     p.add_argument(
         "--per-class", type=int | None, help="generated images a class; default: by quota"
@@ -87,7 +90,7 @@ def main(args: Namespace) -> None:
         return
 
     name, config = preset(args.preset)
-    changes = {"steps": args.steps, "batch_size": args.batch_size}
+    changes = {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     print(f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}", flush=True)
     gan, studio = train(real, args.out, config, args.fonts, args.seed, used(args), args.workers)

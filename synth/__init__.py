@@ -1,1 +1,1 @@
-"""Images without learning: alphabets, real data, fonts rendered as handwriting. Imports no torch."""
+"""Images without learning: alphabets, real data, fonts as handwriting. Imports no torch."""

@@ -1,7 +1,8 @@
-"""Random numbers that are a pure function of (seed, stream, index): no state, any order, any machine.
+"""Random numbers that are a pure function of (seed, stream, index): no state, any order.
 
-Every sample has its own numbers, drawn for many samples at once. The mixing function is splitmix64's
-finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", fig. 16).
+Every sample has its own numbers, drawn for many samples at once. The mixing function is the
+finaliser of splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+generators", fig. 16).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, for checkpoints and everything else that a kill may interrupt."""
+"""Files that are whole or not there, for checkpoints and all else that a kill may interrupt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DIGEST_BYTES = 32
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Beside the final name, flushed to the disk, then renamed: a reader sees the old or the new."""
+    """Beside the final name, flushed to disk, then renamed: a reader sees the old or the new."""
     part = path.with_name(f".{path.name}.partial")
     with part.open("wb") as f:
         f.write(data)

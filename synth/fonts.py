@@ -1,28 +1,30 @@
 """Which fonts there are, and which characters each really has.
 
-A cmap entry is not enough: fonts map characters to blank glyphs, to their .notdef box, and to glyphs
-that show another character. What is judged is the outline, never the look of a box.
+A cmap entry is not enough: fonts map characters to blank glyphs, to their .notdef box, and to
+glyphs that show another character. What is judged is the outline, never the look of a box.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import freetype
-import numpy as np
 
 from synth.errors import InputError
-from synth.outlines import Outline, flatten, raw_points
+from synth.outlines import Outline, RawOutline, flatten, raw_outline
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
-# An outline that this many different characters share is a stand-in, not a character. Two or three
-# may share one by right (Latin A, Greek Alpha, Cyrillic A; a Kangxi radical and its ideograph).
+# An outline that this many letters of one script share is a stand-in, not a character. Two or three
+# may share one by right (a Kangxi radical and its ideograph), and more across scripts: the upright
+# stroke is a letter of Latin, Greek, Cyrillic, Coptic, Lisu and Old Italic.
 SHARED_BY = 5
 
 
@@ -51,6 +53,8 @@ def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[Font
         listed = {row["file"]: row for row in tomllib.loads(manifest.read_text("utf-8"))["font"]}
     found = []
     for folder in (ASSETS, *folders):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of fonts")
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not paths:
             raise InputError(f"{folder}: no font file in it ({', '.join(sorted(SUFFIXES))})")
@@ -92,11 +96,15 @@ class Font:
         if not self._face.is_scalable or self._face.units_per_EM < 16:
             raise InputError(f"{file.path}: no outlines in it (a bitmap or colour font?)")
         self._outlines: dict[int, Outline | None] = {}
+        self._keys: dict[int, bytes | None] = {}
 
     @cached_property
     def cmap(self) -> dict[int, int]:
         """Code point -> glyph id, from the font's best Unicode table."""
-        self._face.select_charmap(freetype.FT_ENCODING_UNICODE)
+        try:
+            self._face.select_charmap(freetype.FT_ENCODING_UNICODE)
+        except freetype.FT_Exception:
+            raise InputError(f"{self.file.path}: no Unicode table in it (a symbol font?)") from None
         return {code: gid for code, gid in self._face.get_chars() if gid}
 
     def outline(self, char: str) -> Outline | None:
@@ -104,35 +112,34 @@ class Font:
         if len(char) != 1 or (gid := self.cmap.get(ord(char))) is None:
             return None
         if gid not in self._outlines:
-            slot = self._load(gid)
-            self._outlines[gid] = flatten(slot.outline, self._face.units_per_EM) if slot else None
+            raw = self._raw(gid)
+            self._outlines[gid] = flatten(raw, self._face.units_per_EM) if raw else None
         return self._outlines[gid]
 
-    def _load(self, gid: int) -> freetype.GlyphSlot | None:
-        """The glyph in font units; None where it is damaged, which counts as unmapped."""
+    def raw(self, char: str) -> RawOutline | None:
+        """The outline of a character as the font has it, or None where it is unmapped or blank."""
+        gid = self.cmap.get(ord(char)) if len(char) == 1 else None
+        return None if gid is None else self._raw(gid)
+
+    def _raw(self, gid: int) -> RawOutline | None:
+        """None where the glyph is blank, or damaged, which counts as blank."""
         flags = freetype.FT_LOAD_NO_SCALE | freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP
         try:
             self._face.load_glyph(gid, flags)
         except freetype.FT_Exception:
             return None
-        return self._face.glyph
+        return raw_outline(self._face.glyph.outline)
 
     def _key(self, gid: int) -> bytes | None:
         """Equal for glyphs of one picture wherever it stands; None for a blank glyph."""
-        slot = self._load(gid)
-        points = raw_points(slot.outline) if slot else None
-        return None if points is None else (points - points.min(0)).tobytes()
-
-    def bitmap(self, char: str, size_px: int = 48) -> np.ndarray:
-        """[h, w] uint8, cropped to the ink: the plain glyph, as FreeType draws it without hinting."""
-        self._face.set_pixel_sizes(0, size_px)
-        flags = freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP | freetype.FT_LOAD_RENDER
-        self._face.load_glyph(self.cmap[ord(char)], flags)
-        raw = self._face.glyph.bitmap._FT_Bitmap
-        if raw.rows == 0 or raw.width == 0:
-            return np.zeros((1, 1), np.uint8)
-        array = np.ctypeslib.as_array(raw.buffer, shape=(raw.rows, abs(raw.pitch)))
-        return array[:, : raw.width].copy()
+        if gid not in self._keys:
+            raw = self._raw(gid)
+            self._keys[gid] = (
+                None
+                if raw is None
+                else hashlib.blake2b((raw.points - raw.points.min(0)).tobytes()).digest()[:16]
+            )
+        return self._keys[gid]
 
     def coverage(self, chars: Iterable[str]) -> Coverage:
         """Which of `chars` this font has, and why it lacks the others.
@@ -148,7 +155,10 @@ class Font:
             c: self.cmap[ord(c)] for c in {*wanted, *sample} if len(c) == 1 and ord(c) in self.cmap
         }
         keys = {c: key for c, gid in gids.items() if (key := self._key(gid)) is not None}
-        shared = {key for key, n in Counter(keys.values()).items() if n >= SHARED_BY}
+        letters = Counter(
+            (key, script_of(c)) for c, key in keys.items() if unicodedata.category(c)[0] in "LNC"
+        )
+        shared = {key for (key, _), n in letters.items() if n >= SHARED_BY}
         rejected: dict[str, str] = {}
         for char in wanted:
             if len(char) != 1 or ord(char) not in self.cmap:
@@ -171,25 +181,28 @@ class Coverage:
     rejected: dict[str, str]  # character -> unmapped, blank, .notdef, shared, other glyph
 
 
-def check_fonts(files: list[FontFile], chars: list[str]) -> list[Coverage]:
-    """`Font.coverage` for each font, then the vote: see `synth.likeness.outvoted`.
-
-    Raises InputError naming the characters that no font has.
-    """
-    from synth.likeness import outvoted
-
+def check_fonts(files: Iterable[FontFile], chars: Sequence[str]) -> list[Coverage]:
+    """`Font.coverage` for each font. Raises InputError naming the characters that no font has."""
     found = [open_font(file).coverage(chars) for file in files]
-    found = outvoted(found)
-    missing = [c for c in chars if not any(c in f.usable for f in found)]
+    have = frozenset().union(*(f.usable for f in found))
+    missing = [c for c in chars if c not in have]
     if missing:
         shown = "".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
         raise InputError(
             f"no font has {len(missing)} of {len(chars)} characters: {shown}; "
-            f"add a font that has them with --fonts DIR, or take them out of the alphabet"
+            f"add a font that has them with --fonts DIR, or take them out of the list"
         )
     return found
 
 
+def script_of(char: str) -> str:
+    """A name for the character's script: the first word of its Unicode name (CJK, LATIN, GREEK)."""
+    return unicodedata.name(char, "UNKNOWN").split()[0] if len(char) == 1 else "CLUSTER"
+
+
 def characters_of(files: Iterable[FontFile]) -> dict[str, int]:
     """Every character -> in how many fonts it is mapped."""
-    return Counter(chr(code) for file in files for code in open_font(file).cmap)
+    codes: Counter[int] = Counter()
+    for file in files:
+        codes.update(open_font(file).cmap)
+    return {chr(code): count for code, count in codes.items()}

@@ -46,13 +46,16 @@ class Style:
 
     def scaled(self, strength: float) -> Style:
         """Every deviation of the shape times `strength`; pen, ink and paper stay."""
-        shape = "slant_deg rotation_deg aspect_log bend_em wobble_em part_shift_em part_scale_log part_turn_deg"
-        return replace(self, **{name: getattr(self, name) * strength for name in shape.split()})
+        shape = (
+            *("slant_deg", "rotation_deg", "aspect_log", "bend_em", "wobble_em"),
+            *("part_shift_em", "part_scale_log", "part_turn_deg"),
+        )
+        return replace(self, **{name: getattr(self, name) * strength for name in shape})
 
 
 @dataclass(frozen=True)
 class Draw:
-    """All that decides how one character is written. Angles in radians, lengths in em or canvas px."""
+    """All that decides how a character is written. Angles in radians, lengths in em or canvas px."""
 
     slant: float
     rotation: float
@@ -265,8 +268,11 @@ def _waves(
 
 
 def _pen_offset(wanted_px: np.ndarray, there_px: np.ndarray) -> np.ndarray:
-    """Half the difference between the wanted stroke width and the glyph's; a pen may lose at most 40 %
-    of its width (thin ends would turn inside out) and gain at most 1.6 px a side (counters fill)."""
+    """Half the difference between the wanted stroke width and the glyph's.
+
+    A pen may lose at most 40 % of its width (thin ends would turn inside out) and gain at most 1.6 px
+    a side (counters fill).
+    """
     return np.clip((wanted_px - there_px) / 2, -0.20 * there_px, 1.6)
 
 

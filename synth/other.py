@@ -1,4 +1,4 @@
-"""What is not in the alphabet: characters that look like one inside, common ones, and non-characters.
+"""What is not in the alphabet: characters like one inside, common ones, and non-characters.
 
 Each image carries its kind, so that a user can weigh and a report can tell them apart.
 """
@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw
 from synth import chance
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, place
-from synth.likeness import Atlas, script_of
+from synth.fonts import script_of
+from synth.likeness import Atlas
 
 CHARACTER_KINDS = ("confusable", "common", "script", "listed")
 NON_CHARACTER_KINDS = ("blank", "cut", "two", "crossed", "scribble", "turned", "mirrored")
-# Shares of the images, not of the characters; "listed" is a user's list in place of the other three.
+# Shares of the images, not of the characters; "listed" is a user's list in place of the others.
 KIND_SHARE = {"confusable": 0.50, "common": 0.34, "script": 0.04, "listed": 0.88}
 NON_CHARACTER_SHARE = 0.12
 _COMMON, _SCRIPT, _PICTURE = 31, 32, 33
@@ -37,8 +38,8 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
     """`count` characters outside the alphabet -> their kind.
 
     Confusable: in turn for each known character the one most like it that is not yet taken. Common:
-    drawn at random from the alphabet's own scripts. Script: from all others. A character whose picture
-    is that of a known one (Latin O for Greek Omicron) is never taken.
+    drawn at random from the alphabet's own scripts. Script: from all others. A character whose
+    picture is that of a known one (Latin O for Greek Omicron) is never taken.
     """
     known = [i for i, c in enumerate(atlas.chars) if c in alphabet]
     allowed = set(candidates(atlas.chars))
@@ -47,15 +48,13 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
     )
     if not known or not len(outside):
         return {}
-    likeness = atlas.likeness(np.array(known), outside)
-    order = np.argsort(-likeness, axis=1, kind="stable")
+    mean = atlas.mean()
+    likeness = mean[known] @ mean[outside].T
+    order = np.argsort(-likeness, axis=1)
     # whatever is nearly one picture with a known character is out for every kind
-    twins = {
-        int(outside[j])
-        for row, i in enumerate(known)
-        for j in order[row, :8]
-        if atlas.same_picture(i, int(outside[j]))
-    }
+    row, place = np.nonzero(np.take_along_axis(likeness, order[:, :32], 1) > 0.85)
+    near = outside[order[row, place]]
+    twins = set(near[atlas.same_picture(np.array(known)[row], near)].tolist())
     kinds: dict[str, str] = {}
     wanted = {k: round(count * s / (1 - NON_CHARACTER_SHARE)) for k, s in KIND_SHARE.items()}
     rank = 0
@@ -105,10 +104,12 @@ def _blank(image: np.ndarray, partner: np.ndarray, u: np.ndarray, canvas: Canvas
 
 
 def _cut(image: np.ndarray, partner: np.ndarray, u: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """35 to 60 % of the character is outside the image."""
-    keep = int(canvas.size_px * (0.40 + 0.2 * u[1]))
+    """40 to 60 % of the character's box is outside the image."""
+    keep = canvas.margin_px + int(canvas.box_px * (0.40 + 0.2 * u[1]))
     turns = int(u[0] * 4)
-    return place(np.ascontiguousarray(np.rot90(np.rot90(image, turns)[:keep], -turns)), canvas)
+    part = place(np.ascontiguousarray(np.rot90(np.rot90(image, turns)[:keep], -turns)), canvas)
+    # half of 一 is nothing, or 一 again
+    return _unlike(image, part, image, partner, u, canvas) if part.any() else image * 0
 
 
 def _two(image: np.ndarray, partner: np.ndarray, u: np.ndarray, canvas: Canvas) -> np.ndarray:

@@ -42,34 +42,42 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def next_point(starts: np.ndarray) -> np.ndarray:
-    """[C + 1] contour starts -> [P] int: the index of the point that follows each on its contour."""
+    """[C + 1] contour starts -> [P] int: the index of the point that follows on its contour."""
     following = np.arange(1, starts[-1] + 1)
     following[starts[1:] - 1] = starts[:-1]
     return following
 
 
-def raw_points(outline: Any) -> np.ndarray | None:
-    """A FreeType outline -> [P, 2] int64 font units, y up, or None where it encloses nothing."""
+@dataclass(frozen=True)
+class RawOutline:
+    """One glyph as the font has it: curves, in font units, y up."""
+
+    points: np.ndarray  # [P, 2] int64
+    tags: np.ndarray  # [P] uint8 as FreeType's: bits 0 and 1: 1 on the curve, 0 conic, 2 cubic
+    ends: np.ndarray  # [C] int16: each contour's last point
+
+
+def raw_outline(outline: Any) -> RawOutline | None:
+    """A copy of a FreeType outline, or None where it encloses nothing."""
     raw = outline._FT_Outline  # the wrapper's own `points` is a Python loop over every point
     if raw.n_points < 3 or raw.n_contours < 1:
         return None
-    longs = ctypes.cast(raw.points, ctypes.POINTER(ctypes.c_long))
-    points = np.ctypeslib.as_array(longs, shape=(raw.n_points, 2)).astype(np.int64)
-    return points if np.ptp(points, axis=0).max() > 0 else None
-
-
-def flatten(outline: Any, units_per_em: int) -> Outline | None:
-    """A FreeType outline in font units -> an Outline, or None where it encloses nothing."""
-    whole = raw_points(outline)
-    if whole is None:
+    # copied as bytes: as_array costs more than the glyph
+    points = np.frombuffer(ctypes.string_at(raw.points, 16 * raw.n_points), np.int64).reshape(-1, 2)
+    if (points == points[0]).all():
         return None
-    raw = outline._FT_Outline
-    points = whole / units_per_em
+    tags = np.frombuffer(ctypes.string_at(raw.tags, raw.n_points), np.uint8)
+    ends = np.frombuffer(ctypes.string_at(raw.contours, 2 * raw.n_contours), np.int16)
+    return RawOutline(points, tags, ends)
+
+
+def flatten(raw: RawOutline, units_per_em: int) -> Outline | None:
+    """An outline in font units -> an Outline, or None where it encloses nothing."""
+    points = raw.points / units_per_em
     points[:, 1] *= -1
-    tags = np.ctypeslib.as_array(raw.tags, shape=(len(points),)) & 3
-    ends = np.ctypeslib.as_array(raw.contours, shape=(raw.n_contours,)).astype(np.int64)
+    tags = raw.tags & 3
     contours, start = [], 0
-    for end in (ends + 1).tolist():
+    for end in (raw.ends.astype(int) + 1).tolist():
         if end - start >= 3:
             contour = _cut(_segments(points[start:end], tags[start:end]))
             if len(contour) >= 3:
@@ -122,7 +130,7 @@ def _cut(curves: np.ndarray) -> np.ndarray:
 
 
 def _components(contours: list[np.ndarray]) -> np.ndarray:
-    """[C] int32: a hole belongs to the smallest outside whose box holds it; all else stands alone."""
+    """[C] int32: a hole goes with the smallest outside whose box holds it; all else is alone."""
     area = np.array([np.sum(_cross(c, np.roll(c, -1, axis=0))) for c in contours])
     outside = np.sign(area) == np.sign(area.sum())
     low, high = (np.array([f(c, axis=0) for c in contours]) for f in (np.min, np.max))

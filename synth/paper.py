@@ -1,7 +1,7 @@
 """Ink and paper: what happens to a drawn character between the pen and the store.
 
-Paper tone, shading and ink strength are taken out of real images at import (`synth.canvas`), so what is
-left to imitate is the grain of the stroke, blur, pixel noise, and things at the edge of the cell.
+Paper tone, shading and ink strength are taken out of real images at import (`synth.canvas`), so what
+is left to imitate is the grain of the stroke, blur, pixel noise, and things at the cell's edge.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def restretch(ink: np.ndarray) -> np.ndarray:
 
 @cache
 def _banks(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grain in 0..1 at several scales, and white noise: drawn once, picked and shifted per sample."""
+    """Grain in 0..1 at several scales, and white noise: drawn once, picked and shifted."""
     values = chance.normal(0, _BANK, np.arange(_BANK_IMAGES), size * size)
     values = values.reshape(-1, size, size).astype(np.float32)
     grain = np.empty_like(values)

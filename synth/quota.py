@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synth.alphabet import OTHER, Alphabet
+from synth.errors import InputError
 from synth.store import Store
 
 # Groups by real training images, as the reports use them.
@@ -65,6 +66,9 @@ def plan_quota(
 
     Otherwise "looks rendered" would mean "rare class" to whoever trains on the mix.
     """
+    for name, value in (("per-class", per_class), ("target", target), ("other", other)):
+        if value is not None and value < 0:
+            raise InputError(f"--{name} {value}: a number of images from 0")
     counts = dict.fromkeys(alphabet.classes, 0) | (real or {})
     known = [counts[c] for c in alphabet.chars]
     if target is None:

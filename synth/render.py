@@ -1,6 +1,7 @@
 """Fonts -> a store: which character in which font and hand at each place, then the pictures.
 
-Sample i depends on the plan and on (seed, i) alone, so the store is the same for any number of workers.
+Sample i depends on the plan and on (seed, i) alone, so the store is the same for any number of
+workers.
 """
 
 from __future__ import annotations
@@ -73,21 +74,23 @@ def make_plan(
         total = round((quota.other - n_non) * other.KIND_SHARE[kind] / there)
         for j, (char, h) in enumerate(of_kind):
             count = total // len(of_kind) + (j < total % len(of_kind))
-            rows.append((char, count, kind, OTHER, "val" if h < HELD_OUT_SHARE else "train"))
+            if count:
+                rows.append((char, count, kind, OTHER, "val" if h < HELD_OUT_SHARE else "train"))
     chars = tuple(dict.fromkeys(row[0] for row in rows))
     number = {c: i for i, c in enumerate(chars)}
     fonts_of = [[f for f, u in enumerate(usable) if c in u] for c in chars]
 
     n_each = [row[1] for row in rows]
-    char = np.repeat([number[row[0]] for row in rows], n_each)
+    char = np.repeat(np.array([number[row[0]] for row in rows], int), n_each)
     kind = np.repeat(np.array([row[2] for row in rows], object), n_each)
     label = np.repeat(np.array([row[3] for row in rows], object), n_each)
     split = np.repeat(np.array([row[4] for row in rows], object), n_each)
-    nth = np.concatenate([np.arange(n) for n in n_each])
-    # non-characters are made from any character's picture
+    nth = np.concatenate([np.zeros(0, int), *(np.arange(n) for n in n_each)])
+    # non-characters are made from any picture, but no training image from a held-out character's
+    sources = np.array([number[row[0]] for row in rows if row[4] == "train"] or range(len(chars)))
     if n_non and len(chars):
         u = chance.uniform(seed, _KIND, np.arange(n_non), 3)
-        of = (u[:, 0] * len(chars)).astype(int)
+        of = sources[(u[:, 0] * len(sources)).astype(int)]
         kinds = np.array(other.NON_CHARACTER_KINDS, object)[
             np.arange(n_non) % len(other.NON_CHARACTER_KINDS)
         ]
@@ -100,16 +103,12 @@ def make_plan(
         nth = np.concatenate([nth, (u[:, 2] * 1000).astype(int)])
     if not len(char):
         raise InputError("nothing to render: every class already has its images (see --per-class)")
-    start = chance.uniform(seed, _FONT, np.arange(len(chars)), 1)[:, 0]
-    font = np.array(
-        [
-            fonts_of[c][(int(start[c] * len(fonts_of[c])) + n) % len(fonts_of[c])]
-            for c, n in zip(char, nth, strict=True)
-        ]
-    )
-    partner = (chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0] * len(chars)).astype(
-        int
-    )
+    n_fonts = np.array([len(f) for f in fonts_of])
+    first = (chance.uniform(seed, _FONT, np.arange(len(chars)), 1)[:, 0] * n_fonts).astype(int)
+    table = np.array([f + [0] * (len(usable) - len(f)) for f in fonts_of])
+    font = table[char, (first[char] + nth) % n_fonts[char]]
+    u = chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0]
+    partner = sources[(u * len(sources)).astype(int)]
     return Plan(
         tuple(c.font for c in coverages),
         chars,
@@ -165,7 +164,11 @@ def clean_range(plan: Plan, at: np.ndarray) -> np.ndarray:
 
 def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
     """Samples start..stop of the plan. Pure."""
-    at = np.arange(start, stop)
+    return render_places(plan, np.arange(start, stop))
+
+
+def render_places(plan: Plan, at: np.ndarray) -> tuple[np.ndarray, list[Sample]]:
+    """[n] places of the plan -> [n, H, W] uint8, n samples. Pure."""
     writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(WRITERS)
     draws = handwriting.draw(plan.style, plan.seed, at, writer)
     clean = _drawn(plan, at, plan.char[at], draws)
@@ -192,10 +195,10 @@ def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sa
             split=plan.split[i],
             kind=plan.kind[i],
             origin=f"{plan.fonts[plan.font[i]].name}:{plan.chars[plan.char[i]]}",
-            record=draws[i - start].to_json(),
+            record=draw.to_json(),
             seed=plan.seed,
         )
-        for i in at
+        for i, draw in zip(at, draws, strict=True)
     ]
     return images, samples
 
@@ -218,7 +221,7 @@ def _drawn(
 
 
 def _font_with(plan: Plan, char: int, font: int) -> int:
-    """The font itself where it has the character, else the first that a sample of it is drawn in."""
+    """The font itself where it has the character, else the first one that draws it in the plan."""
     if open_font(plan.fonts[font]).outline(plan.chars[char]) is not None:
         return font
     return int(plan.font[np.flatnonzero(plan.char == char)[0]])
@@ -227,7 +230,7 @@ def _font_with(plan: Plan, char: int, font: int) -> int:
 def stroke_width_px(images: np.ndarray) -> np.ndarray:
     """[N, H, W] uint8 -> [N] float: mean stroke width, twice the area of the ink by its perimeter.
 
-    The perimeter is the total variation of the picture, which is the same for a soft and a hard edge.
+    The perimeter is the total variation of the picture, the same for a soft and a hard edge.
     """
     ink = images.astype(np.float32) / 255
     dy = np.diff(ink, axis=1, prepend=0, append=0)[:, :-1]

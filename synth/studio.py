@@ -1,4 +1,4 @@
-"""What a render needs, put together once: fonts that were checked, the others, the quota, the style."""
+"""What a render needs, put together once: checked fonts, the others, the quota, the style."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synth.fonts import Coverage, characters_of, check_fonts, find_fonts, open_f
 from synth.handwriting import Style
 from synth.likeness import build_atlas, outvoted
 from synth.quota import Quota, plan_quota, real_counts
-from synth.render import Plan, fit_style, make_plan, render
+from synth.render import Plan, fit_style, make_plan, render, render_places
 from synth.store import Store, StoreWriter
 
 MAX_OTHER_CHARS = 2000
@@ -65,33 +65,28 @@ class Studio:
         files = find_fonts(font_folders, writers)
         counts = real_counts(real) if real else None
         quota = plan_quota(alphabet, counts, per_class, target, other_images)
-        # a font with none of the alphabet's characters would only draw other scripts, at a price
-        files = [f for f in files if open_font(f).coverage(alphabet.chars).usable] or files
-        known = check_fonts(files, list(alphabet.chars))
-        if other_chars is None:
-            other_chars = int(np.clip(quota.other // 8, 600, MAX_OTHER_CHARS))
-        if quota.other == 0:
-            others: dict[str, str] = {}
-        elif other_from:
+        others: dict[str, str] = {}
+        if quota.other and other_from:
             listed = Alphabet.read(other_from).chars
             others = {c: "listed" for c in listed if c not in alphabet}
-        else:
-            others = {}
-        if quota.other and other_chars:
-            found = characters_of(files)
-            pool = [
-                c for c in other.candidates(sorted(found)) if found[c] >= min(IN_FONTS, len(files))
-            ]
-            pool = sorted(pool, key=lambda c: -found[c])[:MAX_CANDIDATES]
-            chars = sorted({*alphabet.chars, *pool})
-            coverages = [open_font(f).coverage(chars) for f in files]
-            atlas = build_atlas(coverages, chars)
-            coverages = outvoted(coverages, atlas)
-            if not others:
-                others = other.choose(atlas, alphabet, other_chars, seed)
-        else:
-            coverages = check_fonts(files, [*alphabet.chars, *others])
-        lost = [c for c in alphabet.chars if not any(c in f.usable for f in coverages)]
+        known = check_fonts(files, [*alphabet.chars, *others])
+        # a font with none of the alphabet's characters would only draw other scripts, at a price
+        known = [c for c in known if not c.usable.isdisjoint(alphabet.chars)]
+        files = [c.font for c in known]
+        if other_chars is None:
+            other_chars = int(np.clip(quota.other // 8, 600, MAX_OTHER_CHARS))
+        # for the vote too: only among many characters is it seen that a glyph is another one
+        found = characters_of(files)
+        pool = [c for c in other.candidates(sorted(found)) if found[c] >= min(IN_FONTS, len(files))]
+        pool = sorted(pool, key=lambda c: -found[c])[:MAX_CANDIDATES]
+        chars = sorted({*alphabet.chars, *others, *pool})
+        coverages = [open_font(f).coverage(chars) for f in files]
+        atlas = build_atlas(coverages, chars)
+        if quota.other and not other_from:
+            others = other.choose(atlas, alphabet, other_chars, seed)
+        coverages = outvoted(coverages, atlas, [*alphabet.chars, *others])
+        have = frozenset().union(*(c.usable for c in coverages))
+        lost = [c for c in alphabet.chars if c not in have]
         if lost:  # the vote took the last font: it may not empty a class
             coverages = [_merge(a, b, lost) for a, b in zip(coverages, known, strict=True)]
         fitted = style is not None
@@ -140,27 +135,32 @@ class Studio:
         return Store.open(out)
 
     def preview(self, path: Path, columns: int = 18) -> None:
-        """A PNG: each font with the alphabet's characters, a writer a row; then the kinds of other."""
+        """A PNG: the alphabet's characters, a font a row; then a row of each kind of other."""
         chars = list(self.alphabet.chars)
         picked = [
             chars[i] for i in np.linspace(0, len(chars) - 1, min(columns, len(chars))).astype(int)
         ]
-        images: list[tuple[str, np.ndarray]] = []
-        every = list(_stream(self.plan))
-        for coverage in self.coverages:
-            firsts: dict[str, np.ndarray] = {}
-            for image, sample in every:
-                if sample.char in picked and sample.origin.startswith(coverage.font.name + ":"):
-                    firsts.setdefault(sample.char, image)
-            row = [firsts.get(c, np.zeros_like(every[0][0])) for c in picked]
-            images.append((coverage.font.name, np.concatenate(row, 1)))
+        plan, rows = self.plan, []
+        known = plan.kind == "character"
+        number = {c: i for i, c in enumerate(plan.chars)}
+        for f, font in enumerate(plan.fonts):
+            of_font = known & (plan.font == f)
+            places = [np.flatnonzero(of_font & (plan.char == number.get(c, -1))) for c in picked]
+            rows.append((font.name, [int(p[0]) if len(p) else -1 for p in places]))
         for kind in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS):
-            row = [image for image, sample in every if sample.kind == kind][
-                :: max(1, len(every) // 400)
-            ]
-            row = ([*row] + [np.zeros_like(every[0][0])] * columns)[: len(picked)]
-            images.append((kind, np.concatenate(row, 1)))
-        sheet(images).save(path)
+            places = np.flatnonzero(plan.kind == kind)
+            if len(places):
+                steps = np.linspace(0, len(places) - 1, min(columns, len(places))).astype(int)
+                rows.append((kind, places[steps].tolist()))
+        size = self.canvas.size_px
+        pictures = []
+        for title, places in rows:
+            row = np.zeros((columns, size, size), np.uint8)
+            there = [i for i, place in enumerate(places) if place >= 0]
+            if there:
+                row[there] = render_places(plan, np.array([places[i] for i in there]))[0]
+            pictures.append((title, np.concatenate(row, 1)))
+        sheet(pictures).save(path, "PNG")
 
 
 def _merge(voted: Coverage, before: Coverage, lost: Sequence[str]) -> Coverage:
@@ -168,11 +168,6 @@ def _merge(voted: Coverage, before: Coverage, lost: Sequence[str]) -> Coverage:
     return Coverage(
         voted.font, voted.usable | back, {k: v for k, v in voted.rejected.items() if k not in back}
     )
-
-
-def _stream(plan: Plan):
-    for images, samples in render(plan):
-        yield from zip(images, samples, strict=True)
 
 
 def sheet(rows: Sequence[tuple[str, np.ndarray]], label_px: int = 150) -> Image.Image:

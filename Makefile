@@ -1,0 +1,67 @@
+# Two commands on a bare machine with Python 3.11 to 3.13 (with venv) and make:
+#   make demo     the whole chain on simulated sample data -> runs/demo/report.html
+#   make test     the tests
+# Both build .venv first where it is missing or older than pyproject.toml or constraints.txt.
+
+SHELL := /bin/sh
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+export NO_ALBUMENTATIONS_UPDATE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+
+venv: $(STAMP)  ## the environment in .venv, from constraints.txt
+
+demo: $(STAMP)  ## import, fonts, GAN and classifier on simulated data, and a report of it
+	$(RUN) scripts/demo.py
+
+test: $(STAMP)  ## all tests but the slow ones
+	$(RUN) -m pytest -m "not slow"
+
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(RUN) -m pytest -m slow
+
+lint: $(DEV_STAMP)  ## format and rules
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+
+bench: $(STAMP)  ## every benchmark, one after the other
+	@set -e; for file in benchmarks/*.py; do \
+		[ -f "$$file" ] || { echo "no benchmark yet"; break; }; \
+		echo "== $$file"; $(RUN) "$$file"; \
+	done
+
+clean:  ## removes the environment, the caches and runs/demo; other runs stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis runs/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first Python that is new enough and can make an environment; PYTHON=... overrides.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(RUN) -m pip --version >/dev/null 2>&1; then \
+		for python in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+			if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then \
+				found=$$python; break; \
+			fi; \
+		done; \
+		if [ -z "$${found:-}" ]; then \
+			echo "no Python 3.11 to 3.13 with venv found: install one (Debian: python3-venv), or make PYTHON=/path/to/python" >&2; \
+			exit 1; \
+		fi; \
+		echo "building $(VENV) with $$found"; \
+		"$$found" -m venv --clear $(VENV); \
+	fi
+	$(RUN) -m pip install --no-input -c constraints.txt -e ".[test]"
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(RUN) -m pip install --no-input -c constraints.txt -e ".[dev]"
+	@touch $@

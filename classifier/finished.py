@@ -1,0 +1,182 @@
+"""A finished run read back from its folder, and what a second person needs to make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from synth.alphabet import Alphabet
+from synth.errors import InputError
+from synth.store import Store
+
+PACKAGES = (
+    "inkfill",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "nvidia-dali-cuda130",
+    "numpy",
+    "scipy",
+    "pillow",
+    "freetype-py",
+    "pyarrow",
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """predictions_<split>.parquet: what a run answered to each image."""
+
+    row: np.ndarray  # [N] int64 rows of the store
+    target: np.ndarray  # [N] int64, the last class is "other"
+    answer: np.ndarray  # [N] int64
+    score: np.ndarray  # [N] float32 other score
+    confidence: np.ndarray  # [N] float32 of the most probable known character
+    second: np.ndarray  # [N] int64 the next most probable known character
+
+    @property
+    def right(self) -> np.ndarray:
+        return self.answer == self.target
+
+    def sure(self, known: int) -> np.ndarray:
+        """[N]: how sure the answer is; for "other" the other score."""
+        return np.where(self.answer == known, self.score, self.confidence)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run, read back from its folder."""
+
+    path: Path
+    name: str  # what the report calls it
+    figures: dict[str, Any]  # metrics.json
+    model: dict[str, Any]  # model.json
+    steps: list[dict[str, float]]  # metrics.jsonl
+    mix: str
+
+    @classmethod
+    def open(cls, path: Path, name: str) -> Finished:
+        """Raises InputError for a folder that holds no finished run."""
+        for needed in ("model.json", "metrics.json"):
+            if not (path / needed).is_file():
+                raise InputError(f"{path}: no finished run (no {needed} in it)")
+        lines, mix = path / "metrics.jsonl", path / "mix.txt"
+        text = lines.read_text(encoding="utf-8") if lines.is_file() else ""
+        return cls(
+            path,
+            name,
+            json.loads((path / "metrics.json").read_text(encoding="utf-8")),
+            json.loads((path / "model.json").read_text(encoding="utf-8")),
+            [json.loads(line) for line in text.splitlines()],
+            mix.read_text(encoding="utf-8") if mix.is_file() else "",
+        )
+
+    @property
+    def alphabet(self) -> Alphabet:
+        return Alphabet(tuple(self.model["alphabet"]))
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return self.model["info"]
+
+    def answers(self, split: str) -> Answers | None:
+        path = self.path / f"predictions_{split}.parquet"
+        if split not in self.figures or not path.is_file():
+            return None
+        table = pq.read_table(path)
+        return Answers(*(table.column(n).to_numpy() for n in Answers.__dataclass_fields__))
+
+    def store(self, path: str) -> Store | None:
+        """The store, named from where the run was started or above the run; None: moved, remade."""
+        for place in (Path(), *self.path.resolve().parents):
+            if (place / path / "store.json").is_file():
+                store = Store.open(place / path)
+                return store if store.alphabet == self.alphabet else None
+        return None
+
+
+def facts(run: Finished) -> list[tuple[str, str]]:
+    """What a reader wants to know first about how the model came about."""
+    config, figures = run.info["config"], run.figures
+    minutes, seconds = divmod(round(figures["seconds"]), 60)
+    shown = config["steps"] * config["batch_size"]
+    chosen = figures.get("validation") or {}
+    rows = [
+        ("Network", f"{run.model['model']}, {config['precision']}"),
+        ("Alphabet", f"{len(run.alphabet)} characters and other, {run.model['digest']}"),
+        ("Training", f"{config['steps']:,} steps of {config['batch_size']} = {shown:,} images"),
+        ("Time", f"{minutes} min {seconds} s, {figures['images_per_second']:,} images/s"),
+        ("Threshold of the other score", f"{figures['threshold']:.3f}"),
+    ]
+    if chosen:
+        rows.append(
+            (
+                "Rates at that threshold when it was set",
+                f"known right {100 * chosen['known_right']:.1f} %, "
+                f"other found {100 * chosen['other_found']:.1f} %",
+            )
+        )
+    return rows
+
+
+def repeat(run: Finished, stores: list[Store]) -> dict[str, Any]:
+    """All that a second person needs to make this run again."""
+    info = run.info
+    words = ["python scripts/train_classifier.py"]
+    for key, value in info["arguments"].items():
+        flag = f"--{key.replace('_', '-')}"
+        if isinstance(value, list):
+            words += [f"{flag} {' '.join(map(_quoted, value))}"] if value else []
+        elif value is not None:
+            words.append(f"{flag} {_quoted(value)}")
+    return {
+        "command": " \\\n    ".join(words),
+        "seed": info["seed"],
+        "config": info["config"],
+        # the run's own, where it wrote them down; a report of its end sees the same
+        "versions": info.get("versions") or versions(),
+        "stores": [_store_facts(s) for s in stores],
+    }
+
+
+def _quoted(value: Any) -> str:
+    return shlex.quote(str(value))
+
+
+def _store_facts(store: Store) -> dict[str, Any]:
+    notes = store.info["notes"]
+    small = {k: v for k, v in notes.items() if isinstance(v, int | float | str)}
+    counted = {k: len(v) for k, v in notes.items() if isinstance(v, list | dict) and k != "style"}
+    digest = hashlib.sha256("".join(store.column("sha256")).encode()).hexdigest()[:12]
+    return {
+        "path": str(store.path),
+        "source": str(store.column("source")[0]),
+        "counts": {k: sum(v.values()) for k, v in store.info["counts"].items()},
+        "digest": store.alphabet.digest,
+        "content": digest,
+        "made": json.dumps(
+            {"made": store.info["made"], "notes": small, "numbers of": counted},
+            ensure_ascii=False,
+            indent=1,
+        ),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Package -> version, here and now."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,173 @@
+"""The whole chain on simulated sample data, with and without synthetic images, and a report.
+
+Calls the project's own commands one after the other. A step whose output is complete is skipped, so
+the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import parser, run, used
+from synth.errors import InputError
+
+SCRIPTS = Path(__file__).resolve().parent
+WITH, WITHOUT = "real + font + GAN", "real only"
+NOTE = (
+    "Simulated data, no real handwriting: the images called real here were drawn with fonts that "
+    "were set aside as writers, bent and put on paper. What helps here need not help on real data."
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the chain."""
+
+    title: str
+    words: tuple[str | Path, ...]  # script and arguments
+    done: Path  # stands only when the output is complete
+
+
+def options() -> ArgumentParser:
+    p = parser(__doc__ or "", "python scripts/demo.py --out runs/demo")
+    p.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="folder of everything that is made"
+    )
+    p.add_argument("--seed", type=int, default=1, help="of the sample data and of every step")
+    p.add_argument(
+        "--gan-steps",
+        type=int | None,
+        help="optimiser steps of the GAN; default: the demo preset's",
+    )
+    p.add_argument(
+        "--steps", type=int | None, help="steps of each classifier; default: the demo preset's"
+    )
+    return p
+
+
+def chain(args: Namespace) -> list[Step]:
+    """The steps in order, as a user would type them."""
+    out, seed = args.out, ("--seed", str(args.seed))
+    sample, real, test = out / "sample", out / "real", out / "test"
+    font, gan = out / "font", out / "gan"
+    gan_steps = () if args.gan_steps is None else ("--steps", str(args.gan_steps))
+    steps = () if args.steps is None else ("--steps", str(args.steps))
+    letters = ("--alphabet", sample / "alphabet.txt")
+
+    def train(name: str, *synth: str | Path) -> tuple[str | Path, ...]:
+        line = ("train_classifier.py", "--real", real, *synth, "--test", test, "--out", out / name)
+        return (*line, "--preset", "demo", *steps, *seed)
+
+    return [
+        Step(
+            "simulated sample data",
+            ("make_sample.py", sample, *seed),
+            sample / "README.txt",
+        ),
+        Step(
+            "import the training images",
+            ("import_data.py", sample / "train", *letters, "--out", real),
+            real / "store.json",
+        ),
+        Step(
+            "import the test images",
+            ("import_data.py", sample / "test", *letters, "--split", "test", "--out", test),
+            test / "store.json",
+        ),
+        Step(
+            "render fonts as handwriting",
+            ("render_fonts.py", "--real", real, "--out", font, *seed),
+            font / "store.json",
+        ),
+        Step(
+            "train the GAN and generate",
+            ("train_gan.py", "--real", real, "--out", gan, "--preset", "demo", *gan_steps, *seed),
+            gan / "samples" / "store.json",
+        ),
+        Step(
+            f"train a classifier on {WITHOUT}",
+            train("real_only"),
+            out / "real_only" / "metrics.json",
+        ),
+        Step(
+            f"train a classifier on {WITH}",
+            train("classifier", "--synth", font, gan / "samples"),
+            out / "classifier" / "metrics.json",
+        ),
+    ]
+
+
+def follow(steps: list[Step], call: Callable[[list[str]], int]) -> None:
+    """Calls what is not done yet and says how long it took. Raises InputError where one fails."""
+    for number, step in enumerate(steps, 1):
+        head = f"[{number}/{len(steps)}] {step.title}"
+        if step.done.exists():
+            print(f"{head}: there already", flush=True)
+            continue
+        print(head, flush=True)
+        started = time.monotonic()
+        words = [str(word) for word in step.words]
+        code = call([sys.executable, str(SCRIPTS / words[0]), *words[1:]])
+        if code or not step.done.exists():
+            raise InputError(
+                f"step {number} failed with exit code {code}: {' '.join(words)}; "
+                "its message stands above, and the same command goes on from there"
+            )
+        print(f"{head}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def table(out: Path) -> str:
+    """The test figures of both runs, in percent."""
+    a, b = (
+        json.loads((out / name / "metrics.json").read_text(encoding="utf-8"))["test"]
+        for name in ("real_only", "classifier")
+    )
+    rows = [(f"accuracy, {g}", a["groups"][g], b["groups"][g]) for g in b["groups"]]
+    rows += [
+        ("macro F1", a["macro_f1"], b["macro_f1"]),
+        ("AUROC of the other score", a["other_auroc"], b["other_auroc"]),
+        ("known called other", a["false_other"], b["false_other"]),
+    ]
+    lines = [f"{'simulated test images, %':26}{WITHOUT:>12}{WITH:>20}{'difference':>12}"]
+    for name, x, y in rows:
+        lines.append(f"{name:26}{100 * x:12.1f}{100 * y:20.1f}{100 * (y - x):+12.1f}")
+    return "\n".join(lines)
+
+
+def main(args: Namespace) -> None:
+    from synth.files import write_text
+
+    print("The demo of Inkfill, on simulated data: no real handwriting.", flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    settings, now = args.out / "demo.json", {k: v for k, v in used(args).items() if k != "out"}
+    if settings.is_file() and (before := json.loads(settings.read_text("utf-8"))) != now:
+        raise InputError(f"{args.out}: made with {before}, now {now}; take another --out")
+    write_text(settings, json.dumps(now))
+    started = time.monotonic()
+    follow(chain(args), lambda line: subprocess.run(line, check=False).returncode)
+
+    from classifier.report import write_report
+
+    report = args.out / "report.html"
+    write_report(
+        report,
+        args.out / "classifier",
+        {WITHOUT: args.out / "real_only"},
+        title="Inkfill: the demo on simulated data",
+        name=WITH,
+        note=NOTE,
+    )
+    print(f"\n{table(args.out)}\n\n{time.monotonic() - started:.0f} s in all")
+    print(f"report, of simulated data: {report.resolve()}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

@@ -1,0 +1,73 @@
+"""The threshold between a known character and "other"."""
+
+import numpy as np
+
+from classifier.rejection import answers, choose_threshold, other_score
+
+
+def _probabilities(
+    best: list[float], of: list[int], known: int = 3, classes: int = 6
+) -> np.ndarray:
+    """Rows with probability `best` on class `of`, the rest on the last class."""
+    p = np.zeros((len(best), classes))
+    p[np.arange(len(best)), of] = best
+    p[:, -1] += 1 - p.sum(1)
+    return p
+
+
+def test_answers_follow_the_threshold():
+    p = _probabilities([0.9, 0.6, 0.2], [0, 1, 2])
+    assert np.allclose(other_score(p, 3), [0.1, 0.4, 0.8])
+    assert answers(p, 3, 0.5).tolist() == [0, 1, 3]
+    assert answers(p, 3, 0.3).tolist() == [0, 3, 3]
+    assert answers(p, 3, 1.0).tolist() == [0, 1, 2]
+
+
+def test_threshold_lies_between_separable_groups():
+    known = _probabilities([0.95, 0.9, 0.92, 0.88], [0, 1, 2, 0])
+    other = _probabilities([0.4, 0.3, 0.35], [0, 1, 2])
+    target = np.array([0, 1, 2, 0, 4, 5, 3])
+    threshold, rates = choose_threshold(np.vstack([known, other]), target, 3, np.ones(7))
+    assert 0.12 <= threshold < 0.6
+    assert rates == {"known_right": 1.0, "known_lost": 0.0, "other_found": 1.0}
+
+
+def test_the_bound_on_lost_images_holds_whatever_the_others_gain():
+    """One other image hides behind half of the known ones: it is not worth them."""
+    known = _probabilities(np.linspace(0.5, 0.99, 50).tolist(), [0] * 50)
+    other = _probabilities([0.8], [1])
+    p, target = np.vstack([known, other]), np.array([0] * 50 + [3])
+    weight = np.array([1 / 50] * 50 + [1.0])
+    free, _ = choose_threshold(p, target, 3, weight, most_lost=1.0)
+    bound, rates = choose_threshold(p, target, 3, weight, most_lost=0.04)
+    assert (answers(p[-1:], 3, free) == 3).all() and (answers(p[-1:], 3, bound) != 3).all()
+    assert rates["known_lost"] <= 0.04
+    assert (answers(p[:-1], 3, bound) == 3).mean() <= 0.04
+
+
+def test_threshold_is_the_best_of_all_by_brute_force():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(6, 0.4), 400)
+    target = rng.integers(0, 6, 400)
+    weight = rng.random(400)
+    threshold, rates = choose_threshold(p, target, 3, weight, most_lost=1.0)
+
+    def mean_rate(t: float) -> float:
+        answer = answers(p, 3, t)
+        own = np.minimum(target, 3)
+        rate = [
+            np.average((answer == own)[mask], weights=weight[mask])
+            for mask in (target < 3, target >= 3)
+        ]
+        return float(np.mean(rate))
+
+    best = max(mean_rate(t) for t in np.linspace(0.02, 0.98, 97))
+    assert abs((rates["known_right"] + rates["other_found"]) / 2 - mean_rate(threshold)) < 0.02
+    assert mean_rate(threshold) > best - 0.02
+
+
+def test_without_others_nothing_is_rejected():
+    p = _probabilities([0.9, 0.1], [0, 1])
+    threshold, rates = choose_threshold(p, np.array([0, 1]), 3, np.ones(2))
+    assert threshold == 1.0 and rates == {}
+    assert answers(p, 3, threshold).tolist() == [0, 1]

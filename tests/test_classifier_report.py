@@ -1,0 +1,392 @@
+"""The report: its numbers are the run's, its pictures the stores', and it needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from classifier import charts
+from classifier.evaluate import evaluate
+from classifier.finished import Finished
+from classifier.report import _half_intervals, write_report
+from synth.alphabet import OTHER, Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+from synth.quota import real_counts
+from synth.store import Sample, Store, StoreWriter
+
+ALPHABET = Alphabet.of("永國銀三日")
+TRAIN = {"永": 60, "國": 20, "銀": 12, "三": 4, "日": 2, OTHER: 6}
+
+
+def make_store(path: Path, source: str, counts: dict[str, int], split: str, seed: int) -> Store:
+    rng = np.random.default_rng(seed)
+    canvas = Canvas(32, 3)
+    with StoreWriter(path, canvas, ALPHABET, {"command": "test", "seed": seed}) as writer:
+        for label, count in counts.items():
+            images = rng.integers(0, 256, (count, 32, 32)).astype(np.uint8)
+            kind = "confusable" if label == OTHER and source != "real" else "character"
+            samples = [
+                Sample(label, "" if label == OTHER else label, source, split, kind, f"{label}{i}")
+                for i in range(count)
+            ]
+            writer.append(images, samples)
+    return Store.open(path)
+
+
+def make_run(
+    path: Path,
+    stores: list[Store],
+    test: Store,
+    skill: float,  # 0: guesses, more: better
+    seed: int,
+) -> Path:
+    """What train() leaves behind, but for the model's weights."""
+    path.mkdir()
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(test))
+    logits = rng.standard_normal((len(test), len(ALPHABET) + 1))
+    logits[rows, test.classes()] += skill
+    odds = np.exp(logits)
+    odds /= odds.sum(1, keepdims=True)
+    evaluation = evaluate(odds, test, rows, 0.6, real_counts(stores[0]))
+    evaluation.write(path / "predictions_test.parquet")
+    config = {"steps": 100, "batch_size": 8, "precision": "32-true", "lr": 0.003}
+    arguments = {
+        "real": str(stores[0].path),
+        "synth": [str(s.path) for s in stores[1:]],
+        "out": str(path),
+        "test": str(test.path),
+        "steps": 100,
+        "lr": None,
+        "seed": seed,
+    }
+    info = {
+        "arguments": arguments,
+        "config": config,
+        "seed": seed,
+        "sources": [{"store": str(s.path), "made": {}} for s in stores],
+    }
+    model = {"model": "compact", "alphabet": list(ALPHABET.chars), "digest": ALPHABET.digest}
+    model |= {"threshold": 0.6, "info": info}
+    figures = {
+        "seconds": 61.0,
+        "images_per_second": 1234,
+        "threshold": 0.6,
+        "validation": {"known_right": 0.5, "other_found": 0.25},
+        "test": evaluation.figures,
+    }
+    (path / "model.json").write_text(json.dumps(model), "utf-8")
+    (path / "metrics.json").write_text(json.dumps(figures), "utf-8")
+    (path / "mix.txt").write_text("source  share\nreal    <all>\n", "utf-8")
+    steps = [{"step": s, "loss": 2 / s, "right_real": s / 100} for s in (25, 50, 75)]
+    steps[-1]["val_known"] = 0.5
+    (path / "metrics.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps))
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    top = tmp_path_factory.mktemp("runs")
+    real = make_store(top / "real", "real", TRAIN, "train", 1)
+    font = make_store(top / "font", "font", dict.fromkeys(ALPHABET.classes, 8), "train", 2)
+    gan = make_store(top / "gan", "gan", dict.fromkeys(ALPHABET.classes, 8), "train", 3)
+    test = make_store(top / "test", "real", dict.fromkeys(ALPHABET.classes, 30), "test", 4)
+    return {
+        "mix": make_run(top / "mix", [real, font, gan], test, 2.0, 1),
+        "base": make_run(top / "base", [real], test, 1.0, 2),
+        "top": top,
+    }
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, rows of tables by class or section, and all text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.words: dict[str, list[str]] = {}  # tag -> the text of each of its elements
+        self.source = path.read_text("utf-8")
+        self._open: list[str] = []
+        self._table = self._section = ""
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        if tag not in ("br", "img", "meta"):
+            self._open.append(tag)
+            self.words.setdefault(tag, []).append("")
+        if tag == "section":
+            self._section = values["id"] or ""
+        if tag == "table":
+            self._table = f"{self._section}.{values.get('class')}"
+            self.tables.setdefault(self._table, [])
+        if tag == "tr":
+            self.tables[self._table].append([])
+        if tag in ("td", "th"):
+            self.tables[self._table][-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.words[self._open[-1]][-1] += data
+        if {"td", "th"} & set(self._open):
+            self.tables[self._table][-1][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+        if tag == "table":
+            self._table = ""
+
+    def ids(self) -> set[str]:
+        return {a["id"] for _, a in self.tags if a.get("id")}
+
+    def images(self) -> list[dict[str, str | None]]:
+        return [a for tag, a in self.tags if tag == "img"]
+
+
+def decoded(source: str | None) -> np.ndarray:
+    head, data = (source or "").split(",")
+    assert head == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data, validate=True))))
+
+
+@pytest.fixture(scope="module")
+def page(runs: dict[str, Path]) -> Page:
+    out = runs["top"] / "report.html"
+    write_report(
+        out,
+        runs["mix"],
+        {"real only": runs["base"]},
+        title="A <title> & more",
+        name="mixed",
+        note="Simulated data.",
+    )
+    return Page(out)
+
+
+def figures(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text("utf-8"))["test"]
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def test_the_title_and_the_note(page: Page) -> None:
+    assert page.words["title"][0] == page.words["h1"][0] == "A <title> & more"
+    assert "Simulated data." in page.words["strong"]
+
+
+def test_every_image_decodes_and_says_what_it_is(page: Page) -> None:
+    images = page.images()
+    assert len(images) > 30
+    for image in images:
+        pixels = decoded(image["src"])
+        assert pixels.shape[0] == 32
+        assert pixels.shape[1] % 35 in (32,)  # tiles of 32 with gaps of 3
+        assert image["alt"]
+
+
+def test_nothing_comes_from_elsewhere(page: Page) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed")
+        for name in ("src", "href"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("data:", "#")) or not value
+    assert not re.search(r"https?://|url\(|@import", page.source)
+
+
+def test_every_link_inside_leads_somewhere(page: Page) -> None:
+    links = {a["href"][1:] for tag, a in page.tags if tag == "a"}
+    assert links <= page.ids()
+    assert {"totals", "samples", "curves", "classes", "pairs", "errors", "repeat"} <= links
+
+
+def test_totals_are_those_of_the_run(page: Page, runs: dict[str, Path]) -> None:
+    mine, other = figures(runs["mix"]), figures(runs["base"])
+    rows = {row[0]: row[1:] for row in page.tables["totals.totals"]}
+    wanted = {f"accuracy, {g}": (v, other["groups"][g]) for g, v in mine["groups"].items()}
+    wanted["macro F1"] = mine["macro_f1"], other["macro_f1"]
+    wanted["AUROC of the other score"] = mine["other_auroc"], other["other_auroc"]
+    wanted["known called other (less is better)"] = mine["false_other"], other["false_other"]
+    assert {"accuracy, common", "accuracy, rare", "accuracy, few", "accuracy, other"} <= set(wanted)
+    for name, (a, b) in wanted.items():
+        assert rows[name][:2] == [percent(a), percent(b)], name
+        assert float(rows[name][2].split()[0]) == pytest.approx(100 * (a - b), abs=0.051)
+
+
+def test_classes_are_those_of_the_run(page: Page, runs: dict[str, Path]) -> None:
+    mine, other = figures(runs["mix"])["classes"], figures(runs["base"])["classes"]
+    rows = page.tables["classes.sorts"][1:]
+    assert len(rows) == len(mine) == len(ALPHABET) + 1
+    for row, a, b in zip(rows, mine, other, strict=True):
+        assert row[:6] == [
+            a["label"],
+            a["group"],
+            str(a["real"]),
+            str(a["images"]),
+            percent(a["accuracy"]),
+            percent(b["accuracy"]),
+        ]
+        assert row[8] == percent(a["f1"])
+
+
+def test_samples_stand_by_source_and_group(page: Page) -> None:
+    rows = page.tables["samples.samples"][1:]
+    groups = [row[1] for row in rows]
+    assert groups == ["few", "few", "rare", "rare", "common", "as collected", "confusable"]
+    shown = [i["alt"] for i in page.images() if ", " in (i["alt"] or "")]
+    assert [a for a in shown if a.startswith("永")] == ["永, real", "永, font", "永, gan"]
+    assert Counter(a.split(", ")[1] for a in shown) == {"real": 6, "font": 6, "gan": 6}
+
+
+def test_confusions_are_counted_and_shown(page: Page, runs: dict[str, Path]) -> None:
+    answers = Finished.open(runs["mix"], "x").answers("test")
+    test = Store.open(runs["top"] / "test")
+    names = ALPHABET.classes
+    pairs = Counter(
+        (names[t], names[a]) for t, a in zip(answers.target, answers.answer, strict=True) if t != a
+    )
+    rows = page.tables["pairs.pairs"][1:]
+    assert {(r[0], r[1]): int(r[2]) for r in rows} == dict(pairs.most_common(len(rows)))
+    # the pictures are of just these images
+    target, answer, count = rows[0][0], rows[0][1], int(rows[0][2])
+    strip = decoded(
+        next(i["src"] for i in page.images() if i["alt"] == f"{target} read as {answer}")
+    )
+    first = strip[:, :32]
+    mine = [
+        test.images[row]
+        for row, t, a in zip(answers.row, answers.target, answers.answer, strict=True)
+        if (names[t], names[a]) == (target, answer)
+    ]
+    assert len(mine) == count
+    assert min(np.abs(first.astype(int) - (255 - m.astype(int))).max() for m in mine) < 16
+
+
+def test_errors_are_the_surest_wrong_answers(page: Page, runs: dict[str, Path]) -> None:
+    answers = Finished.open(runs["mix"], "x").answers("test")
+    sure = np.sort(answers.sure(len(ALPHABET))[~answers.right])[::-1]
+    shown = [int(n) for n in re.findall(r"sure (\d+) %", page.source)]
+    assert shown == [round(100 * float(s)) for s in sure[:60]] or np.allclose(
+        shown, 100 * sure[:60], atol=0.51
+    )
+    assert f"{len(sure)} of {len(answers.row)} test images were answered wrong" in page.source
+
+
+def test_charts_are_whole_xml(page: Page) -> None:
+    found = re.findall(r"<svg.*?</svg>", page.source, re.S)
+    assert len(found) == 6  # groups, three curves, other score, reliability
+    for svg in found:
+        ElementTree.fromstring(svg)
+    # a curve runs through every line of metrics.jsonl
+    loss = ElementTree.fromstring(found[1])
+    paths = [e.get("d") for e in loss.iter("path")]
+    assert [p.count(" ") for p in paths] == [3, 3]
+
+
+def test_the_command_can_be_given_again(
+    page: Page, runs: dict[str, Path], load_script: Callable[[str], ModuleType]
+) -> None:
+    text = next(t for t in page.words["pre"] if t.startswith("python "))
+    words = shlex.split(text.replace("\\\n", " "))
+    assert words[:2] == ["python", "scripts/train_classifier.py"]
+    args = load_script("train_classifier").options().parse_args(words[2:])
+    assert args.real == runs["top"] / "real"
+    assert args.synth == [runs["top"] / "font", runs["top"] / "gan"]
+    assert (args.steps, args.seed, args.lr) == (100, 1, None)
+    assert ALPHABET.digest in page.source
+    versions = {row[0] for row in page.tables["repeat.facts"]}
+    assert {"python", "torch", "numpy", "batch_size"} <= versions
+
+
+def test_what_is_lacking_is_left_out(runs: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("model.json", "metrics.json"):
+        text = (runs["mix"] / name).read_text("utf-8").replace("/gan", "/moved")
+        (tmp_path / name).write_text(text, "utf-8")
+    write_report(tmp_path / "report.html", tmp_path)
+    page = Page(tmp_path / "report.html")
+    assert page.ids() == {"totals", "samples", "classes", "repeat"}
+    assert "Not found any more" in page.source and "/moved" in page.source
+    assert {a["alt"].split(", ")[1] for a in page.images()} == {"real", "font"}
+
+
+def test_suspects_are_shown_the_least_probable_first(runs: dict[str, Path], tmp_path: Path) -> None:
+    for file in runs["mix"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    table = {"row": [3, 7], "target": [0, 1], "likely": [2, 3], "probability": [0.04, 0.01]}
+    pq.write_table(pa.table(table), tmp_path / "suspects.parquet")
+    write_report(tmp_path / "report.html", tmp_path)
+    page = Page(tmp_path / "report.html")
+    names = ALPHABET.classes
+    shown = [i for i in page.images() if (i["alt"] or "").startswith("given ")]
+    assert [i["alt"] for i in shown] == [f"given {names[1]}", f"given {names[0]}"]
+    image = Store.open(runs["top"] / "real").images[7].astype(int)
+    assert np.abs(decoded(shown[0]["src"]).astype(int) - (255 - image)).max() < 16
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no finished run \(no metrics.json in it\)"):
+        write_report(tmp_path / "report.html", tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_predictions_come_back_as_they_were_given(runs: dict[str, Path], tmp_path: Path) -> None:
+    test = Store.open(runs["top"] / "test")
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(len(ALPHABET) + 3, 0.2), 50)
+    rows = rng.permutation(len(test))[:50]
+    evaluation = evaluate(p, test, rows, 0.5, TRAIN)
+    evaluation.write(tmp_path / "predictions_test.parquet")
+    assert evaluation.figures["store"] == str(test.path)
+    run = Finished(tmp_path, "x", {"test": {}}, {}, [], "")
+    answers = run.answers("test")
+    assert (answers.row == rows).all() and answers.row.dtype == np.int64
+    assert np.allclose(answers.score, 1 - p[:, : len(ALPHABET)].max(1))
+    ranks = np.argsort(-p[:, : len(ALPHABET)], 1)
+    other = answers.answer == len(ALPHABET)
+    assert other.any() and not other.all()
+    assert (answers.second[other] == ranks[other, 0]).all()
+    assert (answers.second[~other] == ranks[~other, 1]).all()
+    assert (answers.answer[~other] == ranks[~other, 0]).all()
+
+
+def test_calibration_error_by_hand() -> None:
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0])
+    right = np.array([True, True, True, False, True, False, True])
+    wanted = (4 + 1) / 7 * abs((4 * 0.95 + 1) / 5 - 4 / 5) + 2 / 7 * abs(0.55 - 0.5)
+    assert charts.expected_calibration_error(confidence, right) == pytest.approx(wanted)
+
+
+def test_the_interval_is_that_of_a_bootstrap(runs: dict[str, Path]) -> None:
+    a, b = Finished.open(runs["mix"], "a"), Finished.open(runs["base"], "b")
+    half = _half_intervals("test", a, b)
+    change = a.answers("test").right.astype(float) - b.answers("test").right
+    target = a.answers("test").target
+    rng = np.random.default_rng(0)
+    for group in ("rare", "few"):
+        rows = [r["label"] for r in figures(runs["mix"])["classes"] if r["group"] == group]
+        of = [change[target == ALPHABET.index()[label]] for label in rows]
+        draws = [np.mean([rng.choice(c, len(c)).mean() for c in of]) for _ in range(2000)]
+        assert half[group] == pytest.approx(1.96 * np.std(draws), rel=0.1)

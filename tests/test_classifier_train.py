@@ -1,0 +1,271 @@
+"""A classifier run from stores to a model: resume, threshold, export, prediction."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+from synth.store import Sample, Store, StoreWriter
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*log_every_n_steps.*",
+    "ignore:.*num_workers.*",
+    "ignore:.*does not have many workers.*",
+)
+
+
+class Stop(Exception):
+    """What the test interrupts a run with."""
+
+
+ALPHABET = Alphabet.of("ABC")
+OTHERS = "XYZ"
+
+
+def _picture(char: str, rng: np.random.Generator) -> np.ndarray:
+    """A pattern of bars of its own for each character, jittered."""
+    image = np.zeros((64, 64), np.uint8)
+    code = {c: i for i, c in enumerate("ABCXYZ")}[char] + 1
+    shift = rng.integers(-3, 4)
+    for bit in range(3):
+        if code >> bit & 1:
+            at = 12 + 16 * bit + shift
+            image[at : at + 6, 8:56] = 255
+    image[8:56, 28 + shift : 33 + shift] = 255
+    return image
+
+
+def _store(path: Path, source: str, chars: str, per_char: int, split: str | None = None) -> Store:
+    rng = np.random.default_rng(len(chars) * per_char)
+    with StoreWriter(path, Canvas(), ALPHABET, {"command": "test"}) as writer:
+        for char in chars:
+            label = char if char in ALPHABET else "other"
+            shown = "" if source == "real" and label == "other" else char
+            samples = [
+                Sample(
+                    label,
+                    shown,
+                    source,
+                    split or ("val" if i % 5 == 0 or char == "Z" else "train"),
+                    kind="character" if label != "other" else "common",
+                )
+                for i in range(per_char)
+            ]
+            writer.append(np.stack([_picture(char, rng) for _ in samples]), samples)
+    return Store.open(path)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> dict[str, Store]:
+    top = tmp_path_factory.mktemp("stores")
+    return {
+        "real": _store(top / "real", "real", "ABC", 15),
+        "font": _store(top / "font", "font", "ABCXYZ", 12),
+        "test": _store(top / "test", "real", "ABCXYZ", 6, "test"),
+    }
+
+
+def _config(**changes):
+    from classifier.config import PRESETS
+
+    small = replace(
+        PRESETS["small"],
+        steps=24,
+        steps_per_epoch=8,
+        batch_size=16,
+        lr=4e-3,
+        ema_decay=0.8,
+        other_share=None,
+        augment_strength=0.3,
+        precision="32-true",
+    )
+    return replace(small, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(stores, tmp_path_factory) -> Path:
+    from classifier.train import train
+
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(stores["real"], [stores["font"]], out, _config(), 1, {}, stores["test"])
+    return out
+
+
+def test_it_learns_and_tells_what_it_did(finished, stores):
+    figures = json.loads((finished / "metrics.json").read_text("utf-8"))
+    assert figures["test"]["images"] == 36
+    assert figures["test"]["groups"]["rare"] > 0.9  # 12 training images a class: the group "rare"
+    assert figures["test"]["other_auroc"] > 0.9
+    assert 0 < figures["threshold"] < 1
+    lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert all(set(x) >= {"step", "lr"} for x in lines)
+    assert "real" in (finished / "mix.txt").read_text("utf-8")
+
+
+def test_a_finished_run_says_so(finished, stores, capsys):
+    from classifier.train import train
+
+    before = (finished / "model.safetensors").stat().st_mtime_ns
+    train(stores["real"], [stores["font"]], finished, _config(), 1, {}, None)
+    assert "finished" in capsys.readouterr().out
+    assert (finished / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_interrupted_equals_unbroken(finished, stores, tmp_path, monkeypatch):
+    from classifier import progress
+    from classifier.train import train
+
+    saved = progress.Saver.on_train_epoch_end
+
+    def stop(self, trainer, module):
+        saved(self, trainer, module)
+        raise Stop
+
+    out = tmp_path / "broken"
+    arguments = (stores["real"], [stores["font"]], out, _config(), 1, {}, stores["test"])
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
+    with pytest.raises(Stop):
+        train(*arguments)
+    assert not (out / "model.json").exists()
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
+    with pytest.raises(InputError, match="lr: 0.004 -> 0.001"):
+        train(*arguments[:3], _config(lr=1e-3), 1, {}, None)
+    train(*arguments)
+    assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+def test_loaded_model_answers_like_the_one_that_was_saved(finished, stores):
+    from classifier.export import load_model
+
+    model = load_model(finished)
+    assert model.others == ("X", "Y")  # Z is held out: validation only
+    images = np.asarray(stores["test"].images)
+    p = model.probabilities(images)
+    assert p.shape == (36, 6) and np.allclose(p.sum(1), 1, atol=1e-5)
+    # one at a time gives the same as all at once
+    one = np.concatenate([model.probabilities(images[i : i + 1]) for i in range(5)])
+    assert np.allclose(one, p[:5], atol=1e-5)
+    labels, confidence, score = model.predict(images)
+    assert set(labels) <= {"A", "B", "C", "other"}
+    assert ((score >= 0) & (score <= 1)).all() and ((confidence >= 0) & (confidence <= 1)).all()
+
+
+def test_predict_files_reads_labels_and_skips_what_is_broken(finished, tmp_path):
+    import csv
+
+    from PIL import Image
+
+    from classifier.predict import predict_files
+
+    folder = tmp_path / "images" / "sub"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(5)
+    for char in "ABC":
+        for i in range(3):
+            Image.fromarray(255 - _picture(char, rng)).save(folder / f"{char}{i}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "predictions.csv"
+    assert predict_files(finished, [tmp_path / "images"], out, 1) == (9, 1)
+    with out.open(encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    assert list(rows[0]) == ["path", "label", "confidence", "other"]
+    right = [Path(r["path"]).name[0] == r["label"] for r in rows]
+    assert sum(right) >= 8
+    assert "broken.png" in (tmp_path / "predictions.csv.skipped").read_text("utf-8")
+    with pytest.raises(InputError, match="no such file"):
+        predict_files(finished, [tmp_path / "nowhere"], out, 1)
+    only_bad = tmp_path / "bad"
+    only_bad.mkdir()
+    (only_bad / "x.png").write_bytes(b"")
+    with pytest.raises(InputError, match="none of 1 images could be read"):
+        predict_files(finished, [only_bad], tmp_path / "none.csv", 1)
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_a_damaged_model_is_one_clear_error(finished, tmp_path):
+    import shutil
+
+    from classifier.export import load_model
+
+    with pytest.raises(InputError, match="no model"):
+        load_model(tmp_path)
+    for name, change in (
+        ("model.safetensors", lambda b: b[: len(b) // 2]),
+        ("model.safetensors", lambda b: b""),
+        ("model.json", lambda b: b[:50]),
+        ("model.json", lambda b: b.replace(b'"format": 1', b'"format": 9')),
+        ("model.json", lambda b: b.replace(b'"others": [', b'"others": ["Q",')),
+    ):
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for file in ("model.safetensors", "model.json"):
+            shutil.copy(finished / file, copy / file)
+        (copy / name).write_bytes(change((copy / name).read_bytes()))
+        with pytest.raises(InputError):
+            load_model(copy)
+
+
+def test_another_alphabet_is_refused_with_both_sides(stores, tmp_path):
+    from classifier.train import train
+
+    foreign = tmp_path / "foreign"
+    with StoreWriter(foreign, Canvas(), Alphabet.of("ABD"), {}) as writer:
+        writer.append(np.zeros((1, 64, 64), np.uint8), [Sample("A", "A", "font")])
+    with pytest.raises(InputError, match="only here: D, only there: C"):
+        train(stores["real"], [Store.open(foreign)], tmp_path / "run", _config(), 1, {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
+    """40 % of A's real images are B's pictures: the cleaner finds them and little else."""
+    import pytorch_lightning as pl
+
+    from classifier.bending import Bending
+    from classifier.data import MixData
+    from classifier.lit import ClassifierModule, Cleaner, given_probabilities
+    from classifier.mixing import Mix, MixSettings, Pool, training_classes
+    from classifier.pipeline import Augment
+
+    rng = np.random.default_rng(9)
+    shown = "A" * 18 + "B" * 12 + "B" * 20 + "C" * 20
+    given = "A" * 30 + "B" * 20 + "C" * 20
+    with StoreWriter(tmp_path / "noisy", Canvas(), ALPHABET, {}) as writer:
+        writer.append(
+            np.stack([_picture(c, rng) for c in shown]), [Sample(c, c, "real") for c in given]
+        )
+    noisy = Store.open(tmp_path / "noisy")
+    config = _config(steps=40, steps_per_epoch=20, clean_at=(0.5,))
+    all_stores = [noisy, stores["font"]]
+    others, targets = training_classes(ALPHABET, all_stores)
+    pools = [Pool.of(s, t) for s, t in zip(all_stores, targets, strict=True)]
+    names = (*ALPHABET.classes, *others)
+    mix = Mix.of(pools, names, MixSettings(), seed=1, batch_size=16, total_steps=40)
+    data = MixData(all_stores, mix, Augment.none(), seed=1, steps_per_epoch=20)
+    module = ClassifierModule(config, len(names), 3, Bending(), 1)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=40,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Cleaner(data, config, all_stores)],
+    )
+    trainer.fit(module, data)
+    weights = data.mix.weights
+    assert weights is not None
+    wrong = np.array([s != g for s, g in zip(shown, given, strict=True)])
+    left_out = weights[0] == 0
+    assert left_out[wrong].mean() > 0.9 and left_out[~wrong].mean() < 0.1
+    assert (weights[1] == 1).all()  # synthetic labels are never doubted
+    p = given_probabilities(module, data, all_stores)[0]
+    assert np.median(p[~wrong]) > 0.5 > np.median(p[wrong])
+    assert torch.isfinite(torch.from_numpy(p)).all()

@@ -1,0 +1,63 @@
+"""Batches of the GAN: pure in (seed, step), one character a pair, disjoint ranks."""
+
+import numpy as np
+import torch
+
+from gan.data import PairLoader
+from gan.glyphs import Glyphs
+
+
+def _loader(seed: int = 1, rank: int = 0, world: int = 1, batch: int = 64) -> PairLoader:
+    """Pictures whose gray level says which character they show."""
+    chars = tuple("abcdefg")
+
+    def pictures(of: np.ndarray) -> np.ndarray:
+        return np.repeat(of.astype(np.uint8) * 30, 16 * 16).reshape(-1, 16, 16)
+
+    of = np.repeat(np.arange(7), 10)
+    glyphs = Glyphs(pictures(of), of, chars)
+    real_of = np.repeat(np.arange(6), [40, 20, 10, 5, 1, 2])  # the seventh has no real image
+    return PairLoader(pictures(real_of), real_of, glyphs, glyphs, batch, 50, seed, rank, world)
+
+
+def _chars(x: torch.Tensor) -> np.ndarray:
+    return np.rint(((x[:, 0, 0, 0].numpy() + 1) * 127.5) / 30).astype(int)
+
+
+def test_a_pair_shows_one_character():
+    batch = _loader().batch(3)
+    assert batch["real"].shape == (64, 1, 16, 16) and batch["real"].dtype == torch.float32
+    for name in ("real", "content", "reference"):
+        assert (_chars(batch[name]) == batch["char"].numpy()).all(), name
+
+
+def test_pure_in_seed_and_step():
+    first, again, other = _loader().batch(5), _loader().batch(5), _loader(seed=2).batch(5)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["char"], other["char"])
+    assert not torch.equal(first["char"], _loader().batch(6)["char"])
+
+
+def test_resumed_loader_gives_the_steps_that_are_left():
+    whole = list(_loader())
+    rest = _loader()
+    rest.start_step = 30
+    rest = list(rest)
+    assert len(whole) == 50 and len(rest) == 20
+    assert all(torch.equal(a["real"], b["real"]) for a, b in zip(whole[30:], rest, strict=True))
+
+
+def test_ranks_share_a_batch():
+    whole = _loader().batch(4)["char"]
+    parts = [_loader(rank=r, world=2).batch(4)["char"] for r in (0, 1)]
+    assert torch.equal(torch.stack(parts, 1).flatten(), whole)
+
+
+def test_classes_are_shown_by_the_root_of_their_images():
+    loader = _loader(batch=4000)
+    counts = np.bincount(loader.batch(0)["char"].numpy(), minlength=7)
+    share = np.sqrt([40, 20, 10, 5, 1, 2, 0])
+    expected = 4000 * share / share.sum()
+    sigma = np.sqrt(np.maximum(expected * (1 - expected / 4000), 1))
+    assert (np.abs(counts - expected) < 3.5 * sigma).all()
+    assert counts[6] == 0
