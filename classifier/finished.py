@@ -118,13 +118,8 @@ def facts(run: Finished) -> list[tuple[str, str]]:
         ("Threshold of the other score", f"{figures['threshold']:.3f}"),
     ]
     if chosen:
-        rows.append(
-            (
-                "Rates at that threshold when it was set",
-                f"known right {100 * chosen['known_right']:.1f} %, "
-                f"other found {100 * chosen['other_found']:.1f} %",
-            )
-        )
+        rates = (f"{name.replace('_', ' ')} {100 * rate:.1f} %" for name, rate in chosen.items())
+        rows.append(("Rates at that threshold when it was set", ", ".join(rates)))
     return rows
 
 

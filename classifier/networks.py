@@ -70,18 +70,23 @@ class Compact(nn.Module):
         return self.head(self.dropout(self.features(x)))
 
 
+def require_model(name: str) -> None:
+    """Raises InputError for a name that `build_network` does not know."""
+    if name not in MODELS:
+        raise InputError(f"--model {name!r}: there are {', '.join(MODELS)}")
+
+
 def build_network(name: str, classes: int) -> nn.Module:
     """A network for [B, 1, H, W] float -1..1 by its name (`MODELS`)."""
+    require_model(name)
     if name == "compact":
         return Compact(classes)
-    if name.startswith("efficientnet-") and name in MODELS:
+    if name.startswith("efficientnet-"):
         from efficientnet_pytorch import EfficientNet
 
         return EfficientNet.from_name(name, in_channels=1, num_classes=classes, image_size=None)
-    if name in ("resnet18", "resnet50"):
-        import torchvision
+    import torchvision
 
-        network = getattr(torchvision.models, name)(num_classes=classes)
-        network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
-        return network
-    raise InputError(f"--model {name!r}: there are {', '.join(MODELS)}")
+    network = getattr(torchvision.models, name)(num_classes=classes)
+    network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    return network

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from classifier.export import load_model
 from synth.canvas import Canvas
+from synth.command import progress
 from synth.corpus import SUFFIXES, decode
 from synth.errors import InputError
 
@@ -53,7 +53,7 @@ def predict_files(
     try:
         with (
             part.open("w", newline="", encoding="utf-8") as f,
-            tqdm(total=len(files), unit="image", desc="predict") as bar,
+            progress(len(files), "image", "predict") as bar,
         ):
             table = csv.writer(f)
             table.writerow(["path", "label", "confidence", "other"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from classifier.config import ClassifierConfig
+from synth.command import progress
+from synth.runs import MetricsFile
 
 _SHOWN = ("loss", "val_known", "val_other")
 
@@ -23,12 +24,8 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         size = self.config.batch_size
-        self.bar = tqdm(
-            total=self.config.steps * size,
-            initial=trainer.global_step * size,
-            unit="image",
-            desc="classifier",
-            mininterval=1.0,
+        self.bar = progress(
+            self.config.steps * size, "image", "classifier", trainer.global_step * size
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -49,29 +46,18 @@ class Progress(pl.Callback):
 
 
 class Metrics(pl.Callback):
-    """metrics.jsonl: a line each 25 steps. A resumed run drops the lines past its checkpoint."""
+    """metrics.jsonl: a line each 25 steps."""
 
     def __init__(self, path: Path, every: int = 25) -> None:
-        self.path, self.every = path, every
+        self.file, self.every = MetricsFile(path), every
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        kept = []
-        if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:  # the last line of a killed process
-                    continue
-                if row["step"] <= trainer.global_step:
-                    kept.append(line)
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self.file.start(trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step % self.every == 0:
-            row = {"step": trainer.global_step, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
-            row |= {k: round(float(v), 5) for k, v in trainer.callback_metrics.items()}
-            with self.path.open("a", encoding="utf-8") as f:
-                f.write(json.dumps(row) + "\n")
+            rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+            self.file.add(trainer.global_step, rate | trainer.callback_metrics)
 
 
 class Saver(pl.Callback):

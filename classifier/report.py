@@ -26,6 +26,7 @@ from synth.store import Store
 
 GROUPS = ("common", "rare", "few", "none", OTHER)
 SPLITS = ("test", "val")  # what is shown first, and in most detail, if it was measured
+LEAST_OF_CLASS = 5  # images that a class must have for an interval of its group
 MAX_PAIRS, MAX_ERRORS, MAX_SUSPECTS = 20, 60, 60
 _CURVES = {  # metrics.jsonl -> title, whether it is a share
     "loss": ("Training loss", False),
@@ -112,7 +113,8 @@ def totals(split: str, runs: list[Finished]) -> dict[str, Any]:
             change = None if lacks else values[0] - other
             chance = half[run.name].get(group)
             verdict = ""
-            if change is not None and abs(change) > (chance or 0):
+            told = group not in GROUPS or chance is not None
+            if change is not None and told and abs(change) > (chance or 0):
                 verdict = "good" if change * better > 0 else "bad"
             differences.append({"change": change, "half": chance, "verdict": verdict})
         rows.append({"label": label, "values": values, "differences": differences})
@@ -131,6 +133,7 @@ def _half_intervals(split: str, mine: Finished, other: Finished) -> dict[str, fl
 
     Both runs answered the same images, so it is the paired difference: the variance of each class's
     mean, summed over classes. It tells the chance of the images, not that of the training seed.
+    A group with a class of very few images gets none: their variance says nothing.
     """
     a, b = mine.answers(split), other.answers(split)
     if a is None or b is None or mine.alphabet != other.alphabet:
@@ -145,7 +148,7 @@ def _half_intervals(split: str, mine: Finished, other: Finished) -> dict[str, fl
         variance = [
             change[a.target == classes[r["label"]]].var() / max(r["images"] - 1, 1) for r in rows
         ]
-        if rows:
+        if rows and min(r["images"] for r in rows) >= LEAST_OF_CLASS:
             result[group] = 1.96 * float(np.sqrt(sum(variance))) / len(rows)
     return result
 
@@ -195,24 +198,32 @@ def classes(split: str, runs: list[Finished]) -> list[dict[str, Any]]:
 def confusions(
     run: Finished, answers: Answers, tested: Store, real: Store | None
 ) -> list[dict[str, Any]]:
-    """The most frequent pairs of true and answered label, with pictures."""
-    names = run.alphabet.classes
+    """The most frequent pairs of true and answered label, with pictures.
+
+    Half the places are kept for pairs of known characters, which "other" would crowd out.
+    """
+    names, known = run.alphabet.classes, len(run.alphabet)
     wrong = np.flatnonzero(~answers.right)
     pairs = Counter(zip(answers.target[wrong].tolist(), answers.answer[wrong].tolist()))  # noqa: B905
     of_class = np.bincount(answers.target, minlength=len(names))
     real_class = real.classes() if real else np.zeros(0, np.int64)
     in_train = real.column("split") == "train" if real else np.zeros(0, bool)
+    ranked = [pair for pair, _ in pairs.most_common()]
+    between_known = [pair for pair in ranked if known not in pair][: MAX_PAIRS // 2]
+    rest = [pair for pair in ranked if pair not in between_known]
+    kept = {*between_known, *rest[: MAX_PAIRS - len(between_known)]}
     result = []
-    for (target, answer), count in pairs.most_common(MAX_PAIRS):
+    for target, answer in (pair for pair in ranked if pair in kept):
         mine = wrong[(answers.target[wrong] == target) & (answers.answer[wrong] == answer)]
         shown = spread(answers.row[mine], 4)
-        like = spread(np.flatnonzero(in_train & (real_class == answer)), 3)
+        # of "other" no three images are typical
+        like = spread(np.flatnonzero(in_train & (real_class == answer) & (answer != known)), 3)
         result.append(
             {
                 "target": names[target],
                 "answer": names[answer],
-                "count": count,
-                "share": count / int(of_class[target]),
+                "count": len(mine),
+                "share": len(mine) / int(of_class[target]),
                 "read": png(np.asarray(tested.images[r]) for r in shown),
                 "like": png(np.asarray(real.images[r]) for r in like) if len(like) else None,
             }

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from classifier.bending import Bending
@@ -20,15 +19,17 @@ from classifier.config import PRESETS, ClassifierConfig
 from classifier.data import MixData
 from classifier.evaluate import evaluate
 from classifier.export import load_model, save_model
+from classifier.finished import versions
 from classifier.lit import CheckedCheckpoints, ClassifierModule, Cleaner
 from classifier.mixing import Mix, MixSettings, Pool, training_classes
-from classifier.pipeline import Augment, load_function
+from classifier.networks import require_model
+from classifier.pipeline import Augment, CheckedFunction, load_function
 from classifier.progress import Metrics, Progress, Saver
 from classifier.rejection import choose_threshold
 from classifier.report import write_report
-from synth.errors import InputError
 from synth.files import has_checkpoint, write_text
 from synth.quota import real_counts
+from synth.runs import keep_settings, plain
 from synth.store import Store, lock_output
 
 
@@ -57,13 +58,17 @@ def train(
     """
     for store in (*synth, *([test] if test else [])):
         store.require(real.canvas, real.alphabet)
+    require_model(config.model)
+    user_function = load_function(config.augment) if config.augment else None
     out.mkdir(parents=True, exist_ok=True)
     lock = lock_output(out)
     try:
-        if (out / "model.json").is_file():
+        if (out / "metrics.json").is_file():  # written last
             print(f"{out}: this run is finished")
+            if not (out / "report.html").is_file():
+                write_report(out / "report.html", out)
             return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-        return _train(real, synth, out, config, seed, arguments, test)
+        return _train(real, synth, out, config, user_function, seed, arguments, test)
     finally:
         lock.release()
 
@@ -73,14 +78,15 @@ def _train(
     synth: list[Store],
     out: Path,
     config: ClassifierConfig,
+    user_function: CheckedFunction | None,
     seed: int,
     arguments: dict[str, Any],
     test: Store | None,
 ) -> dict[str, Any]:
     stores = [real, *synth]
-    settings = _plain({"arguments": arguments, "classifier": asdict(config), "seed": seed})
-    _same_settings(out, settings)
-    write_text(out / "config.yaml", yaml.safe_dump(settings, allow_unicode=True))
+    start = {"digest": real.alphabet.digest, "seed": seed}
+    settings = plain({"arguments": arguments, "classifier": asdict(config), "start": start})
+    keep_settings(out, settings, ("classifier", "start"))
 
     others, targets = training_classes(real.alphabet, stores)
     names = (*real.alphabet.classes, *others)
@@ -95,6 +101,7 @@ def _train(
                 "font": config.font_weight,
                 "gan": config.gan_weight,
             },
+            weigh="image",
             sampling=config.sampling,
             other_share=_other_share(config, pools, known),
             skip_empty=True,
@@ -118,12 +125,12 @@ def _train(
         val_rows=val_rows,
         val_targets=targets,
         threads=config.threads,
-        user_function=load_function(config.augment) if config.augment else None,
+        user_function=user_function,
     )
     bending = bending_of(config)
     module = ClassifierModule(config, len(names), known, bending, seed)
     started = time.monotonic()
-    module = _fit(module, data, out, config, stores)
+    steps = _fit(module, data, out, config, stores)
     module.refresh_average()
     seconds = time.monotonic() - started
 
@@ -134,6 +141,7 @@ def _train(
         "seed": seed,
         "sources": [{"store": str(s.path), "made": s.info["made"]} for s in stores],
         "threshold_on_validation": chosen,
+        "versions": versions(),
     }
     save_model(
         out,
@@ -146,8 +154,8 @@ def _train(
         info,
     )
     figures = {
-        "seconds": round(seconds, 1),
-        "images_per_second": round(config.steps * config.batch_size / seconds),
+        "seconds": round(seconds, 1),  # of this process: a resumed run has fewer steps in it
+        "images_per_second": round(steps * config.batch_size / seconds),
         "threshold": threshold,
         "validation": chosen,
         "mix": table,
@@ -195,11 +203,10 @@ def _fit(
     out: Path,
     config: ClassifierConfig,
     stores: list[Store],
-) -> ClassifierModule:
+) -> int:
+    """Trains to the end. Returns the steps done by this process."""
     last = out / "checkpoints" / "last.ckpt"
     resume = last if has_checkpoint(last) else None
-    if resume:
-        print(f"{out}: going on from its last checkpoint")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
     trainer = pl.Trainer(
         accelerator="auto",
@@ -223,10 +230,14 @@ def _fit(
         limit_val_batches=1.0 if data.has_validation else 0,
         reload_dataloaders_every_n_epochs=0,
     )
+    first = 0
+    if resume:
+        first = int(CheckedCheckpoints().load_checkpoint(resume)["global_step"])
+        print(f"{out}: going on at step {first} of {config.steps}")
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     if trainer.global_step < config.steps:
         raise RuntimeError(f"{out}: stopped at step {trainer.global_step} of {config.steps}")
-    return module
+    return config.steps - first
 
 
 def _threshold(
@@ -266,23 +277,3 @@ def _threshold(
             out.append(torch.softmax(logits, 1).cpu().numpy())
     count = np.bincount(target, minlength=known + 1)
     return choose_threshold(np.concatenate(out), target, known, 1 / count[target])
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _same_settings(out: Path, settings: dict[str, Any]) -> None:
-    """An unfinished run goes on only with what it was started with."""
-    if not (out / "config.yaml").is_file():
-        return
-    before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
-    old, new = before.get("classifier", {}), settings["classifier"]
-    changed = [f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k]]
-    if before.get("seed") != settings["seed"]:
-        changed.append(f"seed: {before.get('seed')} -> {settings['seed']}")
-    if changed:
-        raise InputError(
-            f"{out}: this unfinished run was started with other settings ({', '.join(changed)}); "
-            f"remove it or take another --out"
-        )

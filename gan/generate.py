@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from gan.glyphs import content_plan
 from gan.train import GanRun, device
 from synth import chance, other
-from synth.canvas import to_float, to_uint8
+from synth.canvas import place, to_float, to_uint8
+from synth.command import progress
 from synth.paper import restretch
 from synth.render import Plan, clean_range
 from synth.store import Sample, Store, StoreWriter
@@ -49,7 +49,7 @@ def generate(
     tried: Counter[str] = Counter()
     with (
         StoreWriter(out, studio.canvas, studio.alphabet, made, notes) as writer,
-        tqdm(total=int(whole.sum()), unit="image", desc="generate") as bar,
+        progress(int(whole.sum()), "image", "generate") as bar,
     ):
         for images, samples, done in _checked(
             run, plan, np.flatnonzero(whole), seed, refused, tried
@@ -57,7 +57,7 @@ def generate(
             if len(samples):
                 writer.append(images, samples)
             bar.update(done)
-            bar.set_postfix(refused=sum(refused.values()))
+            bar.set_postfix(refused=sum(refused.values()), refresh=False)
         notes["tried"] = sum(tried.values())
         notes["refused"] = sum(refused.values())
         notes["refused_by_char"] = {c: [n, tried[c]] for c, n in refused.most_common()}
@@ -136,14 +136,16 @@ def inked(
     run: GanRun,
     where: torch.device,
 ) -> np.ndarray:
-    """-> [n, H, W] uint8, at full ink like every image of a store."""
+    """-> [n, H, W] uint8, in the canvas's box at full ink, like every image of a store."""
     style = chance.normal(seed, _STYLE, place, run.config.style_dim).astype(np.float32)
     noise = chance.normal(seed, _NOISE, place, glyphs[0].size).astype(np.float32)
     x = torch.from_numpy(to_float(glyphs))[:, None].to(where)
     made = generator(
         x, torch.from_numpy(style).to(where), torch.from_numpy(noise).view_as(x).to(where)
     )
-    return restretch(to_uint8(made[:, 0].float().cpu().numpy()).astype(np.float32))
+    images = restretch(to_uint8(made[:, 0].float().cpu().numpy()).astype(np.float32))
+    # the generator may move and stretch a character; an imported one stands in its box
+    return np.stack([place(image, run.canvas) for image in images])
 
 
 @torch.no_grad()

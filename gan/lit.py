@@ -49,6 +49,9 @@ class GanModule(pl.LightningModule):
             self.generator = BendingGenerator(config.style_dim, config.width)
             self.discriminator = Discriminator(size_px, config.width)
             self.average = BendingGenerator(config.style_dim, config.width)
+        # half the time of a step on a CPU, together with bfloat16
+        for network in (self.generator, self.discriminator, self.average):
+            network.to(memory_format=torch.channels_last)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
         self._recogniser = [recogniser.eval().requires_grad_(False)] if recogniser else []
@@ -92,7 +95,7 @@ class GanModule(pl.LightningModule):
             log["diversity"] = spread.detach()
         if self._recogniser and config.recognise:
             logits = self._recogniser[0](made)
-            read = F.cross_entropy(logits, batch["char"], label_smoothing=0.1)
+            read = F.cross_entropy(logits.float(), batch["char"], label_smoothing=0.1)
             total = total + config.recognise * read
             log["read"] = (logits.detach().argmax(1) == batch["char"]).float().mean()
         self._finite(total, "generator loss", step)

@@ -21,21 +21,22 @@ def discriminator_loss(
     score: Score, real: Tensor, fake: Tensor, reference: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Real above generated, pair by pair."""
-    margin = score(real, reference) - score(fake, reference)
+    margin = (score(real, reference) - score(fake, reference)).float()
     loss = F.softplus(-margin).mean()
     return loss, {"margin": margin.detach().mean(), "d_right": (margin.detach() > 0).float().mean()}
 
 
 def generator_loss(score: Score, real: Tensor, fake: Tensor, reference: Tensor) -> Tensor:
     """Generated above real, pair by pair."""
-    return F.softplus(score(real, reference).detach() - score(fake, reference)).mean()
+    margin = (score(fake, reference) - score(real, reference).detach()).float()
+    return F.softplus(-margin).mean()
 
 
 def gradient_penalty(score: Score, images: Tensor, reference: Tensor) -> Tensor:
     """Mean squared norm of the score's gradient in the images; R1 on real, R2 on generated ones."""
     images = images.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(score(images, reference).sum(), images, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean()
+    return gradient.float().square().sum((1, 2, 3)).mean()
 
 
 def diversity_loss(first: Tensor, second: Tensor, style_a: Tensor, style_b: Tensor) -> Tensor:

@@ -45,10 +45,11 @@ class BendingGenerator(nn.Module):
         )
         self.stem = nn.Conv2d(1, high, 4, stride=2, padding=1)
         self.down = nn.Conv2d(high, low, 4, stride=2, padding=1)
-        self.blocks = nn.ModuleList(StyledBlock(low, 64) for _ in range(3))
+        self.blocks = nn.ModuleList(StyledBlock(low, 64) for _ in range(2))
         self.field = nn.Conv2d(low, 2, 3, padding=1)
         self.affine = nn.Linear(64, 6)
-        self.join = nn.Conv2d(low + high, 32 * width, 3, padding=1)
+        self.lift = nn.Conv2d(low, high, 1)
+        self.join = nn.Conv2d(2 * high, 32 * width, 3, padding=1)
         self.pen = nn.Conv2d(32 * width, 5, 3, padding=1)  # thinner, same, thicker; gain, grain
         self.grain = nn.Sequential(
             nn.Conv2d(3, 8 * width, 3, padding=1),
@@ -67,7 +68,7 @@ class BendingGenerator(nn.Module):
         for block in self.blocks:
             x = block(x, w)
         field = FIELD_LIMIT * torch.tanh(self.field(x))  # [B, 2, h/4, w/4]
-        up = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        up = F.interpolate(self.lift(x), scale_factor=2, mode="bilinear", align_corners=False)
         pen = self.pen(F.leaky_relu(self.join(torch.cat([up, at_half], 1)), 0.2))
         pen = F.interpolate(pen, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -135,9 +136,14 @@ class Recogniser(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before = 1
-        for channels in (32, 64, 128, 192):
+        # a stride in front: at full size the norms and activations cost more than all convolutions
+        layers: list[nn.Module] = [
+            nn.Conv2d(1, 32, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+        ]
+        before = 32
+        for channels in (64, 128, 192):
             layers += [
                 nn.Conv2d(before, channels, 3, padding=1, bias=False),
                 nn.BatchNorm2d(channels),

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from gan.networks import Recogniser
 from synth.canvas import to_float
+from synth.command import progress
 
 DOUBT_BELOW = 0.05  # a given label under this probability is doubted
 # A recogniser that doubts more than this share has learned nothing: then no label is doubted.
@@ -65,7 +65,7 @@ def train_recogniser(
     given = np.ones(len(real), np.float32)
     n_real = round(batch_size * _REAL_SHARE) if len(real) else 0
     font_rows = _by_class(font_class)
-    with tqdm(total=steps, unit="step", desc="recogniser") as bar:
+    with progress(steps, "step", "recogniser") as bar:
         for step in range(steps):
             if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
                 given = probabilities(network, real, real_class, device)
@@ -91,7 +91,9 @@ def train_recogniser(
             schedule.step()
             bar.update()
             if step % 20 == 0:
-                bar.set_postfix(loss=f"{loss.item():.2f}", doubted=int((~keep).sum()))
+                bar.set_postfix(
+                    loss=f"{loss.item():.2f}", doubted=int((~keep).sum()), refresh=False
+                )
     if len(real):
         given = probabilities(network, real, real_class, device)
     return Trained(network.eval(), given)

@@ -23,6 +23,7 @@ from synth.canvas import Canvas, to_float
 from synth.errors import InputError
 from synth.files import has_checkpoint, write_text
 from synth.handwriting import Style
+from synth.runs import keep_settings
 from synth.store import Store, lock_output
 from synth.studio import Studio
 
@@ -31,9 +32,10 @@ _GRID_GLYPHS = 16
 
 
 def preset(name: str | None) -> tuple[str, GanConfig]:
-    """The named preset, or the one for this machine."""
+    """The named preset, or the one for this machine, in its fastest precision."""
     chosen = name or ("large" if torch.cuda.is_available() else "small")
-    return chosen, PRESETS[chosen]
+    fast = fast_precision() == torch.bfloat16
+    return chosen, replace(PRESETS[chosen], precision="bf16-mixed" if fast else "32-true")
 
 
 def device() -> torch.device:
@@ -110,8 +112,6 @@ def train(
     Writes into `out`: config.yaml, recogniser.safetensors, checkpoints/, grids/, metrics.jsonl and,
     at the end, generator.safetensors and generator.json.
     """
-    import yaml
-
     out.mkdir(parents=True, exist_ok=True)
     lock = lock_output(out)
     try:
@@ -119,9 +119,9 @@ def train(
         if (out / "generator.json").is_file():
             print(f"{out}: this run is finished")
             return GanRun.open(out), studio
-        settings = {"arguments": made, "gan": asdict(config), "digest": real.alphabet.digest}
-        _same_settings(out, settings)
-        write_text(out / "config.yaml", yaml.safe_dump(_plain(settings), allow_unicode=True))
+        start = {"digest": real.alphabet.digest, "seed": seed}
+        settings = {"arguments": made, "gan": asdict(config), "start": start}
+        keep_settings(out, settings, ("gan", "start"))
         images, classes = real_of_known(real, studio)
         chars = studio.plan.chars
         recogniser = _recogniser(out, studio, images, classes, config, seed)
@@ -148,34 +148,6 @@ def train(
         return GanRun.open(out), studio
     finally:
         lock.release()
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _same_settings(out: Path, settings: dict[str, Any]) -> None:
-    """An unfinished run goes on only with what it was started with."""
-    import yaml
-
-    if not (out / "config.yaml").is_file():
-        return
-    before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
-    for key in ("gan", "digest"):
-        if before.get(key) != _plain(settings[key]):
-            raise InputError(
-                f"{out}: this unfinished run was started with another {key} "
-                f"({_difference(before.get(key), _plain(settings[key]))}); "
-                f"remove it or take another --out"
-            )
-
-
-def _difference(before: Any, now: Any) -> str:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return ", ".join(
-            f"{k}: {before.get(k)} -> {now.get(k)}" for k in now if before.get(k) != now[k]
-        )
-    return f"{before} -> {now}"
 
 
 def _recogniser(

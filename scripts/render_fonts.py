@@ -21,7 +21,7 @@ def options() -> ArgumentParser:
     p.add_argument("--per-class", type=int | None, help="images of each class; default: by quota")
     p.add_argument("--target", type=int | None, help="real + rendered a class; default: 2 x median")
     p.add_argument(
-        "--other", type=int | None, help="images of 'other'; default: 0.8 x the known ones"
+        "--other", type=int | None, help="images of 'other'; default: 1.2 x the known ones"
     )
     p.add_argument("--other-chars", type=int | None, help="how many different other characters")
     p.add_argument("--other-from", type=Path | None, help="file with other characters, one a line")
@@ -50,6 +50,8 @@ def main(args: Namespace) -> None:
         raise InputError("give --out STORE (or --preview PNG, or --check true)")
     if args.out is not None:
         refuse_existing(args.out)
+    if args.preview is not None and args.preview.is_dir():
+        raise InputError(f"{args.preview}: a folder; give --preview the name of a PNG file")
     real = Store.open(args.real) if args.real else None
     alphabet = real.alphabet if real else Alphabet.read(args.alphabet)
 

@@ -23,7 +23,7 @@ def options() -> ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="run folder")
     p.add_argument("--test", type=Path | None, help="labelled store, measured once at the end")
     p.add_argument(
-        "--preset", type=str | None, help="small (CPU) or large (GPU); default: this machine's"
+        "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
     )
     p.add_argument(
         "--model", type=str | None, help="compact, resnet18, resnet50, efficientnet-b0 .. b7"
@@ -31,9 +31,9 @@ def options() -> ArgumentParser:
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
-    p.add_argument("--real-weight", type=float | None, help="of real images in the mix (default 1)")
-    p.add_argument("--font-weight", type=float | None, help="of font images in the mix (default 1)")
-    p.add_argument("--gan-weight", type=float | None, help="of GAN images in the mix (default 1)")
+    p.add_argument("--real-weight", type=float | None, help="of a real image in the mix (default 3)")
+    p.add_argument("--font-weight", type=float | None, help="of a font image in the mix (default 1)")
+    p.add_argument("--gan-weight", type=float | None, help="of a GAN image in the mix (default 1)")
     p.add_argument(
         "--augment-strength", type=float | None, help="of the augmentation, 0 to 2 (default 1)"
     )

@@ -20,7 +20,7 @@ def options() -> ArgumentParser:
         "--out", type=Path | None, help="run folder; with --generate-only the store to make"
     )
     p.add_argument(
-        "--preset", type=str | None, help="small (CPU) or large (GPU); default: this machine's"
+        "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
     )
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")

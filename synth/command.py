@@ -10,6 +10,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from jsonargparse import ArgumentError as ParseError
+from tqdm import tqdm
 
 from synth.errors import InputError
 
@@ -71,3 +72,14 @@ def _plain(value: Any) -> Any:
 def cores() -> int:
     """CPU cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def progress(total: int, unit: str, description: str, done: int = 0) -> tqdm:
+    """A bar with rate and time left; in a file or a pipe a line now and then, not a flood."""
+    return tqdm(
+        total=total,
+        initial=done,
+        unit=unit,
+        desc=description,
+        mininterval=0.2 if sys.stderr.isatty() else 15.0,
+    )

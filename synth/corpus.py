@@ -32,10 +32,10 @@ from typing import IO
 import numpy as np
 import PIL
 from PIL import Image, ImageFile, ImageOps
-from tqdm import tqdm
 
 from synth.alphabet import OTHER, Alphabet, clean_label
 from synth.canvas import MAX_PIXELS, Canvas, normalise
+from synth.command import progress
 from synth.errors import InputError
 from synth.store import Sample, Store, StoreWriter, refuse_existing
 
@@ -488,7 +488,7 @@ def _spool_images(
     and path -> reason of the skipped ones."""
     skipped: dict[str, str] = {}
     count = 0
-    with tqdm(total=len(found), unit=" images", desc="import", smoothing=0.05) as progress:
+    with progress(len(found), "image", "import") as bar:
         for chunk, images, reasons in _decoded(listing, found, canvas, workers):
             for one, image, reason in zip(chunk, images, reasons, strict=True):
                 if not reason and one.label != OTHER and not image.any():
@@ -498,7 +498,7 @@ def _spool_images(
                 else:
                     spool.write(image.tobytes())
                     count += 1
-            progress.update(len(chunk))
+            bar.update(len(chunk))
     spool.flush()
     shape = (count, canvas.size_px, canvas.size_px)
     if count == 0:

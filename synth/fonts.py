@@ -150,7 +150,7 @@ class Font:
         wanted = list(dict.fromkeys(chars))
         box = self._key(0)
         codes = sorted(self.cmap)
-        sample = [chr(c) for c in codes[:: max(1, len(codes) // 64)]]
+        sample = [chr(c) for c in codes[:: max(1, len(codes) // 256)]]
         gids = {
             c: self.cmap[ord(c)] for c in {*wanted, *sample} if len(c) == 1 and ord(c) in self.cmap
         }

@@ -55,7 +55,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Draw:
-    """All that decides how a character is written. Angles in radians, lengths in em or canvas px."""
+    """All that decides how a character is written. Angles in radians, lengths in em or px."""
 
     slant: float
     rotation: float
@@ -138,7 +138,7 @@ def apply(outlines: Sequence[Outline], draws: Sequence[Draw], canvas: Canvas) ->
     packed = _pack(outlines)
     d = {f.name: np.array([getattr(x, f.name) for x in draws]) for f in fields(Draw)}
     points, who = packed.points.astype(np.float32), packed.sample
-    points = points - _middle(points, packed.point_starts)[who]
+    points = points - _box(points, packed.point_starts)[0][who]
 
     points = _jitter_components(points, packed, d)
     points = points + _waves(points, who, d["field"], 0, _N_BEND, (0.4, 1.4), d["bend_em"])
@@ -162,16 +162,16 @@ def apply(outlines: Sequence[Outline], draws: Sequence[Draw], canvas: Canvas) ->
     points = points + _waves(points, who, d["field"], 1, _N_WOBBLE, (2.0, 5.0), d["wobble_em"])
 
     # fit: the ink's longer side fills the box, once the pen has its width
-    low = np.minimum.reduceat(points, packed.point_starts[:-1])
-    high = np.maximum.reduceat(points, packed.point_starts[:-1])
-    extent = np.maximum((high - low).max(1), 1e-3)
+    centre, extent = _box(points, packed.point_starts)
     stroke_em = np.array([o.stroke_em for o in outlines])
     scale = canvas.box_px / extent
     offset = _pen_offset(d["stroke_px"], stroke_em * scale)
     scale = (canvas.box_px - 2 * offset) / extent
-    centre = (low + high) / 2
-    points = (points - centre[who]) * scale[who, None] + canvas.size_px / 2
+    points = (points - centre[who]) * scale[who, None]
     points = points + _normals(points, packed) * offset[who, None]
+    # corners move by less than the offset, and tips sideways: a few percent are left to fit
+    centre, extent = _box(points, packed.point_starts)
+    points = (points - centre[who]) * (canvas.box_px / extent)[who, None] + canvas.size_px / 2
     return Shapes(points.astype(np.float32), packed.contour_starts, packed.sample_starts)
 
 
@@ -215,10 +215,11 @@ def _pack(outlines: Sequence[Outline]) -> _Packed:
     )
 
 
-def _middle(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """[P, 2], [N + 1] -> [N, 2]: the middle of each sample's box."""
+def _box(points: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[P, 2], [N + 1] -> each sample's box: its middle [N, 2] and its longer side [N]."""
     low = np.minimum.reduceat(points, starts[:-1])
-    return (low + np.maximum.reduceat(points, starts[:-1])) / 2
+    high = np.maximum.reduceat(points, starts[:-1])
+    return (low + high) / 2, np.maximum((high - low).max(1), 1e-3)
 
 
 def _jitter_components(points: np.ndarray, packed: _Packed, d: dict[str, np.ndarray]) -> np.ndarray:
@@ -270,8 +271,8 @@ def _waves(
 def _pen_offset(wanted_px: np.ndarray, there_px: np.ndarray) -> np.ndarray:
     """Half the difference between the wanted stroke width and the glyph's.
 
-    A pen may lose at most 40 % of its width (thin ends would turn inside out) and gain at most 1.6 px
-    a side (counters fill).
+    A pen may lose at most 40 % of its width (thin ends would turn inside out) and gain at most
+    1.6 px a side (counters fill).
     """
     return np.clip((wanted_px - there_px) / 2, -0.20 * there_px, 1.6)
 

@@ -1,7 +1,7 @@
 """Ink and paper: what happens to a drawn character between the pen and the store.
 
-Paper tone, shading and ink strength are taken out of real images at import (`synth.canvas`), so what
-is left to imitate is the grain of the stroke, blur, pixel noise, and things at the cell's edge.
+Paper tone, shading and ink strength are taken out of real images at import (`synth.canvas`), so
+what is left to imitate is the grain of the stroke, blur, pixel noise, and clutter at the edge.
 """
 
 from __future__ import annotations

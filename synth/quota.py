@@ -12,6 +12,7 @@ from synth.store import Store
 
 # Groups by real training images, as the reports use them.
 COMMON_FROM, RARE_FROM = 50, 10
+OTHER_PER_KNOWN = 1.2  # images of "other" for each one of a known class
 
 
 def group_of(images: int) -> str:
@@ -60,7 +61,7 @@ def plan_quota(
     real: dict[str, int] | None,  # label -> real training images; None without real data
     per_class: int | None,  # synthetic images of every class; None fills up to the target
     target: int | None,  # real + synthetic images a class; None: twice the median real class
-    other: int | None,  # images of "other"; None: 0.8 for each one of a known class
+    other: int | None,  # images of "other"; None: OTHER_PER_KNOWN for each known one
 ) -> Quota:
     """Every class gets some synthetic images, the common ones too (half the target at least).
 
@@ -79,5 +80,5 @@ def plan_quota(
     else:
         lacking = dict.fromkeys(alphabet.chars, per_class)
     if other is None:
-        other = round(0.8 * sum(lacking.values()))
+        other = round(OTHER_PER_KNOWN * sum(lacking.values()))
     return Quota(target, lacking, other, counts if real is not None else {})

@@ -27,7 +27,7 @@ def rasterise(shapes: Shapes, canvas: Canvas) -> np.ndarray:
 
 
 def plain_pictures(glyphs: Sequence[RawOutline], size_px: int, margin_px: float) -> np.ndarray:
-    """-> [N, size_px, size_px] uint8: each glyph's ink centred, its longer side filling the box."""
+    """-> [N, size_px, size_px] uint8: each glyph's points centred, filling the box."""
     if not glyphs:
         return np.zeros((0, size_px, size_px), np.uint8)
     points = np.concatenate([g.points for g in glyphs]).astype(np.float64)
@@ -36,7 +36,7 @@ def plain_pictures(glyphs: Sequence[RawOutline], size_px: int, margin_px: float)
     n_contours = [len(g.ends) for g in glyphs]
     ends = np.concatenate([g.ends for g in glyphs]).astype(np.int64)
     contour_starts = np.append(0, ends + 1 + np.repeat(starts[:-1], n_contours))
-    # fonts put points where a curve turns back, so the box of the points is the box of the ink
+    # most fonts put points where a curve turns back: then this box is the ink's
     low = np.minimum.reduceat(points, starts[:-1])
     high = np.maximum.reduceat(points, starts[:-1])
     scale = (size_px - 2 * margin_px) / np.maximum((high - low).max(1), 1)

@@ -20,8 +20,9 @@ from synth.canvas import Canvas
 from synth.errors import InputError
 from synth.fonts import Coverage, FontFile, open_font
 from synth.handwriting import Style
+from synth.likeness import features_of, reads_as
 from synth.quota import Quota
-from synth.raster import rasterise
+from synth.raster import plain_pictures, rasterise
 from synth.store import Sample, Store
 
 CHUNK = 256  # samples drawn at once: small enough to stay in the cache
@@ -66,12 +67,11 @@ def make_plan(
     n_non = round(quota.other * other.NON_CHARACTER_SHARE) if extra else quota.other
     held_out = chance.uniform(seed, _HELD_OUT, np.array([ord(c) for c in extra], int), 1)[:, 0]
     rows = list(known)
-    for kind in other.CHARACTER_KINDS:
+    there = [k for k in other.CHARACTER_KINDS if k in {others[c] for c in extra}]
+    shares = np.cumsum([other.KIND_SHARE[k] for k in there])
+    ends = np.rint((quota.other - n_non) * shares / shares[-1:]).astype(int)
+    for kind, total in zip(there, np.diff(ends, prepend=0).tolist(), strict=True):
         of_kind = [(c, h) for c, h in zip(extra, held_out, strict=True) if others[c] == kind]
-        if not of_kind:
-            continue
-        there = sum(other.KIND_SHARE[k] for k in {others[c] for c in extra})
-        total = round((quota.other - n_non) * other.KIND_SHARE[kind] / there)
         for j, (char, h) in enumerate(of_kind):
             count = total // len(of_kind) + (j < total % len(of_kind))
             if count:
@@ -109,19 +109,44 @@ def make_plan(
     font = table[char, (first[char] + nth) % n_fonts[char]]
     u = chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0]
     partner = sources[(u * len(sources)).astype(int)]
-    return Plan(
-        tuple(c.font for c in coverages),
-        chars,
-        style,
-        canvas,
-        seed,
-        char,
-        partner,
-        font,
-        kind,
-        label,
-        split,
+    fonts = tuple(c.font for c in coverages)
+    plan = Plan(fonts, chars, style, canvas, seed, char, partner, font, kind, label, split)
+    known: dict[int, np.ndarray] = {}  # font -> features of its known characters
+    for kinds in (("cut", "turned", "mirrored"), ("two",)):
+        at = np.flatnonzero(np.isin(plan.kind.astype(str), kinds))
+        for f in set(plan.font[at].tolist()) - known.keys():
+            chars = [c for c in alphabet.chars if c in usable[f]]
+            known[f] = features_of(fonts[f], chars)
+        for i in range(0, len(at), CHUNK):
+            _avoid_known(plan, at[i : i + CHUNK], known)
+    return plan
+
+
+def _avoid_known(plan: Plan, at: np.ndarray, known: dict[int, np.ndarray]) -> None:
+    """Changes the kind of the non-characters `at` [n] that would read as a known character."""
+
+    def plain(chars: np.ndarray, fonts: Sequence[int]) -> np.ndarray:
+        names = [
+            (open_font(plan.fonts[f]), plan.chars[c]) for c, f in zip(chars, fonts, strict=True)
+        ]
+        glyphs = [font.raw(char) for font, char in names]
+        return plain_pictures(glyphs, plan.canvas.size_px, plan.canvas.margin_px)
+
+    places = list(zip(plan.partner[at], plan.font[at], strict=True))
+    partners = plain(plan.partner[at], [_font_with(plan, int(c), int(f)) for c, f in places])
+    images = other.non_characters(
+        plain(plan.char[at], plan.font[at]),
+        partners,
+        plan.kind[at].tolist(),
+        at,
+        plan.seed,
+        plan.canvas,
     )
+    for f in np.unique(plan.font[at]).tolist():
+        of_font = np.flatnonzero(plan.font[at] == f)
+        if len(known[f]):
+            read = at[of_font[reads_as(images[of_font], known[f])]]
+            plan.kind[read] = [other.INSTEAD[k] for k in plan.kind[read]]
 
 
 def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Sample]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ from tqdm import tqdm
 from synth import other
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
+from synth.errors import InputError
+from synth.files import write_whole
 from synth.fonts import Coverage, characters_of, check_fonts, find_fonts, open_font
 from synth.handwriting import Style
 from synth.likeness import build_atlas, outvoted
@@ -51,7 +54,7 @@ class Studio:
         per_class: int | None = None,
         target: int | None = None,
         other_images: int | None = None,
-        other_chars: int | None = None,  # None: an eighth of the images, from 600 to 2,000
+        other_chars: int | None = None,  # None: a sixth of the images, from 100 to 2,000
         other_from: Path | None = None,  # a user's own list in place of the chosen ones
         strength: float = 1.0,  # of the deformation
         seed: int = 1,
@@ -61,6 +64,12 @@ class Studio:
         writers: bool = False,  # draw with the fonts set aside for simulated data
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has."""
+        if strength < 0:
+            raise InputError(f"--strength {strength}: a factor from 0")
+        if other_chars is not None and other_chars < 0:
+            raise InputError(f"--other-chars {other_chars}: a number of characters from 0")
+        if not 0 <= seed < 2**63:
+            raise InputError(f"--seed {seed}: a number from 0 to 2 ** 63 - 1")
         canvas = real.canvas if real else canvas or Canvas()
         files = find_fonts(font_folders, writers)
         counts = real_counts(real) if real else None
@@ -74,7 +83,7 @@ class Studio:
         known = [c for c in known if not c.usable.isdisjoint(alphabet.chars)]
         files = [c.font for c in known]
         if other_chars is None:
-            other_chars = int(np.clip(quota.other // 8, 600, MAX_OTHER_CHARS))
+            other_chars = int(np.clip(quota.other // 6, 100, MAX_OTHER_CHARS))
         # for the vote too: only among many characters is it seen that a glyph is another one
         found = characters_of(files)
         pool = [c for c in other.candidates(sorted(found)) if found[c] >= min(IN_FONTS, len(files))]
@@ -160,7 +169,10 @@ class Studio:
             if there:
                 row[there] = render_places(plan, np.array([places[i] for i in there]))[0]
             pictures.append((title, np.concatenate(row, 1)))
-        sheet(pictures).save(path, "PNG")
+        page = io.BytesIO()
+        sheet(pictures).save(page, "PNG")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, page.getvalue())
 
 
 def _merge(voted: Coverage, before: Coverage, lost: Sequence[str]) -> Coverage:

@@ -1,0 +1,67 @@
+"""What every training run's folder has: settings it can go on with, and lines of metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synth.errors import InputError
+from synth.files import write_text
+
+
+def plain(value: Any) -> Any:
+    """As JSON and YAML keep it: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
+def keep_settings(
+    out: Path,  # the run's folder
+    settings: dict[str, dict[str, Any]],  # section -> values; written to config.yaml
+    binding: tuple[str, ...],  # sections that an unfinished run may not change
+) -> None:
+    """Writes `config.yaml`. Raises InputError, naming each changed value, where the folder holds an
+    unfinished run that was started with others."""
+    path, now = out / "config.yaml", plain(settings)
+    if path.is_file():
+        before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        changed = [
+            f"{name}: {before.get(section, {}).get(name)} -> {value}"
+            for section in binding
+            for name, value in now[section].items()
+            if before.get(section, {}).get(name) != value
+        ]
+        if changed:
+            raise InputError(
+                f"{out}: this unfinished run was started with other settings "
+                f"({', '.join(changed)}); remove it or take another --out"
+            )
+    write_text(path, yaml.safe_dump(now, allow_unicode=True, sort_keys=False))
+
+
+class MetricsFile:
+    """metrics.jsonl: a line of numbers every so many steps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def start(self, done: int) -> None:
+        """Drops a torn last line, and those past step `done`, which a resumed run writes again."""
+        kept = []
+        if self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:  # the last line of a killed process
+                    continue
+                if row["step"] <= done:
+                    kept.append(line)
+        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def add(self, step: int, values: dict[str, Any]) -> None:
+        """Appends `values` (numbers or 0-d tensors) of a step."""
+        row = {"step": step} | {name: round(float(v), 5) for name, v in values.items()}
+        with self.path.open("a", encoding="utf-8") as f:
+            f.write(json.dumps(row) + "\n")

@@ -1,0 +1,262 @@
+"""Which characters a font really has: tiny fonts with every known way to lack one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.t2CharStringPen import T2CharStringPen
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib import TTCollection, TTFont
+
+from synth import fonts
+from synth.errors import InputError
+from synth.fonts import FontFile, check_fonts, find_fonts, open_font
+
+Polygons = list[list[tuple[float, float]]]  # contours as TrueType turns them: ink on the right
+
+
+def box(left: float, bottom: float, right: float, top: float) -> list[tuple[float, float]]:
+    """A filled rectangle in font units, y up."""
+    return [(left, bottom), (left, top), (right, top), (right, bottom)]
+
+
+def hole(left: float, bottom: float, right: float, top: float) -> list[tuple[float, float]]:
+    return box(left, bottom, right, top)[::-1]
+
+
+NOTDEF = [box(100, 0, 500, 700), hole(150, 50, 450, 650)]
+
+
+def build_font(
+    path: Path,
+    glyphs: dict[str, Polygons],  # character -> contours; the same list object is one glyph
+    notdef: Polygons = NOTDEF,
+    cff: bool = False,
+    units_per_em: int = 1000,
+) -> FontFile:
+    """A font file with straight outlines."""
+    names: dict[int, str] = {}
+    shapes: dict[str, Polygons] = {".notdef": notdef}
+    cmap = {}
+    for char, polygons in glyphs.items():
+        name = names.setdefault(id(polygons), f"g{len(names)}")
+        shapes[name], cmap[ord(char)] = polygons, name
+    builder = FontBuilder(units_per_em, isTTF=not cff)
+    builder.setupGlyphOrder(list(shapes))
+    builder.setupCharacterMap(cmap)
+    drawn = {}
+    for name, polygons in shapes.items():
+        pen = T2CharStringPen(1000, None) if cff else TTGlyphPen(None)
+        for polygon in polygons:
+            points = polygon[::-1] if cff else polygon
+            pen.moveTo(points[0])
+            for point in points[1:]:
+                pen.lineTo(point)
+            pen.closePath()
+        drawn[name] = pen.getCharString() if cff else pen.glyph()
+    if cff:
+        builder.setupCFF(path.stem, {"FullName": path.stem}, drawn, {})
+    else:
+        builder.setupGlyf(drawn)
+    builder.setupHorizontalMetrics({name: (1000, 0) for name in shapes})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": path.stem, "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return FontFile(path)
+
+
+def letter(k: int) -> Polygons:
+    """Another shape for another k."""
+    return [box(100, 0, 200, 700), box(200, 40 * k, 600, 40 * k + 90)]
+
+
+def shifted(polygons: Polygons, dx: float, dy: float) -> Polygons:
+    return [[(x + dx, y + dy) for x, y in polygon] for polygon in polygons]
+
+
+@pytest.fixture(params=[False, True], ids=["TrueType", "CFF"])
+def cff(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+def test_coverage_tells_the_ways_to_lack_a_character_apart(tmp_path: Path, cff: bool) -> None:
+    stand_in = letter(30)
+    glyphs = {c: letter(k) for k, c in enumerate("ABCDEFG")}
+    glyphs["H"] = []  # mapped, but blank
+    glyphs["I"] = NOTDEF
+    glyphs["J"] = shifted(NOTDEF, 0, 0)  # another glyph with the box's outline
+    glyphs["K"] = shifted(NOTDEF, 70, -30)  # the box at another place
+    glyphs |= dict.fromkeys("LMNOPQ", stand_in)
+    font = open_font(build_font(tmp_path / "mixed.otf", glyphs, cff=cff))
+    found = font.coverage("ABCDEFGHIJKLMNOPQRS")
+    assert found.usable == set("ABCDEFG")
+    assert found.rejected == {
+        **dict.fromkeys("RS", "unmapped"),
+        "H": "blank",
+        **dict.fromkeys("IJK", ".notdef"),
+        **dict.fromkeys("LMNOPQ", "shared"),
+    }
+
+
+def test_copies_of_a_stand_in_are_one_picture(tmp_path: Path) -> None:
+    glyphs = {c: shifted(letter(9), 10 * k, 3 * k) for k, c in enumerate("上下左右中")}
+    glyphs |= {c: letter(k) for k, c in enumerate("日月")}
+    found = open_font(build_font(tmp_path / "copies.ttf", glyphs)).coverage("上下左右中日月")
+    assert found.usable == set("日月")
+    assert set(found.rejected.values()) == {"shared"}
+
+
+def test_a_stand_in_is_seen_when_a_few_characters_are_asked_for(tmp_path: Path) -> None:
+    glyphs = dict.fromkeys("一丁七三上下不世中久", letter(3)) | {"日": letter(1)}
+    found = open_font(build_font(tmp_path / "few.ttf", glyphs)).coverage("日中")
+    assert (found.usable, found.rejected) == ({"日"}, {"中": "shared"})
+
+
+def test_one_picture_is_many_letters_by_right(tmp_path: Path) -> None:
+    """An upright stroke: Latin, Greek, Cyrillic, palochka, Coptic, Lisu; and two of one script."""
+    stroke = [box(200, 0, 300, 700)]
+    glyphs = dict.fromkeys("IΙІӀⲒꓲ", stroke) | dict.fromkeys("日⽇", letter(1))
+    found = open_font(build_font(tmp_path / "stroke.ttf", glyphs)).coverage(glyphs)
+    assert found.usable == set(glyphs)
+
+
+def test_what_is_no_character_is_unmapped(tmp_path: Path) -> None:
+    font = open_font(build_font(tmp_path / "a.ttf", {"A": letter(1)}))
+    assert font.outline("ab") is None and font.outline("B") is None and font.raw("B") is None
+    assert font.coverage(["A", "Á"]).rejected == {"Á": "unmapped"}
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _text(path: Path) -> None:
+    path.write_text("no font at all " * 99)
+
+
+def _cut(path: Path) -> None:
+    build_font(path, {c: letter(k) for k, c in enumerate("ABCDEFGHIJKLMNOP")})
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def _bitmap(path: Path) -> None:
+    path.write_text(
+        "STARTFONT 2.1\nFONT -x-x-medium-r-normal--8-80-75-75-c-80-iso10646-1\nSIZE 8 75 75\n"
+        "FONTBOUNDINGBOX 8 8 0 0\nSTARTPROPERTIES 2\nFONT_ASCENT 8\nFONT_DESCENT 0\n"
+        "ENDPROPERTIES\nCHARS 1\nSTARTCHAR A\nENCODING 65\nSWIDTH 500 0\nDWIDTH 8 0\nBBX 8 8 0 0\n"
+        "BITMAP\n18\n24\n42\n42\n7E\n42\n42\n00\nENDCHAR\nENDFONT\n"
+    )
+
+
+def _changed(change: Callable[[TTFont], None]) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        build_font(path, {"A": letter(1)})
+        with TTFont(path) as font:
+            change(font)
+            font.save(path)
+
+    return make
+
+
+def _no_outlines(font: TTFont) -> None:
+    for tag in ("glyf", "loca"):
+        del font[tag]
+
+
+def _no_units(font: TTFont) -> None:
+    font["head"].unitsPerEm = 0
+
+
+def _symbols_only(font: TTFont) -> None:
+    table = font["cmap"].tables[0]
+    table.platformID, table.platEncID, table.cmap = 3, 0, {0xF041: table.cmap[65]}
+    font["cmap"].tables = [table]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_empty, _text, _cut, _bitmap]
+    + [_changed(change) for change in (_no_outlines, _no_units, _symbols_only)],
+    ids=["empty", "text", "cut", "bitmap", "no outlines", "no units", "symbols only"],
+)
+def test_a_font_that_cannot_be_used_is_an_error_that_names_it(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "bad.ttf"
+    make(path)
+    with pytest.raises(InputError, match=r"bad\.ttf: "):
+        open_font(FontFile(path)).coverage("A")
+
+
+def test_a_collection_gives_each_face(tmp_path: Path) -> None:
+    build_font(tmp_path / "one.ttf", {"A": letter(1)})
+    build_font(tmp_path / "two.ttf", {"B": letter(2)})
+    collection = TTCollection()
+    collection.fonts = [TTFont(tmp_path / "one.ttf"), TTFont(tmp_path / "two.ttf")]
+    folder = tmp_path / "deep" / "folder"
+    folder.mkdir(parents=True)
+    collection.save(folder / "both.ttc")
+    faces = [f for f in find_fonts([tmp_path / "deep"]) if f.path.name == "both.ttc"]
+    assert [f.name for f in faces] == ["both", "both#1"]
+    assert [sorted(open_font(f).coverage("AB").usable) for f in faces] == [["A"], ["B"]]
+
+
+@pytest.mark.parametrize("make", ["none", "file", "empty"])
+def test_a_folder_without_fonts_is_an_error_that_names_it(tmp_path: Path, make: str) -> None:
+    folder = tmp_path / "missing"
+    if make == "file":
+        folder.write_text("")
+    elif make == "empty":
+        folder.mkdir()
+        (folder / "readme.txt").write_text("no font")
+    with pytest.raises(InputError, match="missing: no "):
+        find_fonts([folder])
+
+
+def test_a_damaged_collection_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.ttc").write_bytes(b"ttcf" + b"\0" * 50)
+    with pytest.raises(InputError, match=r"bad\.ttc: not a readable font"):
+        find_fonts([tmp_path])
+
+
+def test_characters_that_no_font_has_are_named(tmp_path: Path) -> None:
+    one = build_font(tmp_path / "one.ttf", {c: letter(k) for k, c in enumerate("AB")})
+    two = build_font(tmp_path / "two.ttf", {"B": letter(1), "C": letter(2), "D": []})
+    assert [sorted(f.usable) for f in check_fonts([one, two], list("ABC"))] == [
+        ["A", "B"],
+        ["B", "C"],
+    ]
+    with pytest.raises(InputError, match=r"no font has 2 of 5 characters: DE; .*--fonts"):
+        check_fonts([one, two], list("ABCDE"))
+
+
+def test_the_projects_fonts_without_and_with_the_writers() -> None:
+    drawn, writers = find_fonts(), find_fonts(writers=True)
+    assert len(drawn) > 10 and writers
+    assert not {f.path for f in drawn} & {f.path for f in writers}
+    assert not any(f.writer for f in drawn) and all(f.writer and f.style for f in writers)
+    assert [f.name for f in drawn] == sorted(f.name for f in drawn)
+    han = [f for f in drawn if len(open_font(f).coverage("永國一土未").usable) == 5]
+    assert len(han) >= 6
+    for file in drawn:  # none of them has a stand-in for a letter
+        letters = [chr(code) for code in open_font(file).cmap if chr(code).isalpha()]
+        rejected = open_font(file).coverage(letters[:: max(1, len(letters) // 300)]).rejected
+        assert not set(rejected.values()) & {".notdef", "shared"}, file.name
+
+
+def test_a_users_folder_is_no_part_of_the_projects_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's copy of a writer's font is the user's: fonts.toml speaks of its own folder only."""
+    writer = find_fonts(writers=True)[0]
+    shutil.copy(writer.path, tmp_path / writer.path.name)
+    found = [f for f in find_fonts([tmp_path]) if f.path.parent == tmp_path]
+    assert len(found) == 1 and not found[0].writer
+    monkeypatch.setattr(fonts, "ASSETS", tmp_path)
+    assert [f.path.parent for f in find_fonts()] == [tmp_path]

@@ -1,0 +1,141 @@
+"""A flattened outline is the glyph: fontTools' pens measure the same area and length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.areaPen import AreaPen
+from fontTools.pens.perimeterPen import PerimeterPen
+from fontTools.pens.t2CharStringPen import T2CharStringPen
+from fontTools.ttLib import TTFont
+from test_synth_fonts import box, build_font, hole
+
+from synth.fonts import ASSETS, FontFile, open_font
+from synth.outlines import STEP_EM, Outline, next_point
+
+CHARS = "永國一三口日圖風龍心あのぎ己必ABCORSaegst0368&?"
+# Chords are shorter than the curve that they cut, by this much at most.
+AREA_TOLERANCE, LENGTH_TOLERANCE = 0.015, 0.01
+
+
+def cubic_copy(source: Path, target: Path) -> FontFile:
+    """The glyphs of CHARS as cubic curves: a CFF font, whose outlines turn the other way."""
+    with TTFont(source) as font:
+        glyphs, cmap = font.getGlyphSet(), font.getBestCmap()
+        names = {ord(c): cmap[ord(c)] for c in CHARS if ord(c) in cmap}
+        drawn = {}
+        for name in (".notdef", *dict.fromkeys(names.values())):
+            pen = T2CharStringPen(500, glyphs)
+            glyphs[name].draw(pen)
+            drawn[name] = pen.getCharString()
+        builder = FontBuilder(font["head"].unitsPerEm, isTTF=False)
+    builder.setupGlyphOrder(list(drawn))
+    builder.setupCharacterMap(names)
+    builder.setupCFF("Cubic", {"FullName": "Cubic"}, drawn, {})
+    builder.setupHorizontalMetrics({name: (1000, 0) for name in drawn})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Cubic", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(target)
+    return FontFile(target)
+
+
+@pytest.fixture(scope="module", params=["klee-one", "kouzan-brush", "cubic"])
+def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FontFile:
+    if request.param == "cubic":
+        folder = tmp_path_factory.mktemp("cubic")
+        return cubic_copy(ASSETS / "zen-kurenaido.woff", folder / "cubic.otf")
+    return FontFile(ASSETS / f"{request.param}.woff")
+
+
+def area(outline: Outline) -> float:
+    """em ** 2, of y down: ink on the left of the way counts negative."""
+    a, b = outline.points.astype(float), outline.points[next_point(outline.starts)].astype(float)
+    return float(np.sum(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2)
+
+
+def length(outline: Outline) -> float:
+    step = outline.points[next_point(outline.starts)] - outline.points
+    return float(np.hypot(*step.T).sum())
+
+
+def test_area_and_length_are_those_of_the_curves(file: FontFile) -> None:
+    font = open_font(file)
+    with TTFont(file.path) as reference:
+        glyphs, cmap = reference.getGlyphSet(), reference.getBestCmap()
+        units = reference["head"].unitsPerEm
+        measured = 0
+        for char in CHARS:
+            if ord(char) not in cmap:
+                continue
+            surface, way = AreaPen(glyphs), PerimeterPen(glyphs, tolerance=0.0005 * units)
+            glyphs[cmap[ord(char)]].draw(surface)
+            glyphs[cmap[ord(char)]].draw(way)
+            outline = font.outline(char)
+            # the same sign as well: y is turned over, and with it the sense of the contours
+            assert -area(outline) == pytest.approx(
+                surface.value / units**2, rel=AREA_TOLERANCE, abs=1e-5
+            ), char
+            assert length(outline) == pytest.approx(way.value / units, rel=LENGTH_TOLERANCE), char
+            assert outline.stroke_em == pytest.approx(
+                2 * abs(surface.value) / way.value / units, rel=0.015
+            ), char
+            measured += 1
+    assert measured >= 24
+
+
+def test_points_are_finite_distinct_and_never_far_apart(file: FontFile) -> None:
+    for char in CHARS:
+        if (outline := open_font(file).outline(char)) is None:
+            continue
+        step = outline.points[next_point(outline.starts)] - outline.points
+        assert np.isfinite(outline.points).all()
+        assert np.hypot(*step.T).min() > 0 and np.hypot(*step.T).max() <= 1.2 * STEP_EM
+        assert (np.diff(outline.starts) >= 3).all() and outline.starts[-1] == len(outline.points)
+        assert len(outline.component) == len(outline.starts) - 1
+
+
+def test_next_point_walks_round_each_contour() -> None:
+    assert next_point(np.array([0, 3, 7])).tolist() == [1, 2, 0, 4, 5, 6, 3]
+
+
+@pytest.mark.parametrize("cff", [False, True], ids=["TrueType", "CFF"])
+def test_a_hole_goes_with_the_smallest_outside_around_it(tmp_path: Path, cff: bool) -> None:
+    glyph = [
+        box(0, 0, 600, 600),  # a ring
+        box(650, 0, 900, 600),  # a bar beside it
+        hole(50, 50, 550, 550),
+        box(100, 100, 500, 500),  # a ring inside the ring
+        hole(200, 200, 300, 300),
+        box(210, 210, 290, 290),  # an island in its hole
+    ]
+    outline = open_font(build_font(tmp_path / "a.otf", {"回": glyph}, cff=cff)).outline("回")
+    ring, bar, first, inner, second, island = outline.component.tolist()
+    assert first == ring and second == inner
+    assert len({ring, bar, inner, island}) == 4
+    assert outline.filled_left == cff  # y down
+    assert set(outline.component.tolist()) == set(range(4))
+
+
+@pytest.mark.parametrize("cff", [False, True], ids=["TrueType", "CFF"])
+def test_stroke_width_of_a_bar_is_its_width(tmp_path: Path, cff: bool) -> None:
+    bar, ring = [box(0, 0, 80, 800)], [box(0, 0, 800, 800), hole(60, 60, 740, 740)]
+    font = open_font(build_font(tmp_path / "bar.otf", {"|": bar, "口": ring}, cff=cff))
+    # a stroke of length L and width w has perimeter 2 (L + w): 2 L w / 2 (L + w)
+    assert font.outline("|").stroke_em == pytest.approx(0.8 * 0.08 / 0.88, rel=1e-4)
+    assert font.outline("口").stroke_em == pytest.approx(0.06, rel=1e-4)
+    x, y = font.outline("|").points.T
+    assert (x.min(), x.max()) == pytest.approx((0, 0.08))
+    assert (y.min(), y.max()) == pytest.approx((-0.8, 0))  # y down from the baseline
+
+
+def test_the_corners_of_a_polygon_stay(tmp_path: Path) -> None:
+    triangle = [[(0, 0), (300, 800), (700, 100)]]
+    font = open_font(build_font(tmp_path / "t.ttf", {"A": triangle}))
+    points = font.outline("A").points
+    for x, y in triangle[0]:
+        assert np.hypot(points[:, 0] - x / 1000, points[:, 1] + y / 1000).min() < 1e-6

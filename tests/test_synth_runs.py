@@ -1,0 +1,34 @@
+"""A run's folder: settings that bind, metrics that survive a kill."""
+
+import json
+
+import pytest
+import yaml
+
+from synth.errors import InputError
+from synth.runs import MetricsFile, keep_settings
+
+
+def test_an_unfinished_run_keeps_its_settings(tmp_path):
+    settings = {"model": {"lr": 0.1, "betas": (0.0, 0.9)}, "arguments": {"out": "a"}}
+    keep_settings(tmp_path, settings, ("model",))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text("utf-8"))["model"]["lr"] == 0.1
+    keep_settings(tmp_path, settings, ("model",))  # the same again
+    keep_settings(tmp_path, settings | {"arguments": {"out": "b"}}, ("model",))  # does not bind
+    with pytest.raises(InputError, match=r"lr: 0\.1 -> 0\.2"):
+        keep_settings(tmp_path, settings | {"model": {"lr": 0.2, "betas": (0.0, 0.9)}}, ("model",))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text("utf-8"))["model"]["lr"] == 0.1
+
+
+def test_metrics_go_on_where_the_checkpoint_is(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.start(0)
+    for step in (10, 20, 30):
+        file.add(step, {"loss": 1 / step})
+    with file.path.open("a", encoding="utf-8") as f:
+        f.write('{"step": 40, "lo')  # killed while writing
+    file.start(20)
+    file.add(30, {"loss": 0.5})
+    rows = [json.loads(line) for line in file.path.read_text("utf-8").splitlines()]
+    assert [r["step"] for r in rows] == [10, 20, 30]
+    assert rows[-1]["loss"] == 0.5

@@ -1,0 +1,185 @@
+"""The studio puts a render together: from an alphabet and fonts, or from real data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_synth_likeness import copy_of
+
+from synth import other, studio
+from synth.alphabet import OTHER, Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+from synth.fonts import FontFile, find_fonts
+from synth.handwriting import Style
+from synth.render import render_places
+from synth.store import Sample, Store, StoreWriter
+from synth.studio import Studio, sheet
+
+NAMES = ("inkfill-sub-c", "klee-one", "kouzan-brush", "tw-kai", "yomogi", "zen-kurenaido")
+ALPHABET = Alphabet.of("永國一三口心風的我未土己")
+
+
+@pytest.fixture(autouse=True)
+def few_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six fonts and 400 candidates: all 48 fonts take seconds."""
+    everything = studio.find_fonts
+
+    def some(folders: list[Path] = (), writers: bool = False) -> list[FontFile]:
+        found = everything(folders, writers)
+        return [f for f in found if f.name in NAMES or f.path.parent in list(folders)]
+
+    monkeypatch.setattr(studio, "find_fonts", some)
+    monkeypatch.setattr(studio, "MAX_CANDIDATES", 400)
+
+
+def real_store(path: Path, counts: dict[str, int], split: str = "train") -> Store:
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, Canvas(48, 4), ALPHABET, {}) as writer:
+        for label, count in counts.items():
+            images = np.zeros((count, 48, 48), np.uint8)
+            at = rng.integers(6, 30, count)
+            for image, x in zip(images, at, strict=True):
+                image[5:43, x : x + 3] = 255
+            writer.append(images, [Sample(label, label, "real", split)] * count)
+    return Store.open(path)
+
+
+def test_from_an_alphabet(tmp_path: Path) -> None:
+    made = Studio.prepare(ALPHABET, None, per_class=6, other_images=120, other_chars=80)
+    assert made.canvas == Canvas() and made.style == Style()
+    counts = Counter(made.plan.label)
+    assert counts == dict.fromkeys(ALPHABET.chars, 6) | {OTHER: 120}
+    assert len(made.others) == pytest.approx(80, abs=2)
+    assert not set(made.others) & set(ALPHABET.chars)
+    assert set(made.others.values()) == {"confusable", "common", "script"}
+    assert all(sum(c in f.usable for f in made.coverages) >= 1 for c in made.others)
+    table = made.font_table().splitlines()
+    assert [line.split()[0] for line in table] == ["font", *sorted(NAMES)]
+    assert [int(line.split()[1]) for line in table[1:]] == [
+        len(c.usable & set(ALPHABET.chars)) for c in made.coverages
+    ]
+    store = made.render_to(tmp_path / "store", 1, {"command": "test"})
+    assert len(store) == 192 and store.info["made"] == {"command": "test"}
+    assert store.info["notes"]["others"] == made.others
+    assert store.info["notes"]["quota"] == {"target": 200, "other": 120}
+    assert Counter(store.column("label").tolist()) == counts
+
+
+def test_from_real_data_by_quota_with_its_pen_and_canvas(tmp_path: Path) -> None:
+    real = real_store(tmp_path / "real", {"永": 60, "國": 60, "一": 5})
+    made = Studio.prepare(ALPHABET, real, target=70, other_images=0)
+    assert made.canvas == real.canvas
+    assert made.quota.real["永"] == 60 and made.quota.lacking["永"] == 35
+    assert made.quota.lacking["一"] == 65 and made.quota.lacking["我"] == 70
+    assert made.style != Style() and made.style == replace(Style(), stroke_px=made.style.stroke_px)
+    assert made.others == {} and OTHER not in set(made.plan.label)
+    fitted = Studio.prepare(ALPHABET, real, target=70, other_images=0, style=made.style)
+    assert fitted.style == made.style
+
+
+def test_a_users_list_in_place_of_the_chosen(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("末\n士\n永\nA\n", "utf-8")
+    made = Studio.prepare(
+        ALPHABET, None, per_class=1, other_images=50, other_from=tmp_path / "list.txt"
+    )
+    assert made.others == dict.fromkeys("A士末", "listed")
+    kinds = Counter(made.plan.kind)
+    assert kinds["listed"] == 50 - round(50 * other.NON_CHARACTER_SHARE)
+    shown = {made.plan.chars[c] for c in made.plan.char[made.plan.kind == "listed"]}
+    assert shown == set("A士末")
+
+
+def test_a_rare_listed_character_is_used_too(tmp_path: Path) -> None:
+    """One that no other font has, and that is not among the common candidates."""
+    klee = next(f for f in find_fonts() if f.name == "klee-one")
+    own = copy_of(klee, tmp_path / "own.ttf", {"永": "永", "𠀋": "丈"})
+    (tmp_path / "list.txt").write_text("𠀋\n", "utf-8")
+    made = Studio.prepare(
+        *(ALPHABET, None, [tmp_path]),
+        per_class=1,
+        other_images=40,
+        other_from=tmp_path / "list.txt",
+    )
+    assert made.others == {"𠀋": "listed"}
+    rows = made.plan.kind == "listed"
+    assert rows.sum() > 30 and {made.plan.fonts[f] for f in made.plan.font[rows]} == {own}
+
+
+def test_characters_that_no_font_has_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no font has 1 of 2 characters: 😀"):
+        Studio.prepare(Alphabet.of("永😀"), None, per_class=1)
+    (tmp_path / "list.txt").write_text("末\n😀\n", "utf-8")
+    with pytest.raises(InputError, match="no font has 1 of 14 characters: 😀"):
+        Studio.prepare(ALPHABET, None, per_class=1, other_from=tmp_path / "list.txt")
+
+
+def test_a_wrong_glyph_is_left_out_unless_it_is_the_last(tmp_path: Path) -> None:
+    klee = next(f for f in find_fonts() if f.name == "klee-one")
+    shows = {c: c for c in "永國一三口心風的我未土己金木水火"} | {"永": "我", "我": "永"}
+    copy_of(klee, tmp_path / "swapped.ttf", shows)
+    made = Studio.prepare(ALPHABET, None, [tmp_path], per_class=30, other_images=0)
+    [swapped] = [c for c in made.coverages if c.font.name == "swapped"]
+    assert swapped.rejected["永"] == "drawn as 我" and swapped.rejected["我"] == "drawn as 永"
+    f = made.coverages.index(swapped)
+    drawn = {made.plan.chars[c] for c in made.plan.char[made.plan.font == f]}
+    assert drawn and not drawn & set("永我")
+    assert "2 another character" in made.font_table()
+
+
+def test_writers_are_other_fonts() -> None:
+    # all of them: the fixture's names are the renderer's
+    everything = {f.name for f in find_fonts(writers=True)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studio, "find_fonts", find_fonts)
+        made = Studio.prepare(ALPHABET, None, per_class=2, other_images=0, writers=True)
+    assert {c.font.name for c in made.coverages} <= everything
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"strength": -0.1}, "--strength -0.1"),
+        ({"seed": -1}, "--seed -1"),
+        ({"seed": 2**63}, "--seed 9223372036854775808"),
+        ({"other_chars": -5}, "--other-chars -5"),
+        ({"per_class": -1}, "--per-class -1"),
+        ({"font_folders": [Path("no/such/folder")]}, "no/such/folder: no such folder"),
+        ({"other_from": Path("no/such/list")}, "no/such/list"),
+        ({"per_class": 0, "other_images": 0}, "nothing to render"),
+    ],
+)
+def test_wrong_arguments_are_one_line(wrong: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Studio.prepare(ALPHABET, None, **wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_preview_shows_each_font_and_each_kind(tmp_path: Path) -> None:
+    made = Studio.prepare(ALPHABET, None, per_class=30, other_images=300, other_chars=60)
+    made.preview(tmp_path / "sheet.png", columns=8)
+    image = np.asarray(Image.open(tmp_path / "sheet.png"))
+    kinds = [k for k in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS) if k != "listed"]
+    assert image.shape == ((len(NAMES) + len(kinds)) * 66, 150 + 8 * 64)
+    # the picture is the plan's own: row of the first font, first column
+    first = made.plan.fonts[0]
+    char = ALPHABET.chars[0]
+    place = np.flatnonzero((made.plan.font == 0) & (made.plan.char == made.plan.chars.index(char)))[
+        :1
+    ]
+    picture, [sample] = render_places(made.plan, place)
+    assert sample.origin == f"{first.name}:{char}"
+    assert (image[:64, 150:214] == 255 - picture[0]).all()
+    assert all((image[i * 66 : i * 66 + 64, 150:] < 128).any() for i in range(len(NAMES)))
+
+
+def test_sheet_of_rows() -> None:
+    page = sheet([("a", np.zeros((8, 20), np.uint8)), ("b", np.full((8, 12), 255, np.uint8))], 30)
+    pixels = np.asarray(page)
+    assert pixels.shape == (20, 50)
+    assert (pixels[:8, 30:] == 255).all() and (pixels[10:18, 30:42] == 0).all()
