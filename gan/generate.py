@@ -131,14 +131,14 @@ def _checked(
 def inked(
     generator: torch.nn.Module,
     glyphs: np.ndarray,  # [n, H, W] uint8
-    place: np.ndarray,  # [n] int64: seeds the style and the grain of each
+    number: np.ndarray,  # [n] int64: seeds the style and the grain of each
     seed: int,
     run: GanRun,
     where: torch.device,
 ) -> np.ndarray:
     """-> [n, H, W] uint8, in the canvas's box at full ink, like every image of a store."""
-    style = chance.normal(seed, _STYLE, place, run.config.style_dim).astype(np.float32)
-    noise = chance.normal(seed, _NOISE, place, glyphs[0].size).astype(np.float32)
+    style = chance.normal(seed, _STYLE, number, run.config.style_dim).astype(np.float32)
+    noise = chance.normal(seed, _NOISE, number, glyphs[0].size).astype(np.float32)
     x = torch.from_numpy(to_float(glyphs))[:, None].to(where)
     made = generator(
         x, torch.from_numpy(style).to(where), torch.from_numpy(noise).view_as(x).to(where)

@@ -31,9 +31,9 @@ def options() -> ArgumentParser:
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
-    p.add_argument("--real-weight", type=float | None, help="of a real image in the mix (default 3)")
-    p.add_argument("--font-weight", type=float | None, help="of a font image in the mix (default 1)")
-    p.add_argument("--gan-weight", type=float | None, help="of a GAN image in the mix (default 1)")
+    p.add_argument("--real-weight", type=float | None, help="in the mix, of a real image (3)")
+    p.add_argument("--font-weight", type=float | None, help="in the mix, of a font image (1)")
+    p.add_argument("--gan-weight", type=float | None, help="in the mix, of a GAN image (1)")
     p.add_argument(
         "--augment-strength", type=float | None, help="of the augmentation, 0 to 2 (default 1)"
     )
