@@ -105,7 +105,6 @@ def train(
     font_folders: list[Path],
     seed: int,
     made: dict[str, Any],
-    workers: int,
 ) -> tuple[GanRun, Studio]:
     """Goes on where an unfinished run stopped; a finished one is only opened.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from synth.command import cores, parser, run, used
+from synth.command import parser, run, used
 from synth.errors import InputError
 
 
@@ -45,7 +45,6 @@ def options() -> ArgumentParser:
         "--alphabet", type=Path | None, help="characters to generate, with --generate-only"
     )
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--workers", type=int, default=cores(), help="threads for the glyphs")
     return p
 
 
@@ -93,7 +92,7 @@ def main(args: Namespace) -> None:
     changes = {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     print(f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}", flush=True)
-    gan, studio = train(real, args.out, config, args.fonts, args.seed, used(args), args.workers)
+    gan, studio = train(real, args.out, config, args.fonts, args.seed, used(args))
     if args.per_class is not None or args.other is not None:
         studio = Studio.prepare(
             real.alphabet, real, args.fonts, args.per_class, other_images=args.other, seed=args.seed

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import freetype
@@ -54,6 +54,7 @@ class Atlas:
     features: np.ndarray  # [F, n, D] float16, zero where a font lacks a character
     has: np.ndarray  # [F, n] bool
 
+    @cached_property
     def mean(self) -> np.ndarray:
         """[n, D] float32: each character's mean over its fonts, a unit vector."""
         return _unit(self.features.sum(0, dtype=np.float32))
@@ -219,7 +220,7 @@ def outvoted(
         atlas = build_atlas(coverages, sorted({c for f in coverages for c in f.usable}))
     scripts = np.array([script_of(c) for c in atlas.chars])
     judged = np.isin(atlas.chars, list(atlas.chars if chars is None else chars))
-    axes = _main_axes(atlas.mean())
+    axes = _main_axes(atlas.mean)
     shapes = [_without_style(atlas, f, scripts, axes) for f in range(len(coverages))]
     total = np.sum(shapes, 0)
     voters = np.sum([s.any(1) for s in shapes], 0)

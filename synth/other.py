@@ -49,13 +49,18 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
     )
     if not known or not len(outside):
         return {}
-    mean = atlas.mean()
-    likeness = mean[known] @ mean[outside].T
+    likeness = atlas.mean[known] @ atlas.mean[outside].T
     order = np.argsort(-likeness, axis=1)
     # whatever is nearly one picture with a known character is out for every kind
     row, place = np.nonzero(np.take_along_axis(likeness, order[:, :32], 1) > 0.85)
-    near = outside[order[row, place]]
-    twins = set(near[atlas.same_picture(np.array(known)[row], near)].tolist())
+    at = order[row, place]
+    a, b = np.array(known)[row], outside[at]
+    script = np.array([script_of(c) for c in atlas.chars])
+    folded = np.array([c.casefold() for c in atlas.chars])
+    # within a script a twin is an equal glyph: most pairs need no second look
+    look = (likeness[row, at] > 0.95) | (script[a] != script[b]) | (folded[a] == folded[b])
+    a, b = a[look], b[look]
+    twins = set(b[atlas.same_picture(a, b)].tolist())
     kinds: dict[str, str] = {}
     wanted = {k: round(count * s / (1 - NON_CHARACTER_SHARE)) for k, s in KIND_SHARE.items()}
     rank = 0

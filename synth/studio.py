@@ -78,9 +78,12 @@ class Studio:
         if quota.other and other_from:
             listed = Alphabet.read(other_from).chars
             others = {c: "listed" for c in listed if c not in alphabet}
-        known = check_fonts(files, [*alphabet.chars, *others])
-        # a font with none of the alphabet's characters would only draw other scripts, at a price
-        known = [c for c in known if not c.usable.isdisjoint(alphabet.chars)]
+        wanted = {*alphabet.chars, *others}
+        codes = {ord(c) for c in wanted if len(c) == 1}
+        some = [f for f in files if not codes.isdisjoint(open_font(f).cmap)] or files
+        known = check_fonts(some, [*alphabet.chars, *others])
+        # a font with none of these would only draw other scripts, at a price
+        known = [c for c in known if not c.usable.isdisjoint(wanted)]
         files = [c.font for c in known]
         if other_chars is None:
             other_chars = int(np.clip(quota.other // 6, 100, MAX_OTHER_CHARS))

@@ -70,7 +70,7 @@ def test_the_most_confusable_characters_are_found(han: Atlas) -> None:
     assert confusable >= set("末士已太入")
     assert not set(chosen) & set(alphabet.chars)
     # nearer to the alphabet than the common ones are
-    mean, at = han.mean(), {c: i for i, c in enumerate(han.chars)}
+    mean, at = han.mean, {c: i for i, c in enumerate(han.chars)}
     known = mean[[at[c] for c in alphabet.chars]]
     best = {c: float((known @ mean[at[c]]).max()) for c in chosen}
     common = [best[c] for c, kind in chosen.items() if kind == "common"]
