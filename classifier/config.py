@@ -24,7 +24,9 @@ class ClassifierConfig:
     real_weight: float = 3.0
     font_weight: float = 1.0
     gan_weight: float = 1.0
-    sampling: str = "balanced"
+    sampling: str = "balanced"  # of the classes: balanced, sqrt or natural
+    synthetic_cap: float | None = None  # most that font and GAN may be of a class with real images
+    real_only_share: float = 0.0  # last part of the run without synthetic images of known classes
     other_share: float | None = 0.35  # of a batch, where there are other images enough
     augment_strength: float = 1.0  # 0 to 2
     augment: str | None = None  # module:function, a user's own on top

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shlex
@@ -151,13 +150,12 @@ def _store_facts(store: Store) -> dict[str, Any]:
     notes = store.info["notes"]
     small = {k: v for k, v in notes.items() if isinstance(v, int | float | str)}
     counted = {k: len(v) for k, v in notes.items() if isinstance(v, list | dict) and k != "style"}
-    digest = hashlib.sha256("".join(store.column("sha256")).encode()).hexdigest()[:12]
     return {
         "path": str(store.path),
         "source": str(store.column("source")[0]),
         "counts": {k: sum(v.values()) for k, v in store.info["counts"].items()},
         "digest": store.alphabet.digest,
-        "content": digest,
+        "content": store.content,
         "made": json.dumps(
             {"made": store.info["made"], "notes": small, "numbers of": counted},
             ensure_ascii=False,

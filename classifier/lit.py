@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from classifier.bending import Bending
 from classifier.config import ClassifierConfig
 from classifier.data import Batch, MixData
 from classifier.losses import folded_log_prob, smoothed_loss
+from classifier.mixing import Pool
 from classifier.networks import build_network
 from synth.files import load_checked, save_checked
 
@@ -90,6 +92,12 @@ class ClassifierModule(pl.LightningModule):
         if self._recent:
             update_bn(list(self._recent), self.average.module)
         self.average.eval()
+
+    def on_train_epoch_start(self) -> None:
+        self._recent.clear()  # a resumed run has no more of them than an unbroken one
+
+    def on_train_end(self) -> None:
+        self.refresh_average()
 
     def on_validation_start(self) -> None:
         self.validated = []
@@ -163,6 +171,7 @@ class Cleaner(pl.Callback):
 
     def __init__(self, data: MixData, config: ClassifierConfig, stores: list[Any]) -> None:
         self.data, self.config, self.stores = data, config, stores
+        self.pools = data.mix.pools
         epochs = max(1, round(config.steps / config.steps_per_epoch))
         self.epochs = {max(1, round(share * epochs)) for share in config.clean_at}
 
@@ -172,17 +181,40 @@ class Cleaner(pl.Callback):
         if trainer.current_epoch + 1 not in self.epochs:
             return
         given = given_probabilities(module, self.data, self.stores)
-        weights, doubted, real = [], 0, 0
-        for pool, p in zip(self.data.mix.pools, given, strict=True):
-            weight = np.ones(len(pool.rows))
-            is_real = (pool.sources == 0) & (pool.targets < module.known)
-            weight[is_real & (p < self.config.doubt_below)] = 0.0
-            doubted += int((weight == 0).sum())
-            real += int(is_real.sum())
-            weights.append(weight)
-        if doubted < real:
-            self.data.set_weights(weights)
-            trainer.print(f"labels: {doubted} of {real} real images left out as doubtful")
+        weights, kept = believed(self.data.mix.pools, given, module.known, self.config.doubt_below)
+        self.data.set_weights(weights)
+        doubted = sum(int((w == 0).sum()) for w in weights)
+        real = sum(int(((p.sources == 0) & (p.targets < module.known)).sum()) for p in self.pools)
+        trainer.print(f"labels: {doubted} of {real} real images left out as doubtful")
+        if kept:
+            trainer.print(f"labels: {kept} classes would have lost every image and keep half")
+
+
+def believed(
+    pools: Sequence[Pool],
+    given: list[np.ndarray],  # for each pool [n]: probability of each image's label
+    known: int,
+    doubt_below: float,
+) -> tuple[list[np.ndarray], int]:
+    """Sample weights for each pool, 0 for a real image of a known class whose label is doubted.
+
+    A class is never emptied: where no image of any source would be left it keeps the more probable
+    half of its real ones. Returns the weights, and how many classes that concerned.
+    """
+    weights = []
+    for pool, p in zip(pools, given, strict=True):
+        doubted = (pool.sources == 0) & (pool.targets < known) & (p < doubt_below)
+        weights.append(np.where(doubted, 0.0, 1.0))
+    target = np.concatenate([pool.targets for pool in pools])
+    there = np.bincount(target, minlength=known)[:known]
+    left = np.bincount(target, np.concatenate(weights), minlength=known)[:known]
+    emptied = np.flatnonzero((there > 0) & (left == 0))
+    for label in emptied:
+        for pool, p, weight in zip(pools, given, weights, strict=True):
+            mine = np.flatnonzero(pool.targets == label)
+            if len(mine):
+                weight[mine[p[mine] >= np.median(p[mine])]] = 1.0
+    return weights, len(emptied)
 
 
 @torch.no_grad()

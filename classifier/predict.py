@@ -42,6 +42,8 @@ def predict_files(
 
     Returns how many were answered and how many skipped. Raises InputError where none could be read.
     """
+    if out.is_dir():
+        raise InputError(f"{out}: a folder; give --out the name of a .csv file")
     model = load_model(model_folder)
     files = find_images(places)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +73,9 @@ def predict_files(
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
+    listing = out.with_name(out.name + ".skipped")
+    listing.unlink(missing_ok=True)  # of an earlier call
     if skipped:
-        listing = out.with_name(out.name + ".skipped")
         listing.write_text("".join(f"{p}\t{why}\n" for p, why in skipped), encoding="utf-8")
     return done, len(skipped)
 

@@ -67,4 +67,5 @@ class Saver(pl.Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        module.refresh_average()  # a run resumed at its end has no batch to do it with
         trainer.save_checkpoint(self.path)

@@ -28,7 +28,6 @@ class GanConfig:
     checkpoint_every: int = 100  # steps
     grid_every: int = 100  # steps between pictures of fixed glyphs and styles
     precision: str = "32-true"
-    compile: bool = False
 
 
 PRESETS = {

@@ -42,11 +42,19 @@ class PairLoader:
         self._edges = np.cumsum(weight / weight.sum())
 
     def __len__(self) -> int:
-        return self.steps - self.start_step
+        """Of the whole run: a resumed Lightning loop counts the batches that it had before."""
+        return self.steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for step in range(self.start_step, self.steps):
             yield self.batch(step)
+
+    def state_dict(self) -> dict[str, int]:
+        """Tells Lightning that this loader can be resumed; `start_step` is all there is to it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to do: the run sets `start_step` from its checkpoint before it starts."""
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """`real`, `content`, `reference` [B, 1, H, W] float32 -1..1; `char` [B] int64."""

@@ -1,8 +1,9 @@
 """A finished GAN run -> a store: glyphs in, checked handwriting out.
 
 Nothing may train a classifier unseen: an image is kept only where a recogniser that the classifier
-does not share reads it as its character. What is refused is drawn again from another glyph and
-style, a few times, and counted.
+does not share gives its character a quarter of the probability or more. What is refused is drawn
+again from another glyph and style, a few times, and counted. Characters that the recogniser does
+not know cannot be checked: they are named.
 """
 
 from __future__ import annotations
@@ -60,8 +61,16 @@ def generate(
             bar.set_postfix(refused=sum(refused.values()), refresh=False)
         notes["tried"] = sum(tried.values())
         notes["refused"] = sum(refused.values())
+        notes["unchecked"] = sorted(
+            {plan.chars[c] for c in plan.char[whole]} - set(run.recogniser_chars)
+        )
         notes["refused_by_char"] = {c: [n, tried[c]] for c, n in refused.most_common()}
     poor = [c for c, n in refused.items() if n > tried[c] / 2 and tried[c] >= 5]
+    if unchecked := notes["unchecked"]:
+        print(
+            f"not checked: the run's recogniser does not know {len(unchecked)} characters: "
+            f"{''.join(unchecked)[:60]}"
+        )
     print(
         f"generated: {sum(tried.values())} tried, {sum(refused.values())} refused by the recogniser"
     )

@@ -57,6 +57,10 @@ class GanModule(pl.LightningModule):
         self._recogniser = [recogniser.eval().requires_grad_(False)] if recogniser else []
         self.steps_done = 0
 
+    def on_fit_start(self) -> None:
+        for network in self._recogniser:  # in a list, so that Lightning neither moves nor saves it
+            network.to(self.device)
+
     def training_step(self, batch: dict[str, Tensor], index: int) -> None:
         config = self.config
         step = self.steps_done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import time
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from gan.config import PRESETS, GanConfig
 from gan.data import PairLoader
@@ -21,7 +23,7 @@ from gan.recogniser import Trained, train_recogniser
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas, to_float
 from synth.errors import InputError
-from synth.files import has_checkpoint, write_text
+from synth.files import has_checkpoint, write_text, write_whole
 from synth.handwriting import Style
 from synth.runs import keep_settings
 from synth.store import Store, lock_output
@@ -34,8 +36,22 @@ _GRID_GLYPHS = 16
 def preset(name: str | None) -> tuple[str, GanConfig]:
     """The named preset, or the one for this machine, in its fastest precision."""
     chosen = name or ("large" if torch.cuda.is_available() else "small")
+    if chosen not in PRESETS:
+        raise InputError(f"--preset {chosen!r}: there are {', '.join(PRESETS)}")
     fast = fast_precision() == torch.bfloat16
     return chosen, replace(PRESETS[chosen], precision="bf16-mixed" if fast else "32-true")
+
+
+def check_config(config: GanConfig, seed: int) -> None:
+    """Raises InputError for numbers that no run could end with."""
+    for name, value, least in (
+        ("--steps", config.steps, 1),
+        ("--batch-size", config.batch_size, 2),
+        ("--recogniser-steps", config.recogniser_steps, 4),
+        ("--seed", seed, 0),
+    ):
+        if value < least:
+            raise InputError(f"{name} {value}: must be at least {least}")
 
 
 def device() -> torch.device:
@@ -56,6 +72,7 @@ class GanRun:
     path: Path
     config: GanConfig
     canvas: Canvas
+    alphabet: Alphabet
     style: Style  # of the real data, for the glyphs in front of the generator
     generator: BendingGenerator
     recogniser: Recogniser
@@ -66,23 +83,29 @@ class GanRun:
         """Raises InputError for a folder that is no finished run."""
         if not (path / "generator.json").is_file():
             raise InputError(f"{path}: no finished GAN run (no generator.json in it)")
-        info = json.loads((path / "generator.json").read_text(encoding="utf-8"))
-        config = GanConfig(**{**info["config"], "betas": tuple(info["config"]["betas"])})
-        style = Style(**{**info["style"], "stroke_px": tuple(info["style"]["stroke_px"])})
-        generator = BendingGenerator(config.style_dim, config.width)
-        generator.load_state_dict(load_file(path / "generator.safetensors"))
-        chars = tuple(info["recogniser_chars"])
-        recogniser = Recogniser(len(chars))
-        recogniser.load_state_dict(load_file(path / "recogniser.safetensors"))
-        return cls(
-            path,
-            config,
-            Canvas(**info["canvas"]),
-            style,
-            generator.eval(),
-            recogniser.eval(),
-            chars,
-        )
+        try:
+            info = json.loads((path / "generator.json").read_text(encoding="utf-8"))
+            config = GanConfig(**{**info["config"], "betas": tuple(info["config"]["betas"])})
+            pen = tuple(info["style"]["stroke_px"])
+            style = Style(**{**info["style"], "stroke_px": pen})
+            generator = BendingGenerator(config.style_dim, config.width)
+            generator.load_state_dict(load_file(path / "generator.safetensors"))
+            chars = tuple(info["recogniser_chars"])
+            recogniser = Recogniser(len(chars))
+            recogniser.load_state_dict(load_file(path / "recogniser.safetensors"))
+            return cls(
+                path,
+                config,
+                Canvas(**info["canvas"]),
+                Alphabet(tuple(info["alphabet"])),
+                style,
+                generator.eval(),
+                recogniser.eval(),
+                chars,
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: damaged GAN run ({line})") from None
 
 
 def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray]:
@@ -111,17 +134,23 @@ def train(
     Writes into `out`: config.yaml, recogniser.safetensors, checkpoints/, grids/, metrics.jsonl and,
     at the end, generator.safetensors and generator.json.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    check_config(config, seed)
+    studio = Studio.prepare(real.alphabet, real, font_folders, seed=seed)
+    images, classes = real_of_known(real, studio)
+    start = {
+        "seed": seed,
+        "alphabet": real.alphabet.digest,
+        "real": real.content,
+        "fonts": [c.font.name for c in studio.coverages],
+    }
     lock = lock_output(out)
     try:
-        studio = Studio.prepare(real.alphabet, real, font_folders, seed=seed)
-        if (out / "generator.json").is_file():
-            print(f"{out}: this run is finished")
-            return GanRun.open(out), studio
-        start = {"digest": real.alphabet.digest, "seed": seed}
+        out.mkdir(parents=True, exist_ok=True)
         settings = {"arguments": made, "gan": asdict(config), "start": start}
         keep_settings(out, settings, ("gan", "start"))
-        images, classes = real_of_known(real, studio)
+        if (out / "generator.json").is_file():
+            print(f"{out}: its training is finished")
+            return GanRun.open(out), studio
         chars = studio.plan.chars
         recogniser = _recogniser(out, studio, images, classes, config, seed)
         trusted = recogniser.trusted
@@ -178,8 +207,10 @@ def _recogniser(
         device=device(),
         precision=fast_precision(),
     )
-    save_file({k: v.cpu().contiguous() for k, v in trained.network.state_dict().items()}, weights)
-    np.save(labels, trained.given)
+    write_whole(weights, save(_on_cpu(trained.network)))
+    buffer = io.BytesIO()
+    np.save(buffer, trained.given)
+    write_whole(labels, buffer.getvalue())  # last: both are there when this one is
     return replace(trained, network=trained.network.cpu())
 
 
@@ -226,14 +257,15 @@ def _fit(
         num_sanity_val_steps=0,
     )
     started = time.monotonic()
-    trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     if module.steps_done < config.steps:
         raise RuntimeError(f"{out}: stopped at step {module.steps_done} of {config.steps}")
     print(f"GAN: {config.steps} steps in {time.monotonic() - started:.0f} s")
-    state = {k: v.cpu().contiguous() for k, v in module.average.state_dict().items()}
-    save_file(state, out / "generator.safetensors")
+    write_whole(out / "generator.safetensors", save(_on_cpu(module.average)))
 
 
-def alphabet_of(run: GanRun) -> Alphabet:
-    info = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
-    return Alphabet(tuple(info["alphabet"]))
+def _on_cpu(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}

@@ -80,7 +80,7 @@ def options() -> ArgumentParser:
         type=int,
         default=64,
         metavar="PX",
-        help="height and width of the images in the store, 16..512 pixels",
+        help="height and width of the images in the store: a multiple of 16 up to 512",
     )
     result.add_argument(
         "--workers",
@@ -99,8 +99,9 @@ def main(args: Namespace) -> None:
     from synth.corpus import import_images
     from synth.errors import InputError
 
-    if not 16 <= args.size_px <= 512:
-        raise InputError(f"--size-px {args.size_px}: wanted 16 to 512")
+    # the networks halve an image four times
+    if not 16 <= args.size_px <= 512 or args.size_px % 16:
+        raise InputError(f"--size-px {args.size_px}: wanted a multiple of 16, up to 512")
     store = import_images(
         images=args.images,
         out=args.out,

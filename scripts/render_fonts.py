@@ -35,7 +35,12 @@ def options() -> ArgumentParser:
         "--preview", type=Path | None, help="PNG: fonts x characters, writers, kinds of other"
     )
     p.add_argument(
-        "--check", type=bool, default=False, help="only print what each font has and lacks"
+        "--check",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="only print what each font has and lacks, and why; renders no store",
     )
     return p
 
@@ -47,7 +52,9 @@ def main(args: Namespace) -> None:
     if (args.real is None) == (args.alphabet is None):
         raise InputError("give --real STORE or --alphabet FILE, one of them")
     if args.out is None and args.preview is None and not args.check:
-        raise InputError("give --out STORE (or --preview PNG, or --check true)")
+        raise InputError("give --out STORE (or --preview PNG, or --check)")
+    if args.check and args.out is not None:
+        raise InputError("--check renders no store: leave --out out")
     if args.out is not None:
         refuse_existing(args.out)
     if args.preview is not None and args.preview.is_dir():

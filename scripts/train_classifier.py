@@ -44,6 +44,19 @@ def options() -> ArgumentParser:
         "for instance scripts.augment_example:distort",
     )
     p.add_argument(
+        "--sampling", type=str | None, help="of classes: balanced (default), sqrt or natural"
+    )
+    p.add_argument(
+        "--synthetic-cap",
+        type=float | None,
+        help="most that font and GAN may be of a class with real images, 0..1 (default: no cap)",
+    )
+    p.add_argument(
+        "--real-only-share",
+        type=float | None,
+        help="last part of the run that shows known classes by real images only (default 0)",
+    )
+    p.add_argument(
         "--precision",
         type=str | None,
         help="Lightning's: 32-true, bf16-mixed ...; default: the fastest here",
@@ -66,7 +79,7 @@ def main(args: Namespace) -> None:
     name, config = preset(args.preset)
     names = (
         "model steps batch_size lr real_weight font_weight gan_weight "
-        "augment_strength augment precision"
+        "augment_strength augment precision sampling synthetic_cap real_only_share"
     )
     changes = {n: getattr(args, n) for n in names.split()}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})

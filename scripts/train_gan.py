@@ -29,7 +29,9 @@ def options() -> ArgumentParser:
     )
     p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
     p.add_argument(
-        "--per-class", type=int | None, help="generated images a class; default: by quota"
+        "--per-class",
+        type=int | None,
+        help="generated images a class; default: by quota (50 with --generate-only)",
     )
     p.add_argument("--other", type=int | None, help="generated images of other characters")
     p.add_argument(
@@ -56,49 +58,61 @@ def main(args: Namespace) -> None:
     if args.generate_only:
         if args.run is None:
             raise InputError("--generate-only needs --run FOLDER, a finished GAN run")
+        if args.real is not None:
+            raise InputError("--generate-only reads no real images: leave --real out")
         refuse_existing(args.out)
-    elif args.real is None:
-        raise InputError("give --real STORE (make it with import_data.py)")
-    real = Store.open(args.real) if args.real else None
-    if not args.generate_only and (args.out / "samples" / "store.json").exists():
-        print(f"{args.out}: this run is finished, its images are in {args.out / 'samples'}")
+        _generate_more(args)
         return
+    if args.real is None:
+        raise InputError("give --real STORE (make it with import_data.py)")
+    real = Store.open(args.real)
 
     from dataclasses import replace
 
     from gan.generate import generate
-    from gan.train import GanRun, alphabet_of, device, preset, train
-    from synth.alphabet import Alphabet
+    from gan.train import device, preset, train
     from synth.studio import Studio
-
-    if args.generate_only:
-        gan = GanRun.open(args.run)
-        alphabet = Alphabet.read(args.alphabet) if args.alphabet else alphabet_of(gan)
-        studio = Studio.prepare(
-            alphabet,
-            real,
-            args.fonts,
-            args.per_class or 50,
-            other_images=args.other or 0,
-            seed=args.seed,
-            canvas=gan.canvas,
-            style=gan.style,
-        )
-        store = generate(gan, studio, args.out, args.seed, used(args))
-        print(f"{args.out}: {len(store)} images")
-        return
 
     name, config = preset(args.preset)
     changes = {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
-    print(f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}", flush=True)
+    print(
+        f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}, "
+        f"{config.precision}",
+        flush=True,
+    )
     gan, studio = train(real, args.out, config, args.fonts, args.seed, used(args))
+    samples = args.out / "samples"
+    if (samples / "store.json").exists():
+        print(f"{samples}: generated already")
+        return
     if args.per_class is not None or args.other is not None:
         studio = Studio.prepare(
             real.alphabet, real, args.fonts, args.per_class, other_images=args.other, seed=args.seed
         )
-    store = generate(gan, studio, args.out / "samples", args.seed, used(args))
-    print(f"{args.out / 'samples'}: {len(store)} images")
+    store = generate(gan, studio, samples, args.seed, used(args))
+    print(f"{samples}: {len(store)} images")
+
+
+def _generate_more(args: Namespace) -> None:
+    from gan.generate import generate
+    from gan.train import GanRun
+    from synth.alphabet import Alphabet
+    from synth.studio import Studio
+
+    gan = GanRun.open(args.run)
+    studio = Studio.prepare(
+        Alphabet.read(args.alphabet) if args.alphabet else gan.alphabet,
+        None,
+        args.fonts,
+        50 if args.per_class is None else args.per_class,
+        other_images=args.other or 0,
+        seed=args.seed,
+        canvas=gan.canvas,
+        style=gan.style,
+    )
+    store = generate(gan, studio, args.out, args.seed, used(args))
+    print(f"{args.out}: {len(store)} images")
 
 
 if __name__ == "__main__":

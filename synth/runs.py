@@ -22,8 +22,8 @@ def keep_settings(
     settings: dict[str, dict[str, Any]],  # section -> values; written to config.yaml
     binding: tuple[str, ...],  # sections that an unfinished run may not change
 ) -> None:
-    """Writes `config.yaml`. Raises InputError, naming each changed value, where the folder holds an
-    unfinished run that was started with others."""
+    """Writes `config.yaml`. Raises InputError, naming each changed value, where the folder holds a
+    run that was started with others."""
     path, now = out / "config.yaml", plain(settings)
     if path.is_file():
         before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -35,7 +35,7 @@ def keep_settings(
         ]
         if changed:
             raise InputError(
-                f"{out}: this unfinished run was started with other settings "
+                f"{out}: this run was started with other settings "
                 f"({', '.join(changed)}); remove it or take another --out"
             )
     write_text(path, yaml.safe_dump(now, allow_unicode=True, sort_keys=False))

@@ -123,6 +123,14 @@ class Store:
         index, labels = self.alphabet.index(), self.table.column("label").to_pylist()
         return np.array([index[label] for label in labels], np.int64)
 
+    @property
+    def content(self) -> str:
+        """12 hex digits of the images, their labels and splits, in order."""
+        digest = hashlib.sha256()
+        for name in ("sha256", "label", "char", "split"):
+            digest.update("\n".join(self.table.column(name).to_pylist()).encode())
+        return digest.hexdigest()[:12]
+
     def rows(self, split: str) -> np.ndarray:
         """[n] int64: the rows of a split, in order."""
         return np.flatnonzero(self.column("split") == split)

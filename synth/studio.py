@@ -61,7 +61,6 @@ class Studio:
         canvas: Canvas | None = None,
         style: Style
         | None = None,  # a style that was fitted before; None: from `real` or the preset
-        writers: bool = False,  # draw with the fonts set aside for simulated data
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has."""
         if strength < 0:
@@ -71,7 +70,7 @@ class Studio:
         if not 0 <= seed < 2**63:
             raise InputError(f"--seed {seed}: a number from 0 to 2 ** 63 - 1")
         canvas = real.canvas if real else canvas or Canvas()
-        files = find_fonts(font_folders, writers)
+        files = find_fonts(font_folders)
         counts = real_counts(real) if real else None
         quota = plan_quota(alphabet, counts, per_class, target, other_images)
         others: dict[str, str] = {}

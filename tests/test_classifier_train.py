@@ -38,7 +38,8 @@ def _picture(char: str, rng: np.random.Generator) -> np.ndarray:
             at = 12 + 16 * bit + shift
             image[at : at + 6, 8:56] = 255
     image[8:56, 28 + shift : 33 + shift] = 255
-    return image
+    # no two alike: a test image equal to a training image would be refused
+    return image - (image // 255) * rng.integers(0, 40, image.shape, dtype=np.uint8)
 
 
 def _store(path: Path, source: str, chars: str, per_char: int, split: str | None = None) -> Store:
@@ -112,9 +113,12 @@ def test_a_finished_run_says_so(finished, stores, capsys):
     from classifier.train import train
 
     before = (finished / "model.safetensors").stat().st_mtime_ns
-    train(stores["real"], [stores["font"]], finished, _config(), 1, {}, None)
+    arguments = (stores["real"], [stores["font"]], finished, _config(), 1, {}, stores["test"])
+    train(*arguments)
     assert "finished" in capsys.readouterr().out
     assert (finished / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="test: .* -> None"):  # not the call that made it
+        train(*arguments[:-1])
 
 
 def test_interrupted_equals_unbroken(finished, stores, tmp_path, monkeypatch):
@@ -134,7 +138,7 @@ def test_interrupted_equals_unbroken(finished, stores, tmp_path, monkeypatch):
         train(*arguments)
     assert not (out / "model.json").exists()
     monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
-    with pytest.raises(InputError, match="lr: 0.004 -> 0.001"):
+    with pytest.raises(InputError, match=r"lr: 0\.004 -> 0\.001"):
         train(*arguments[:3], _config(lr=1e-3), 1, {}, None)
     train(*arguments)
     assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
@@ -223,8 +227,62 @@ def test_another_alphabet_is_refused_with_both_sides(stores, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_test_image_that_was_trained_on_is_refused(stores, tmp_path):
+    from classifier.train import train
+
+    real = stores["real"]
+    row = int(real.rows("train")[0])
+    with StoreWriter(tmp_path / "leak", Canvas(), ALPHABET, {}) as writer:
+        writer.append(
+            np.asarray(real.images[row : row + 1]), [Sample("A", "A", "real", split="test")]
+        )
+    with pytest.raises(InputError, match="1 images of the test split are training images"):
+        train(real, [], tmp_path / "run", _config(), 1, {}, Store.open(tmp_path / "leak"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_run_is_bound_to_its_data(stores, tmp_path, monkeypatch):
+    from classifier import train as module
+
+    def stop(*_):
+        raise Stop
+
+    monkeypatch.setattr(module, "_fit", stop)
+    with pytest.raises(Stop):
+        module.train(stores["real"], [stores["font"]], tmp_path / "run", _config(), 1, {})
+    with pytest.raises(InputError, match="stores: "):
+        module.train(stores["real"], [], tmp_path / "run", _config(), 1, {})
+
+
+def test_doubt_never_empties_a_class():
+    from classifier.lit import believed
+    from classifier.mixing import Pool
+
+    real = Pool("real", np.arange(8), np.array([0] * 4 + [1] * 4), np.zeros(8, np.int64))
+    font = Pool("font", np.arange(2), np.array([1, 1]), np.ones(2, np.int64))
+    given = [np.array([0.01, 0.02, 0.03, 0.04, 0.01, 0.01, 0.9, 0.01]), np.ones(2)]
+    weights, kept = believed([real, font], given, 2, 0.10)
+    # class 0 has nothing else: its more probable half stays; class 1 keeps what is believed
+    assert weights[0].tolist() == [0, 0, 1, 1, 0, 0, 1, 0] and kept == 1
+    assert weights[1].tolist() == [1, 1]
+
+
+def test_threshold_images_are_held_out(stores):
+    """Z is in no training split; X and Y's validation images do not set the threshold."""
+    from classifier.setup import prepare, threshold_images
+
+    setup = prepare(stores["real"], [stores["font"]], _config(), 1, None)
+    images, target = threshold_images(setup)
+    font = stores["font"]
+    z = font.rows("val")[font.column("char")[font.rows("val")] == "Z"]
+    assert (target == 3).sum() == len(z) == 12
+    shown = {image.tobytes() for image in images[target == 3]}
+    assert shown == {np.asarray(font.images[r]).tobytes() for r in z}
+    assert set(target[target < 3]) == {0, 1, 2}
+
+
 def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
-    """40 % of A's real images are B's pictures: the cleaner finds them and little else."""
+    """Of 30 images filed under each character 4 show others: the cleaner finds them."""
     import pytorch_lightning as pl
 
     from classifier.bending import Bending
@@ -234,24 +292,24 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     from classifier.pipeline import Augment
 
     rng = np.random.default_rng(9)
-    shown = "A" * 18 + "B" * 12 + "B" * 20 + "C" * 20
-    given = "A" * 30 + "B" * 20 + "C" * 20
+    shown = "A" * 26 + "BBCC" + "B" * 26 + "AACC" + "C" * 26 + "AABB"
+    given = "A" * 30 + "B" * 30 + "C" * 30
     with StoreWriter(tmp_path / "noisy", Canvas(), ALPHABET, {}) as writer:
         writer.append(
             np.stack([_picture(c, rng) for c in shown]), [Sample(c, c, "real") for c in given]
         )
     noisy = Store.open(tmp_path / "noisy")
-    config = _config(steps=40, steps_per_epoch=20, clean_at=(0.5,))
+    config = _config(steps=120, steps_per_epoch=60, clean_at=(0.5,))
     all_stores = [noisy, stores["font"]]
     others, targets = training_classes(ALPHABET, all_stores)
     pools = [Pool.of(s, t) for s, t in zip(all_stores, targets, strict=True)]
     names = (*ALPHABET.classes, *others)
-    mix = Mix.of(pools, names, MixSettings(), seed=1, batch_size=16, total_steps=40)
-    data = MixData(all_stores, mix, Augment.none(), seed=1, steps_per_epoch=20)
+    mix = Mix.of(pools, names, MixSettings(), seed=1, batch_size=16, total_steps=120)
+    data = MixData(all_stores, mix, Augment.none(), seed=1, steps_per_epoch=60)
     module = ClassifierModule(config, len(names), 3, Bending(), 1)
     trainer = pl.Trainer(
         accelerator="cpu",
-        max_steps=40,
+        max_steps=120,
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
@@ -264,7 +322,7 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     assert weights is not None
     wrong = np.array([s != g for s, g in zip(shown, given, strict=True)])
     left_out = weights[0] == 0
-    assert left_out[wrong].mean() > 0.9 and left_out[~wrong].mean() < 0.1
+    assert left_out[wrong].mean() > 0.7 and left_out[~wrong].mean() < 0.05
     assert (weights[1] == 1).all()  # synthetic labels are never doubted
     p = given_probabilities(module, data, all_stores)[0]
     assert np.median(p[~wrong]) > 0.5 > np.median(p[wrong])

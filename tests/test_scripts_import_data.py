@@ -94,7 +94,7 @@ BAD = {
         "no such alphabet file",
     ),
     "output exists": (lambda top: (top.parent / "out").mkdir(), (), "something is there already"),
-    "size": (lambda top: None, ("--size-px", 8), "--size-px 8: wanted 16 to 512"),
+    "size": (lambda top: None, ("--size-px", 8), "--size-px 8: wanted a multiple of 16"),
     "share": (lambda top: None, ("--val-share", 2), "validation share 2.0"),
     "share that is no number": (lambda top: None, ("--val-share", "x"), "val"),
     "workers": (lambda top: None, ("--workers", 0), "0 workers"),

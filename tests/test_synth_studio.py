@@ -132,15 +132,6 @@ def test_a_wrong_glyph_is_left_out_unless_it_is_the_last(tmp_path: Path) -> None
     assert "2 another character" in made.font_table()
 
 
-def test_writers_are_other_fonts() -> None:
-    # all of them: the fixture's names are the renderer's
-    everything = {f.name for f in find_fonts(writers=True)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studio, "find_fonts", find_fonts)
-        made = Studio.prepare(ALPHABET, None, per_class=2, other_images=0, writers=True)
-    assert {c.font.name for c in made.coverages} <= everything
-
-
 @pytest.mark.parametrize(
     "wrong, words",
     [
