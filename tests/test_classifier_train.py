@@ -117,7 +117,7 @@ def test_a_finished_run_says_so(finished, stores, capsys):
     train(*arguments)
     assert "finished" in capsys.readouterr().out
     assert (finished / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(InputError, match="test: .* -> None"):  # not the call that made it
+    with pytest.raises(InputError, match=r"test: .* -> None"):  # not the call that made it
         train(*arguments[:-1])
 
 
