@@ -28,7 +28,6 @@ class ClassifierConfig:
     synthetic_cap: float | None = None  # most that font and GAN may be of a class with real images
     real_only_share: float = 0.0  # last part of the run without synthetic images of known classes
     other_share: float | None = 0.35  # of a batch, where there are other images enough
-    strangers: float = 0.0  # share of real images shown mirrored, turned or recombined, as "other"
     augment_strength: float = 1.0  # 0 to 2
     augment: str | None = None  # module:function, a user's own on top
     clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted

@@ -22,7 +22,6 @@ from classifier.data import Batch, MixData
 from classifier.losses import folded_log_prob, smoothed_loss
 from classifier.mixing import Pool
 from classifier.networks import build_network
-from classifier.strangers import with_strangers
 from synth.files import load_checked, save_checked
 
 _NORM_BATCHES = 16  # enough for steady statistics: 2,000 images
@@ -62,22 +61,10 @@ class ClassifierModule(pl.LightningModule):
         # same
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
         images = self.bending.apply(batch["images"], self.seed, step, self.global_rank)
-        target = batch["target"]
-        if self.config.strangers:
-            images, target = with_strangers(
-                images,
-                target,
-                batch["source"],
-                self.known,
-                self.config.strangers,
-                self.seed,
-                step,
-                self.global_rank,
-            )
         self._recent.append(images)
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         smoothing = self.smoothing[batch["source"]]
-        losses = smoothed_loss(logits, target, self.known, smoothing)
+        losses = smoothed_loss(logits, batch["target"], self.known, smoothing)
         loss = losses.mean()
         if not torch.isfinite(loss):
             raise RuntimeError(f"classifier: loss {loss.item()} at step {step}")

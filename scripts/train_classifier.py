@@ -44,11 +44,6 @@ def options() -> ArgumentParser:
         "for instance scripts.augment_example:distort",
     )
     p.add_argument(
-        "--strangers",
-        type=float | None,
-        help="share of the real images shown mirrored, turned or joined, as 'other' (default 0)",
-    )
-    p.add_argument(
         "--sampling", type=str | None, help="of classes: balanced (default), sqrt or natural"
     )
     p.add_argument(
@@ -84,7 +79,7 @@ def main(args: Namespace) -> None:
     name, config = preset(args.preset)
     names = (
         "model steps batch_size lr real_weight font_weight gan_weight "
-        "augment_strength augment precision sampling synthetic_cap real_only_share strangers"
+        "augment_strength augment precision sampling synthetic_cap real_only_share"
     )
     changes = {n: getattr(args, n) for n in names.split()}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
