@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from gan.glyphs import content_plan
+from gan.recogniser import probabilities
 from gan.train import GanRun, device
-from synth import chance, other
+from synth import chance
 from synth.canvas import place, to_float, to_uint8
 from synth.command import progress
 from synth.paper import restretch
@@ -44,7 +45,7 @@ def generate(
 ) -> Store:
     """The plan's characters (not its non-characters) in this data's handwriting."""
     plan = studio.plan
-    whole = ~np.isin(plan.kind.astype(str), other.NON_CHARACTER_KINDS)
+    whole = plan.whole
     notes: dict[str, Any] = {"run": str(run.path), "keep_from": KEEP_FROM}
     refused: Counter[str] = Counter()
     tried: Counter[str] = Counter()
@@ -107,7 +108,7 @@ def _checked(
                 generator, clean_range(content, at[left]), at[left], seed + turn, run, where
             )
             wanted = known[plan.char[at[left]]]
-            p = read(recogniser, made, np.maximum(wanted, 0), where)
+            p = probabilities(recogniser, made, np.maximum(wanted, 0), where)
             # a character that the recogniser does not know cannot be checked, and is said to be so
             good = (p >= KEEP_FROM) | (wanted < 0)
             images[left[good]], attempt[left] = made[good], turn
@@ -155,18 +156,3 @@ def inked(
     images = restretch(to_uint8(made[:, 0].float().cpu().numpy()).astype(np.float32))
     # the generator may move and stretch a character; an imported one stands in its box
     return np.stack([place(image, run.canvas) for image in images])
-
-
-@torch.no_grad()
-def read(
-    recogniser: torch.nn.Module, images: np.ndarray, wanted: np.ndarray, where: torch.device
-) -> np.ndarray:
-    """[n, H, W] uint8, [n] classes -> [n] float32: the probability of each image's class."""
-    x = torch.from_numpy(to_float(images))[:, None].to(where)
-    p = torch.softmax(recogniser(x.contiguous(memory_format=torch.channels_last)), 1)
-    return (
-        p.gather(1, torch.from_numpy(wanted.astype(np.int64)).to(where)[:, None])[:, 0]
-        .float()
-        .cpu()
-        .numpy()
-    )

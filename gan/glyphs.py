@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from synth.render import Plan, clean_range, render_range
+from synth.quota import Quota
+from synth.render import Plan, clean_range, make_plan, render_places
 from synth.studio import Studio
 
 
@@ -33,9 +34,6 @@ def content_plan(plan: Plan, strength: float) -> Plan:
 
 def known_plan(studio: Studio, per_char: int, seed: int, strength: float) -> Plan:
     """`per_char` glyphs of each known character, fonts dealt out evenly."""
-    from synth.quota import Quota
-    from synth.render import make_plan
-
     quota = Quota(0, dict.fromkeys(studio.alphabet.chars, per_char), 0, {})
     style = studio.style.scaled(strength)
     return make_plan(studio.alphabet, studio.coverages, {}, quota, style, studio.canvas, seed)
@@ -50,9 +48,7 @@ def clean_glyphs(plan: Plan) -> Glyphs:
 
 
 def written_glyphs(plan: Plan, rows: np.ndarray) -> np.ndarray:
-    """[n, H, W] uint8: as `render_fonts.py` writes them, ink and paper included."""
-    out = []
-    for i in range(0, len(plan), 512):
-        images, _ = render_range(plan, i, min(i + 512, len(plan)))
-        out.append(images[rows[(rows >= i) & (rows < i + 512)] - i])
-    return np.concatenate(out)
+    """[n] places of the plan -> [n, H, W] uint8 as `render_fonts.py` writes them, with paper."""
+    return np.concatenate(
+        [render_places(plan, rows[i : i + 512])[0] for i in range(0, len(rows), 512)]
+    )

@@ -192,9 +192,7 @@ def _recogniser(
         network.load_state_dict(load_file(weights))
         return Trained(network.eval(), np.load(labels, allow_pickle=False))
     plan = studio.plan
-    whole = np.flatnonzero(
-        np.isin(plan.kind.astype(str), ("character", "confusable", "common", "script", "listed"))
-    )
+    whole = np.flatnonzero(plan.whole)
     trained = train_recogniser(
         real=images,
         real_class=known[classes],

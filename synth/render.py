@@ -50,6 +50,11 @@ class Plan:
     def __len__(self) -> int:
         return len(self.char)
 
+    @property
+    def whole(self) -> np.ndarray:
+        """[N] bool: places that show one whole character."""
+        return ~np.isin(self.kind.astype(str), other.NON_CHARACTER_KINDS)
+
 
 def make_plan(
     alphabet: Alphabet,
@@ -182,9 +187,13 @@ def _render_received(start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
 
 def clean_range(plan: Plan, at: np.ndarray) -> np.ndarray:
     """[n] places of the plan -> [n, H, W] uint8 characters without ink grain and paper. Pure."""
+    return _drawn(plan, at, plan.char[at], _draws(plan, at))
+
+
+def _draws(plan: Plan, at: np.ndarray) -> list[handwriting.Draw]:
+    """The records of [n] places, each in the hand of the writer that its number picks."""
     writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(WRITERS)
-    draws = handwriting.draw(plan.style, plan.seed, at, writer)
-    return _drawn(plan, at, plan.char[at], draws)
+    return handwriting.draw(plan.style, plan.seed, at, writer)
 
 
 def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
@@ -194,8 +203,7 @@ def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sa
 
 def render_places(plan: Plan, at: np.ndarray) -> tuple[np.ndarray, list[Sample]]:
     """[n] places of the plan -> [n, H, W] uint8, n samples. Pure."""
-    writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(WRITERS)
-    draws = handwriting.draw(plan.style, plan.seed, at, writer)
+    draws = _draws(plan, at)
     clean = _drawn(plan, at, plan.char[at], draws)
     odd = np.flatnonzero(np.isin(plan.kind[at].astype(str), other.NON_CHARACTER_KINDS))
     if len(odd):
