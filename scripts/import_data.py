@@ -3,7 +3,13 @@
     python scripts/import_data.py IMAGES --alphabet alphabet.txt --out runs/real
 
 IMAGES is a folder per class (IMAGES/<label>/*.png; label is a character or `other`), a folder of
-files named <id>_<label>.<ext>, a .zip of either, a CASIA .gnt file, or a folder of such files.
+files named <id>_<label>.<ext>, a .zip of either, or one of: CASIA .gnt, LMDB, HDF5 (.h5), TFRecord,
+WebDataset .tar, idx files (MNIST, EMNIST, KMNIST); a folder of .gnt, .tfrecord or .tar files too.
+
+And back: a store in a format that others read, which `--as-is` makes the same store of again.
+
+    python scripts/import_data.py runs/real --export webdataset --out real.tar
+    python scripts/import_data.py real.tar --as-is --out runs/again
 """
 
 from __future__ import annotations
@@ -23,7 +29,8 @@ GROUPS = (("common", 50), ("rare", 10), ("few", 0))  # name, training images of 
 
 def options() -> ArgumentParser:
     result = parser(
-        "Turn a folder of labelled character images into a store, which all other commands read. "
+        "Turn labelled character images into a store, which all other commands read, or a store "
+        "into another format. "
         "Unreadable and blank images are skipped and listed in the store's store.json, exact "
         "duplicates dropped, and part of every class is put aside for validation.",
         "python scripts/import_data.py IMAGES --alphabet alphabet.txt --out runs/real",
@@ -33,14 +40,23 @@ def options() -> ArgumentParser:
         type=Path,
         metavar="IMAGES",
         help="folder per class (IMAGES/<label>/*.png, label is a character or 'other'), folder of "
-        "<id>_<label>.<ext>, .zip of either, CASIA .gnt file or folder of them",
+        "<id>_<label>.<ext>, .zip of either; .gnt, .tar (WebDataset), .tfrecord or a folder of "
+        "them; LMDB, HDF5 (.h5), idx images (MNIST's format); with --export: a store",
     )
     result.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="FOLDER",
-        help="the store to make; must not exist",
+        help="the store (or export) to make; must not exist",
+    )
+    result.add_argument(
+        "--export",
+        type=str | None,
+        default=None,
+        metavar="FORMAT",
+        help="IMAGES is a store: write it as folder, flat, zip, gnt, lmdb, hdf5, tfrecord or "
+        "webdataset (null: import)",
     )
     result.add_argument(
         "--alphabet",
@@ -56,6 +72,21 @@ def options() -> ArgumentParser:
         help="an image whose label is not in the alphabet: stop, or file it under 'other'",
     )
     result.add_argument(
+        "--classes",
+        type=str | None,
+        default=None,
+        metavar="FILE",
+        help="what class numbers or folder names stand for: a file with one character a line or "
+        "name,character lines (EMNIST's mapping.txt, KMNIST's classmap.csv), or the characters "
+        "themselves (null: labels are characters)",
+    )
+    result.add_argument(
+        "--as-is",
+        action="store_true",
+        help="the images are gray, of --size-px, dark on white, and centred already (an export): "
+        "change no pixel",
+    )
+    result.add_argument(
         "--val-share",
         type=float,
         default=0.1,
@@ -66,7 +97,8 @@ def options() -> ArgumentParser:
         "--split",
         choices=("train", "val", "test"),
         default=None,
-        help="put all images into this split, whatever --val-share says (null: train and val)",
+        help="put all images into this split, whatever --val-share says (null: train and val, or "
+        "what an export says)",
     )
     result.add_argument(
         "--seed",
@@ -98,7 +130,15 @@ def main(args: Namespace) -> None:
     from synth.canvas import Canvas
     from synth.corpus import import_images
     from synth.errors import InputError
+    from synth.export import export_store
+    from synth.store import Store
 
+    if args.export is not None:
+        done = export_store(Store.open(args.images), args.export, args.out)
+        print(f"{done.images} images in {done.path}")
+        if done.left_out:
+            print(f"{done.left_out} images left out: {args.export} holds characters in GBK alone")
+        return
     # the networks halve an image four times
     if not 16 <= args.size_px <= 512 or args.size_px % 16:
         raise InputError(f"--size-px {args.size_px}: wanted a multiple of 16, up to 512")
@@ -112,6 +152,8 @@ def main(args: Namespace) -> None:
         seed=args.seed,
         workers=cores() if args.workers is None else args.workers,
         outside=args.outside,
+        classes=args.classes,
+        as_is=args.as_is,
     )
     print(summary(store))
 

@@ -160,3 +160,32 @@ def test_two_workers_from_the_command_line(tmp_path: Path) -> None:
     assert "70/70" in done.stderr
     info = json.loads((tmp_path / "out" / "store.json").read_text(encoding="utf-8"))
     assert info["counts"] == {"train": {"永": 63}, "val": {"永": 7}}
+
+
+def test_export_and_back(
+    load_script: Callable[[str], ModuleType],
+    call: Callable[..., int],
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call() == 0
+    script = load_script("import_data")
+
+    def command(*words: object) -> int:
+        return run(script.options(), script.main, [str(word) for word in words])
+
+    store, again = tmp_path / "out", tmp_path / "again"
+    capsys.readouterr()
+    assert command(store, "--export", "gnt", "--out", tmp_path / "x.gnt") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"37 images in {tmp_path / 'x.gnt'}",
+        "10 images left out: gnt holds characters in GBK alone",
+    ]
+    assert command(store, "--export", "webdataset", "--out", tmp_path / "x.tar") == 0
+    line = [tmp_path / "x.tar", "--as-is", "--alphabet", tmp_path / "alphabet.txt", "--out", again]
+    assert command(*line, "--workers", 1) == 0
+    one, two = Store.open(store), Store.open(again)
+    assert one.content == two.content  # images, labels, characters and splits, in order
+    assert command(store, "--export", "pickle", "--out", tmp_path / "x") == 2
+    assert "there are folder" in capsys.readouterr().err

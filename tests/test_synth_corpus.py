@@ -17,11 +17,12 @@ import pytest
 from conftest import CHARS, draw_strokes, write_images
 from PIL import Image
 
-from synth import corpus
+from synth import corpus, format_folder, spool
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, normalise
 from synth.corpus import decode, import_images, open_image
 from synth.errors import InputError
+from synth.splits import choose_splits
 from synth.store import Store
 
 CANVAS = Canvas(size_px=32, margin_px=2)
@@ -357,10 +358,10 @@ def test_zip_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("永/0.png", encoded(draw_strokes(0)))
         archive.writestr("永/1.png", b"\0" * 3_000_000)
-    monkeypatch.setattr(corpus, "MAX_FILE_BYTES", 2**20)
+    monkeypatch.setattr(spool, "MAX_FILE_BYTES", 2**20)
     notes = do_import(tmp_path / "a.zip").info["notes"]
     assert notes["skipped"] == {"永/1.png": "3 MiB, the limit is 1"}
-    monkeypatch.setattr(corpus, "MAX_ZIP_BYTES", 2**20)
+    monkeypatch.setattr(format_folder, "MAX_ZIP_BYTES", 2**20)
     with pytest.raises(InputError, match="GiB when unpacked, the limit is"):
         do_import(tmp_path / "a.zip")
 
@@ -588,7 +589,7 @@ def test_every_image_is_as_likely_to_be_chosen(tmp_path: Path) -> None:
     """Over 60 seeds, 25 of 50 images: each is chosen 30 times, within 4.5 sigma."""
     labels, hashes = ["永"] * 50, [hashlib.sha256(bytes([i])).hexdigest() for i in range(50)]
     chosen = np.array(
-        [[s == "val" for s in corpus._splits(labels, hashes, None, 0.5, n)] for n in range(60)]
+        [[s == "val" for s in choose_splits(labels, hashes, None, 0.5, n)] for n in range(60)]
     )
     assert (chosen.sum(1) == 25).all()
     assert np.abs(chosen.sum(0) - 30).max() < 4.5 * np.sqrt(60 * 0.25)
@@ -605,7 +606,7 @@ def test_all_into_one_split(image_folder: Path, split: str) -> None:
 def test_any_number_of_workers_gives_the_same_bytes(
     image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "CHUNK_IMAGES", 5)
+    monkeypatch.setattr(spool, "CHUNK_IMAGES", 5)
     monkeypatch.setattr(corpus, "APPEND_IMAGES", 7)
     (image_folder / "永" / "a.png").write_bytes(b"words")
     one, two = do_import(image_folder, workers=1), do_import(image_folder, workers=2)

@@ -1,0 +1,91 @@
+"""The bytes of an image file -> its pixels: the one way of import, prediction and serving."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from synth.canvas import MAX_PIXELS, Canvas, normalise
+from synth.errors import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# PPM: what the pixels of formats without image files in them become, see `pixel_file`
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+PAPER = 255  # tone of the paper in exported images; ink is dark, as on a scan
+
+
+def open_image(data: bytes) -> Image.Image:
+    """The bytes of an image file -> its first frame, decoded whole and turned upright.
+
+    Raises InputError with the reason: no image, cut, damaged, or more than MAX_PIXELS (which is
+    checked before anything is decoded).
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata does not matter
+        warnings.filterwarnings("error", message=".*[Tt]runcated")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise InputError(f"{width} x {height} pixels, the limit is {MAX_PIXELS}")
+            if image.format == "PNG" and not _png_is_whole(data):
+                raise InputError("the file is cut")
+            image.load()
+            return ImageOps.exif_transpose(image)
+        except InputError:
+            raise
+        except Image.UnidentifiedImageError:
+            raise InputError("empty file" if not data else "not an image") from None
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise InputError(f"too many pixels, the limit is {MAX_PIXELS}") from None
+        except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"damaged ({text})") from None
+
+
+def decode(data: bytes, canvas: Canvas) -> np.ndarray:
+    """The bytes of an image file -> [H, W] uint8 on the canvas. Raises InputError: the reason."""
+    return normalise(open_image(data), canvas)
+
+
+def decode_as_is(data: bytes, canvas: Canvas) -> np.ndarray:
+    """The bytes of an image file that is on the canvas already -> [H, W] uint8, ink high on 0.
+
+    The inverse of `encode`. Raises InputError where it is not gray or of another size.
+    """
+    image = open_image(data)
+    if image.mode != "L" or image.size != (canvas.size_px, canvas.size_px):
+        raise InputError(
+            f"{image.width} x {image.height} pixels of mode {image.mode}; taken as it is, an image "
+            f"must be gray and {canvas.size_px} x {canvas.size_px}"
+        )
+    return PAPER - np.asarray(image)
+
+
+def encode(image: np.ndarray) -> bytes:
+    """[H, W] uint8, ink high on 0 -> the bytes of a PNG file, dark ink on white paper."""
+    stream = io.BytesIO()
+    Image.fromarray(PAPER - image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def pixel_file(pixels: np.ndarray) -> bytes:
+    """[h, w] or [h, w, 3] uint8 -> the bytes of a PGM or PPM file, which `open_image` reads."""
+    height, width = pixels.shape[:2]
+    kind = b"P5" if pixels.ndim == 2 else b"P6"
+    return b"%s %d %d 255\n" % (kind, width, height) + pixels.tobytes()
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether the chunks reach IEND: Pillow itself is content without the last ones."""
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False

@@ -1,0 +1,176 @@
+"""Image files: a folder per class, or names `<id>_<label>.<ext>`, in a folder or in a .zip."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from synth.class_names import ClassNames
+from synth.decode import SUFFIXES
+from synth.errors import InputError
+from synth.found import (
+    MAX_TABLE_BYTES,
+    TABLE,
+    Found,
+    Listing,
+    is_hidden,
+    label_paths,
+    parse_table,
+    relative,
+    row_text,
+)
+from synth.store import Sample
+from synth.stored import Stored
+
+MAX_ZIP_BYTES = 16 * 2**30  # decompressed, all images of a .zip together
+
+
+def list_folder(top: Path, files: Sequence[Path], classes: ClassNames | None) -> Listing:
+    """`files` are all files below `top`."""
+    pictures = [f for f in files if f.suffix.lower() in SUFFIXES]
+    names = {relative(f, top): f for f in pictures}
+    sizes = {name: file.stat().st_size for name, file in names.items()}
+    table = top / TABLE
+    rows = _rows(top, table.stat().st_size, table.read_bytes) if table in files else None
+    found = label_paths(top, names, sizes, classes, rows)
+    return Listing(found, _read_file, {}, len(files) - len(pictures) - (rows is not None))
+
+
+def _rows(images: Path, bytes_on_disk: int, read: Callable[[], bytes]) -> dict[str, Sample]:
+    if bytes_on_disk > MAX_TABLE_BYTES:
+        raise InputError(f"{images}: {TABLE} has {bytes_on_disk / 2**20:.0f} MiB: too much")
+    try:
+        return parse_table(read())
+    except InputError as error:
+        raise InputError(f"{images}: {error}; remove it to go by the names alone") from None
+
+
+def _read_file(found: Found) -> bytes:
+    return found.where.read_bytes()
+
+
+# ---- .zip ----
+
+
+@contextmanager
+def opened_zip(images: Path, classes: ClassNames | None) -> Iterator[Listing]:
+    try:
+        archive = zipfile.ZipFile(images)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(f"{images}: damaged .zip ({error})") from None
+    with archive:
+        yield _list_zip(images, archive, classes)
+
+
+def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None) -> Listing:
+    """Nothing is extracted: members are read one by one into memory."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    ignored = total_bytes = 0
+    rows = None
+    for info in archive.infolist():
+        name = _member_name(images, info)
+        path = PurePosixPath(name)
+        if (
+            name.startswith("/")
+            or "\\" in name
+            or ".." in path.parts
+            or re.match("[A-Za-z]:", name)
+        ):
+            raise InputError(f"{images}: member {name!r} points outside the archive; refused")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise InputError(f"{images}: member {name!r} is a link; refused")
+        if info.is_dir() or any(is_hidden(part) for part in path.parts):
+            continue
+        if info.flag_bits & 0x1:
+            raise InputError(f"{images}: encrypted; unpack it and give the folder")
+        if name == TABLE:
+            rows = _rows(images, info.file_size, lambda info=info: _read_member(archive, info))
+        elif path.suffix.lower() not in SUFFIXES:
+            ignored += 1
+        else:
+            total_bytes += info.file_size
+            members[path.as_posix()] = info
+    if total_bytes > MAX_ZIP_BYTES:
+        raise InputError(
+            f"{images}: {total_bytes / 2**30:.1f} GiB when unpacked, the limit is "
+            f"{MAX_ZIP_BYTES / 2**30:.1f}; unpack it and give the folder"
+        )
+    sizes = {name: info.file_size for name, info in members.items()}
+    found = label_paths(images, members, sizes, classes, rows)
+    return Listing(found, lambda one: _read_member(archive, one.where), {}, ignored)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except Exception as error:  # bad CRC, bad deflate stream, unknown method: many types
+        raise InputError(f"damaged in the .zip ({error})") from None
+
+
+def _member_name(images: Path, info: zipfile.ZipInfo) -> str:
+    """The name as UTF-8. Without the flag that says so Python takes it for code page 437; Finder
+    and others write UTF-8 without the flag."""
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        raise InputError(
+            f"{images}: member {info.filename!r}: its name is not UTF-8; unpack it with the right "
+            "encoding and give the folder"
+        ) from None
+
+
+# ---- export ----
+
+
+def write_folder(part: Path, images: Iterable[Stored]) -> None:
+    """part/<label>/<number>.png and the table of all rows."""
+    _write_files(part, images, lambda one: f"{_file_label(one)}/{one.number:07d}.png")
+
+
+def write_flat(part: Path, images: Iterable[Stored]) -> None:
+    """part/<number>_<label>.png and the table of all rows."""
+    _write_files(part, images, lambda one: f"{one.number:07d}_{_file_label(one)}.png")
+
+
+def _write_files(part: Path, images: Iterable[Stored], name: Callable[[Stored], str]) -> None:
+    part.mkdir()
+    with (part / TABLE).open("w", encoding="utf-8") as table:
+        for one in images:
+            path = name(one)
+            file = part / path
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(one.encoded())
+            table.write(_line(path, one))
+
+
+def write_zip(part: Path, images: Iterable[Stored]) -> None:
+    """<label>/<number>.png and the table of all rows, in a .zip."""
+    lines = []
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed
+        for one in images:
+            path = f"{_file_label(one)}/{one.number:07d}.png"
+            archive.writestr(path, one.encoded())
+            lines.append(_line(path, one))
+        archive.writestr(TABLE, "".join(lines), zipfile.ZIP_DEFLATED)
+
+
+def _line(path: str, one: Stored) -> str:
+    row = {"file": path} | json.loads(row_text(one.row))
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _file_label(one: Stored) -> str:
+    label = one.row["label"]
+    if label in ("/", ".", "\\"):
+        raise InputError(
+            f"image {one.number}: its label {label!r} cannot be in a file name everywhere; export "
+            "to hdf5, lmdb, tfrecord or webdataset"
+        )
+    return label

@@ -1,0 +1,190 @@
+"""The images of a data set that is not read yet, and how their labels are found in their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from synth.alphabet import clean_label
+from synth.class_names import ClassNames
+from synth.decode import SUFFIXES
+from synth.errors import InputError
+from synth.store import SOURCES, Sample
+
+SPLITS = ("train", "val", "test")
+TABLE = "samples.jsonl"  # beside exported image files: one row an image, with its path as "file"
+MAX_TABLE_BYTES = 2**30
+_NAMED = re.compile(r"(?P<id>.+)_(?P<label>.+)", re.DOTALL)
+_TYPES = {"str": str, "int": int, "float": (int, float)}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One image of the data set, not yet read."""
+
+    path: str  # inside the data set, with "/", printable
+    label: str  # a clean label
+    key: bytes  # `path` as the bytes of the file system: the order of the rows
+    bytes_on_disk: int
+    where: Any  # what the format's `read` needs to find it
+    char: str = ""  # what it shows; "" where unknown
+    row: Sample | None = None  # of an export: the row that the image had in its store
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a data set and how to read one."""
+
+    found: list[Found]
+    read: Callable[[Found], bytes]  # an image file; raises OSError or InputError where that fails
+    damaged: dict[str, str]  # path -> reason: what could not even be listed
+    ignored_files: int  # files that are no images by their name
+
+
+def walk(top: Path) -> Iterator[Path]:
+    """All regular files below a folder but hidden ones; links are followed, but not in circles."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(top, followlinks=True):
+        info = os.stat(folder)  # noqa: PTH116  follows links, as wanted here
+        if (info.st_dev, info.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((info.st_dev, info.st_ino))
+        folders[:] = sorted(f for f in folders if not is_hidden(f))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not is_hidden(name) and path.is_file():
+                yield path
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def relative(file: Path, top: Path) -> str:
+    return file.relative_to(top).as_posix()
+
+
+def printable(path: str) -> str:
+    """Names that are no UTF-8 get escapes, so that they can be printed and stored."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """A store's row as one line of JSON, for exports; `parse_row` is its inverse."""
+    kept = {field.name: row[field.name] for field in fields(Sample)}
+    if kept["score"] != kept["score"]:
+        del kept["score"]  # NaN is no JSON; it is the default
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def parse_row(text: str | bytes) -> Sample:
+    """Raises InputError for what `row_text` cannot have written."""
+    try:
+        values = json.loads(text)
+        known = {field.name: values[field.name] for field in fields(Sample) if field.name in values}
+        row = Sample(**known)
+        json.dumps(known, ensure_ascii=False).encode()  # no lone surrogates
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise InputError("its row of the store is damaged") from None
+    for field in fields(Sample):
+        value = getattr(row, field.name)
+        if not isinstance(value, _TYPES[field.type]) or isinstance(value, bool):
+            raise InputError(f"its row of the store is damaged: {field.name} {value!r}")
+    if row.source not in SOURCES or row.split not in SPLITS or abs(row.seed) >= 2**63:
+        raise InputError(f"its row of the store is damaged: {row.source!r}, {row.split!r}")
+    return row
+
+
+def parse_table(text: bytes) -> dict[str, Sample]:
+    """The content of a TABLE -> path -> row. Raises InputError with the line number."""
+    rows = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            path = json.loads(line)["file"]
+            rows[str(path)] = parse_row(line)
+        except (ValueError, KeyError, TypeError, RecursionError, InputError) as error:
+            raise InputError(f"{TABLE}, line {number}: damaged ({error})") from None
+    return rows
+
+
+def label_paths(
+    images: Path,
+    where: Mapping[str, Any],  # path inside the data set -> what `read` needs
+    sizes: Mapping[str, int],  # path -> bytes
+    classes: ClassNames | None = None,  # labels of folders that are not named by theirs
+    rows: Mapping[str, Sample] | None = None,  # path -> row, of an export
+) -> list[Found]:
+    """Labels from folder names or, for files that lie in no folder, from `<id>_<label>.<ext>`."""
+    if not where:
+        kinds = ", ".join(SUFFIXES)
+        raise InputError(f"{images}: no image in it ({kinds}); wanted {images}/<label>/*.png")
+    parts = {path: PurePosixPath(path).parts for path in where}
+    named = {path: label for path in where if classes and (label := classes.of_folder(path))}
+    wrapped = 0  # folders around everything, as a .zip often has: `set/<label>/1.png`
+    first = next(iter(parts.values()))
+    while (
+        len(first) > wrapped + 1
+        and not _is_label(first[wrapped])
+        and all(
+            p[: wrapped + 1] == first[: wrapped + 1] and len(p) > wrapped + 1
+            for p in parts.values()
+        )
+    ):
+        wrapped += 1
+    in_folder = {path: len(p) > wrapped + 1 for path, p in parts.items()}
+    if len(set(in_folder.values())) > 1:
+        loose = next(path for path, inside in in_folder.items() if not inside)
+        raise InputError(
+            f"{images}: some images lie in class folders, others do not ({printable(loose)}); "
+            "move those into folders named by their label"
+        )
+    found, clean = [], {}
+    for path, place in where.items():
+        if path in named:
+            raw = named[path]
+            what = ""  # a label already
+        elif in_folder[path]:
+            raw, what = parts[path][wrapped], f"folder {'/'.join(parts[path][: wrapped + 1])!r}"
+        else:
+            match = _NAMED.fullmatch(PurePosixPath(path).stem)
+            if not match:
+                raise InputError(
+                    f"{images}: file {path!r} lies in no class folder and is not named "
+                    "<id>_<label>.<ext>; move it to <label>/ or rename it"
+                )
+            raw, what = match["label"], f"file {path!r}"
+        if raw not in clean:
+            try:
+                clean[raw] = clean_label(raw)
+            except InputError as error:
+                raise InputError(
+                    f"{images}: {what}: {error}; folders and files are named by one character or "
+                    f"'other', or by --classes{_hint(images, parts.values(), wrapped)}"
+                ) from None
+        row = rows.get(path) if rows else None
+        found.append(
+            Found(printable(path), clean[raw], os.fsencode(path), sizes[path], place, row=row)
+        )
+    return found
+
+
+def _is_label(text: str) -> bool:
+    try:
+        clean_label(text)
+    except InputError:
+        return False
+    return True
+
+
+def _hint(images: Path, parts: Iterable[tuple[str, ...]], at: int) -> str:
+    """For a folder that holds data sets, train/ and test/ say, instead of classes."""
+    inside = sorted({p[at] for p in parts if len(p) > at + 2 and _is_label(p[at + 1])})
+    inside = [name for name in inside if not _is_label(name)]
+    there = ", ".join(str(images / name) for name in inside[:3])
+    return f"; give one of the folders in it: {there}" if inside and images.is_dir() else ""

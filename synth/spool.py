@@ -1,0 +1,136 @@
+"""Images of a data set -> their pixels on the canvas, decoded by all cores, in a file of their own.
+
+The parent reads and writes; the workers decode. What is in memory is bounded, and the result does
+not depend on the number of workers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import IO
+
+import numpy as np
+
+from synth.alphabet import OTHER
+from synth.canvas import Canvas
+from synth.command import progress
+from synth.decode import decode, decode_as_is
+from synth.errors import InputError
+from synth.found import Found, Listing
+
+MAX_FILE_BYTES = 64 * 2**20  # a larger image file is skipped
+CHUNK_IMAGES, CHUNK_BYTES = 64, 16 * 2**20  # what one task of a worker holds at most
+
+Decoded = tuple[np.ndarray, list[str]]  # [n, H, W] uint8, n reasons ("" for a good image)
+
+
+def spool_images(
+    listing: Listing,
+    found: Sequence[Found],
+    canvas: Canvas,
+    as_is: bool,  # the images are on the canvas already
+    workers: int,
+    spool: IO[bytes],
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Decodes all. Returns the usable images in order, [n, H, W] uint8, a memory map of the spool;
+    and path -> reason of the skipped ones."""
+    skipped: dict[str, str] = {}
+    count = 0
+    with progress(len(found), "image", "import") as bar:
+        for chunk, images, reasons in _decoded(listing, found, canvas, as_is, workers):
+            for one, image, reason in zip(chunk, images, reasons, strict=True):
+                if not reason and one.label != OTHER and not image.any():
+                    reason = "blank"
+                if reason:
+                    skipped[one.path] = reason
+                else:
+                    spool.write(image.tobytes())
+                    count += 1
+            bar.update(len(chunk))
+    spool.flush()
+    shape = (count, canvas.size_px, canvas.size_px)
+    if count == 0:
+        return np.zeros(shape, np.uint8), skipped
+    return np.memmap(spool, np.uint8, "r", shape=shape), skipped
+
+
+def _decoded(
+    listing: Listing, found: Sequence[Found], canvas: Canvas, as_is: bool, workers: int
+) -> Iterator[tuple[list[Found], np.ndarray, list[str]]]:
+    """The chunks of `found` in order, decoded by `workers` processes."""
+    workers = min(workers, -(-len(found) // CHUNK_IMAGES))
+    if workers == 1:
+        for chunk, data in _chunks(listing, found):
+            yield chunk, *_decode_chunk(data, canvas, as_is)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_leave_interrupts) as pool:
+        waiting: deque = deque()
+        try:
+            for chunk, data in _chunks(listing, found):
+                waiting.append((chunk, pool.submit(_decode_chunk, data, canvas, as_is)))
+                if len(waiting) >= 2 * workers:  # bounds what is in memory
+                    chunk, future = waiting.popleft()
+                    yield chunk, *future.result()
+            while waiting:
+                chunk, future = waiting.popleft()
+                yield chunk, *future.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a worker process was killed (no memory left?); try --workers 1"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _chunks(
+    listing: Listing, found: Sequence[Found]
+) -> Iterator[tuple[list[Found], list[bytes | str]]]:
+    """Images with the bytes of their files, or the reason (a str) where they cannot be read."""
+    chunk: list[Found] = []
+    data: list[bytes | str] = []
+    total_bytes = 0
+    for one in found:
+        chunk.append(one)
+        data.append(_read(listing, one))
+        total_bytes += len(data[-1])
+        if len(chunk) == CHUNK_IMAGES or total_bytes >= CHUNK_BYTES:
+            yield chunk, data
+            chunk, data, total_bytes = [], [], 0
+    if chunk:
+        yield chunk, data
+
+
+def _read(listing: Listing, found: Found) -> bytes | str:
+    if found.bytes_on_disk > MAX_FILE_BYTES:
+        return f"{found.bytes_on_disk / 2**20:.0f} MiB, the limit is {MAX_FILE_BYTES / 2**20:.0f}"
+    try:
+        return listing.read(found)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    except InputError as error:
+        return str(error)
+
+
+def _decode_chunk(data: Sequence[bytes | str], canvas: Canvas, as_is: bool) -> Decoded:
+    images = np.zeros((len(data), canvas.size_px, canvas.size_px), np.uint8)
+    reasons = [""] * len(data)
+    for i, one in enumerate(data):
+        if isinstance(one, str):
+            reasons[i] = one
+            continue
+        try:
+            images[i] = (decode_as_is if as_is else decode)(one, canvas)
+        except InputError as error:
+            reasons[i] = str(error)
+    return images, reasons
