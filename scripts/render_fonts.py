@@ -29,10 +29,19 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--strength", type=float, default=1.0, help="of the deformation; 0 draws plain glyphs"
     )
+    p.add_argument("--without", type=str, nargs="+", default=[], help="names of fonts to leave out")
+    p.add_argument(
+        "--writers", type=int, default=500, help="hands that share the images; 1: all in one hand"
+    )
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=cores(), help="processes; the result is the same")
     p.add_argument(
-        "--preview", type=Path | None, help="PNG: fonts x characters, writers, kinds of other"
+        "--cluster", type=str | None, help="Dask scheduler, tcp://host:8786, in place of --workers"
+    )
+    p.add_argument(
+        "--preview",
+        type=Path | None,
+        help="PNG: fonts x characters, writers, kinds of other; with --check the contact sheet",
     )
     p.add_argument(
         "--check",
@@ -40,7 +49,8 @@ def options() -> ArgumentParser:
         nargs="?",
         const=True,
         default=False,
-        help="only print what each font has and lacks, and why; renders no store",
+        help="only say what each font has and lacks, and why, and draw a contact sheet of it "
+        "(contact_sheet.png, or --preview)",
     )
     return p
 
@@ -62,6 +72,7 @@ def main(args: Namespace) -> None:
     real = Store.open(args.real) if args.real else None
     alphabet = real.alphabet if real else Alphabet.read(args.alphabet)
 
+    from synth.sheets import write_contact_sheet, write_preview
     from synth.studio import Studio
 
     studio = Studio.prepare(
@@ -75,15 +86,21 @@ def main(args: Namespace) -> None:
         other_from=args.other_from,
         strength=args.strength,
         seed=args.seed,
+        writers=args.writers,
+        without=args.without,
     )
     print(studio.font_table(), flush=True)
-    if args.preview:
-        studio.preview(args.preview)
+    if args.check:
+        page = args.preview or Path("contact_sheet.png")
+        write_contact_sheet(studio, page)
+        print(f"contact sheet: {page}")
+    elif args.preview:
+        write_preview(studio, args.preview)
         print(f"preview: {args.preview}")
     if args.out is None:
         return
     print(studio.quota.table(), flush=True)
-    store = studio.render_to(args.out, args.workers, used(args))
+    store = studio.render_to(args.out, args.workers, used(args), args.cluster)
     print(f"{args.out}: {len(store)} images")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import freetype
 
 from synth.errors import InputError
-from synth.outlines import Outline, RawOutline, flatten, raw_outline
+from synth.outlines import Outline, RawBatch, RawOutline, flatten, raw_batch, raw_outline
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
@@ -120,6 +120,10 @@ class Font:
         """The outline of a character as the font has it, or None where it is unmapped or blank."""
         gid = self.cmap.get(ord(char)) if len(char) == 1 else None
         return None if gid is None else self._raw(gid)
+
+    def raws(self, chars: Sequence[str]) -> RawBatch:
+        """Outlines of usable characters, many times faster than one by one."""
+        return raw_batch(self._face, [self.cmap[ord(c)] for c in chars])
 
     def _raw(self, gid: int) -> RawOutline | None:
         """None where the glyph is blank, or damaged, which counts as blank."""

@@ -2,7 +2,7 @@
 
 An atlas holds the strokes of each character in each font, as a reader of handwriting sees them: how
 much edge runs in which of eight directions at which place. From it come the characters outside an
-alphabet that look most like one inside, and the vote that finds a font drawing another character.
+alphabet that look most like one inside, and the vote of the fonts (`synth.vote`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -32,16 +32,7 @@ GRID_BLUR = 0.6  # of the grid's step
 # scripts, and for the two cases of a letter, what is left is font noise or size: 口 and katakana ロ
 # 0.968, s and S 0.962, o and O 0.960, w and W 0.937; but u and U 0.90, p and P 0.89.
 SAME, SAME_ACROSS = 0.99, 0.93
-# The vote. A font's margins (how much more a glyph looks like another character than like its own)
-# have their own level and spread: a running hand is hard to read throughout. A glyph goes when its
-# margin stands out of its font's by this many standard deviations. LEAST_MARGIN it must be, so that
-# a font much like the others is not picked to pieces; MOST_MARGIN is always enough, so that a font
-# half of whose glyphs are wrong does not set its own standard.
-OUTVOTED_BY, LEAST_MARGIN, MOST_MARGIN = 4.0, 0.15, 0.60
-VOTERS = 3  # fewer other fonts make no consensus
 READS_AS = 0.55  # likeness to a known character beyond the font's style
-AXES = 160  # of the features' 512: with all of them the vote is no better
-MARGINS = 300  # glyphs that show how far a font's margins spread
 GROUP = 8  # fewer glyphs of one script in a font say nothing about its style
 
 
@@ -57,7 +48,7 @@ class Atlas:
     @cached_property
     def mean(self) -> np.ndarray:
         """[n, D] float32: each character's mean over its fonts, a unit vector."""
-        return _unit(self.features.sum(0, dtype=np.float32))
+        return unit(self.features.sum(0, dtype=np.float32))
 
     def same_picture(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """[k], [k] character numbers -> [k] bool: most fonts with both draw both alike."""
@@ -98,7 +89,25 @@ def reads_as(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     if len(known) < GROUP:
         return (found @ known.T).max(1) > SAME_ACROSS
     style = known.mean(0)
-    return (_unit(found - style) @ _unit(known - style).T).max(1) > READS_AS
+    return (unit(found - style) @ unit(known - style).T).max(1) > READS_AS
+
+
+def look_alikes(coverage: Coverage, chars: Sequence[str], count: int) -> set[str]:
+    """For each of `chars` the `count` usable characters most like it, as this one font draws."""
+    pool = sorted(coverage.usable)
+    asked = [c for c in chars if c in coverage.usable]
+    if not asked:
+        return set()
+    features = features_of(coverage.font, pool).astype(np.float32)
+    number = {c: i for i, c in enumerate(pool)}
+    found: set[str] = set()
+    for i in range(0, len(asked), 256):
+        rows = [number[c] for c in asked[i : i + 256]]
+        likeness = features[rows] @ features.T
+        likeness[np.arange(len(rows)), rows] = -1
+        for best in np.argpartition(-likeness, min(count, len(pool)) - 1, axis=1)[:, :count]:
+            found |= {pool[k] for k in best}
+    return found
 
 
 def features_of(file: FontFile, chars: Sequence[str]) -> np.ndarray:
@@ -110,7 +119,7 @@ def features_of(file: FontFile, chars: Sequence[str]) -> np.ndarray:
     new = np.setdiff1d(wanted, codes)
     drawn = [np.zeros((0, DIRECTIONS * GRID**2), np.float16)]
     for i in range(0, len(new), 256):
-        glyphs = [font.raw(chr(code)) for code in new[i : i + 256]]
+        glyphs = font.raws([chr(code) for code in new[i : i + 256]])
         drawn.append(strokes(plain_pictures(glyphs, SIZE_PX, margin_px=1)).astype(np.float16))
     codes, known = np.concatenate([codes, new]), np.concatenate([known, *drawn])
     order = np.argsort(codes)
@@ -198,73 +207,9 @@ def strokes(images: np.ndarray) -> np.ndarray:
     planes[which, low % DIRECTIONS, at] = length * (1 - share)
     planes[which, (low + 1) % DIRECTIONS, at] = length * share
     planes = planes.reshape(n, DIRECTIONS, SIZE_PX, SIZE_PX)
-    return _unit(np.sqrt(pool.T @ planes @ pool).reshape(n, -1))
+    return unit(np.sqrt(pool.T @ planes @ pool).reshape(n, -1))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """[..., D] -> [..., D] of length 1; zero stays zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
-
-
-def outvoted(
-    coverages: Sequence[Coverage],
-    atlas: Atlas | None = None,
-    chars: Iterable[str] | None = None,  # to judge; None: all
-) -> list[Coverage]:
-    """Takes out glyphs that the other fonts say are another character (為 drawn as 爲).
-
-    A glyph's margin is its likeness to the other character most like it, less that to its own, both
-    as the other fonts draw them. Each font's own style is taken out first: the mean of its glyphs
-    of one script.
-    """
-    if atlas is None:
-        atlas = build_atlas(coverages, sorted({c for f in coverages for c in f.usable}))
-    scripts = np.array([script_of(c) for c in atlas.chars])
-    judged = np.isin(atlas.chars, list(atlas.chars if chars is None else chars))
-    axes = _main_axes(atlas.mean)
-    shapes = [_without_style(atlas, f, scripts, axes) for f in range(len(coverages))]
-    total = np.sum(shapes, 0)
-    voters = np.sum([s.any(1) for s in shapes], 0)
-    result = []
-    for coverage, shape in zip(coverages, shapes, strict=True):
-        # without this font, whose own habits would make its glyphs resemble each other
-        mean = _unit(total - shape)
-        there = shape.any(1) & (voters > VOTERS)
-        at = np.flatnonzero(there & judged)
-        rest = np.flatnonzero(there & ~judged)  # some more, to know what is usual in this font
-        at = np.concatenate([at, rest[:: max(1, len(rest) // MARGINS)]]) if len(at) else at
-        margin, nearest = np.zeros(len(at), np.float32), np.zeros(len(at), int)
-        for i in range(0, len(at), 1024):
-            block = at[i : i + 1024]
-            likeness = shape[block] @ mean.T
-            rows = np.arange(len(block))
-            own = likeness[rows, block].copy()
-            likeness[rows, block] = -1
-            nearest[i : i + 1024] = likeness.argmax(1)
-            margin[i : i + 1024] = likeness.max(1) - own
-        rejected = dict(coverage.rejected)
-        for script in np.unique(scripts[at]):
-            of_script = np.flatnonzero(scripts[at] == script)
-            usual = np.median(margin[of_script])
-            spread = 1.4826 * np.median(
-                np.abs(margin[of_script] - usual)
-            )  # of a normal's deviation
-            bound = np.clip(usual + OUTVOTED_BY * spread, LEAST_MARGIN, MOST_MARGIN)
-            for i in of_script[(margin[of_script] > bound) & judged[at[of_script]]]:
-                rejected[atlas.chars[at[i]]] = f"drawn as {atlas.chars[nearest[i]]}"
-        usable = coverage.usable - rejected.keys()
-        result.append(replace(coverage, usable=usable, rejected=rejected))
-    return result
-
-
-def _main_axes(vectors: np.ndarray) -> np.ndarray:
-    """[n, D] -> [D, AXES]: the orthonormal axes along which they differ most; the rest is noise."""
-    return np.linalg.eigh(vectors.T @ vectors)[1][:, -AXES:]
-
-
-def _without_style(atlas: Atlas, font: int, scripts: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """[n, AXES] float32 unit vectors: one font's features less their mean by script, or zero."""
-    out = atlas.features[font].astype(np.float32) @ axes
-    for script in np.unique(scripts[atlas.has[font]]):
-        at = np.flatnonzero(atlas.has[font] & (scripts == script))
-        out[at] = _unit(out[at] - out[at].mean(0)) if len(at) >= GROUP else 0
-    return out

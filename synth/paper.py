@@ -1,7 +1,8 @@
 """Ink and paper: what happens to a drawn character between the pen and the store.
 
-Paper tone, shading and ink strength are taken out of real images at import (`synth.canvas`), so
-what is left to imitate is the grain of the stroke, blur, pixel noise, and clutter at the edge.
+Real images lose their paper's tone and grain, their strength of ink and all that stands clear of
+the writing at import (`synth.canvas`). So what is left to imitate is the grain of the stroke, blur
+and noise of the ink; whatever else a scan does goes through the same import (`synth.scan`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import numpy as np
 from scipy import ndimage
 
 from synth import chance
-from synth.canvas import INK_FULL
-from synth.handwriting import Draw
+from synth.canvas import INK_FULL, Canvas
+from synth.scan import scanned, sheets
+from synth.style import Draw
 
 _PICK, _BANK = 21, 22
 _BANK_IMAGES = 64
+_TONES = 400  # noise goes beyond full ink
 _GRAINS_PX = (0.6, 1.2, 3.0, 7.0)  # from pencil on rough paper to uneven pressure
 
 
-def write(images: np.ndarray, draws: Sequence[Draw]) -> np.ndarray:
-    """[N, H, W] uint8 clean ink -> [N, H, W] uint8 as scanned. Pure."""
+PAPER_CUT = 0.10  # of full ink: what is fainter counts as paper at import, as in `synth.canvas`
+
+
+def write(images: np.ndarray, draws: Sequence[Draw], canvas: Canvas) -> np.ndarray:
+    """[N, H, W] uint8 clean ink -> [N, H, W] uint8 as scanned and imported. Pure."""
     size = images.shape[1]
     field = np.array([d.field for d in draws])
     picks = chance.bits(0, _PICK, field, 6)
@@ -30,20 +36,30 @@ def write(images: np.ndarray, draws: Sequence[Draw]) -> np.ndarray:
     texture = _picked(grain, picks[:, 0], picks[:, 1])
     strength = np.array([d.texture for d in draws], np.float32)[:, None, None]
     ink = images.astype(np.float32) * (1 - strength * texture)
-    ink = _edge_clutter(ink, draws, picks[:, 2])
     ink = _blur(ink, np.array([d.blur_px for d in draws]))
     grit = _picked(noise, picks[:, 3], picks[:, 4])
-    ink += grit * (INK_FULL * np.array([d.noise for d in draws], np.float32))[:, None, None]
-    return restretch(ink)
+    grit *= (INK_FULL * np.array([d.noise for d in draws], np.float32))[:, None, None]
+    out = restretch(np.maximum(ink + grit - PAPER_CUT * INK_FULL, 0))
+    for i, (draw, sheet) in enumerate(zip(draws, sheets(field), strict=True)):
+        if draw.scan_px:
+            clean = np.clip(ink[i], 0, INK_FULL).astype(np.uint8)
+            seen = scanned(clean, grit[i], draw, sheet, canvas)
+            out[i] = seen if seen.any() else out[i]
+    return out
 
 
 def restretch(ink: np.ndarray) -> np.ndarray:
     """[N, H, W] float -> uint8 with the strokes' core at full ink, as `synth.canvas.restretch`."""
-    flat = ink.reshape(len(ink), -1)
-    count = max(4, int(flat.shape[1] * 0.015))
-    high = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:].mean(1)
+    n = len(ink)
+    flat = (np.clip(ink, 0, _TONES - 1) + 0.5).astype(np.int32).reshape(n, -1)
+    wanted = max(4, int(flat.shape[1] * 0.015))
+    # the mean of the inkiest pixels by counting: sorting is slow where most pixels are equal
+    flat += np.arange(n, dtype=np.int32)[:, None] * _TONES
+    counts = np.bincount(flat.ravel(), minlength=n * _TONES).reshape(n, _TONES)[:, ::-1]
+    taken = np.diff(np.minimum(np.cumsum(counts, 1), wanted), axis=1, prepend=0)
+    high = taken @ np.arange(_TONES - 1, -1, -1.0) / wanted
     gain = np.where(high > 1, INK_FULL / np.maximum(high, 1), 0).astype(np.float32)
-    return np.clip(ink * gain[:, None, None], 0, INK_FULL).astype(np.uint8)
+    return np.clip(ink * gain[:, None, None] + 0.5, 0, INK_FULL).astype(np.uint8)
 
 
 @cache
@@ -70,33 +86,17 @@ def _picked(bank: np.ndarray, which: np.ndarray, shift: np.ndarray) -> np.ndarra
 
 
 def _blur(ink: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:
-    """A 3-tap kernel each way whose variance is sigma ** 2 (exact up to 0.8 px)."""
-    side = np.minimum(sigma_px**2 / 2, 1 / 3).astype(np.float32)[:, None, None]
-    for axis in (1, 2):
-        padded = np.pad(ink, [(0, 0)] + [(1, 1) if a == axis else (0, 0) for a in (1, 2)])
-        before, after = (
-            (padded[:, :-2], padded[:, 2:]) if axis == 1 else (padded[:, :, :-2], padded[:, :, 2:])
-        )
-        ink = ink * (1 - 2 * side) + side * (before + after)
-    return ink
-
-
-def _edge_clutter(ink: np.ndarray, draws: Sequence[Draw], pick: np.ndarray) -> np.ndarray:
-    """A printed rule along an edge, or the tip of a neighbour's stroke."""
-    size = ink.shape[1]
-    for i, draw in enumerate(draws):
-        if draw.clutter < 0:
-            continue
-        bits = int(pick[i])
-        along, turns = 2 + bits % (size - 12), (bits >> 8) % 4
-        tone = 0.35 + 0.6 * draw.clutter
-        view = np.rot90(ink[i], turns)  # a view: the change goes into `ink`
-        if draw.clutter < 0.5:
-            at = (bits >> 16) % 4
-            view[at, :] = np.maximum(view[at, :], INK_FULL * tone)
-        else:
-            length, lean = 2 + (bits >> 16) % 5, (bits >> 24) % 3 - 1
-            for step in range(length):
-                x = min(max(along + lean * step, 0), size - 3)
-                view[step, x : x + 2] = np.maximum(view[step, x : x + 2], INK_FULL * tone)
+    """3-tap kernels each way whose variance is sigma ** 2, in as many passes as that takes."""
+    variance = sigma_px**2
+    while variance.any():
+        side = np.minimum(variance / 2, 1 / 3).astype(np.float32)[:, None, None]
+        for axis in (1, 2):
+            padded = np.pad(ink, [(0, 0)] + [(1, 1) if a == axis else (0, 0) for a in (1, 2)])
+            before, after = (
+                (padded[:, :-2], padded[:, 2:])
+                if axis == 1
+                else (padded[:, :, :-2], padded[:, :, 2:])
+            )
+            ink = ink * (1 - 2 * side) + side * (before + after)
+        variance = np.maximum(variance - 2 / 3, 0)
     return ink

@@ -10,7 +10,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +19,15 @@ from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
 from synth.fonts import Coverage, FontFile, open_font
-from synth.handwriting import Style
 from synth.likeness import features_of, reads_as
 from synth.quota import Quota
 from synth.raster import plain_pictures, rasterise
-from synth.store import Sample, Store
+from synth.store import Sample
+from synth.style import Style
 
-CHUNK = 256  # samples drawn at once: small enough to stay in the cache
-WRITERS = 500
+CHUNK = 256  # samples handed over at once
+BLOCK = 64  # samples drawn at once: their pictures stay in the cache
+WRITERS = 500  # hands, unless the plan says another number
 HELD_OUT_SHARE = 0.12  # of the other characters: their images are for validation only
 _FONT, _WRITER, _KIND, _PARTNER, _HELD_OUT = 41, 42, 43, 44, 45
 
@@ -46,6 +47,7 @@ class Plan:
     kind: np.ndarray  # [N] object
     label: np.ndarray  # [N] object
     split: np.ndarray  # [N] object
+    writers: int = WRITERS  # hands that share the places
 
     def __len__(self) -> int:
         return len(self.char)
@@ -64,6 +66,7 @@ def make_plan(
     style: Style,
     canvas: Canvas,
     seed: int,
+    writers: int = WRITERS,
 ) -> Plan:
     """Deals fonts out evenly to each character's images, and the other images to their kinds."""
     usable = [c.usable for c in coverages]
@@ -115,7 +118,7 @@ def make_plan(
     u = chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0]
     partner = sources[(u * len(sources)).astype(int)]
     fonts = tuple(c.font for c in coverages)
-    plan = Plan(fonts, chars, style, canvas, seed, char, partner, font, kind, label, split)
+    plan = Plan(fonts, chars, style, canvas, seed, char, partner, font, kind, label, split, writers)
     known: dict[int, np.ndarray] = {}  # font -> features of its known characters
     for kinds in (("cut", "turned", "mirrored"), ("two",)):
         at = np.flatnonzero(np.isin(plan.kind.astype(str), kinds))
@@ -156,7 +159,7 @@ def _avoid_known(plan: Plan, at: np.ndarray, known: dict[int, np.ndarray]) -> No
 
 def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Sample]]]:
     """Chunks of ([n, H, W] uint8, samples) in order; memory is bounded for any length of plan."""
-    ranges = [(i, min(i + CHUNK, len(plan))) for i in range(0, len(plan), CHUNK)]
+    ranges = chunks_of(plan)
     if workers <= 1:
         for start, stop in ranges:
             yield render_range(plan, start, stop)
@@ -170,6 +173,11 @@ def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Samp
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def chunks_of(plan: Plan) -> list[tuple[int, int]]:
+    """First and last + 1 of each chunk of places."""
+    return [(i, min(i + CHUNK, len(plan))) for i in range(0, len(plan), CHUNK)]
 
 
 _received: Plan | None = None  # a worker process's plan: sent once, not with every chunk
@@ -192,13 +200,16 @@ def clean_range(plan: Plan, at: np.ndarray) -> np.ndarray:
 
 def _draws(plan: Plan, at: np.ndarray) -> list[handwriting.Draw]:
     """The records of [n] places, each in the hand of the writer that its number picks."""
-    writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(WRITERS)
+    writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(plan.writers)
     return handwriting.draw(plan.style, plan.seed, at, writer)
 
 
 def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
     """Samples start..stop of the plan. Pure."""
-    return render_places(plan, np.arange(start, stop))
+    blocks = [
+        render_places(plan, np.arange(i, min(i + BLOCK, stop))) for i in range(start, stop, BLOCK)
+    ]
+    return np.concatenate([b[0] for b in blocks]), [s for b in blocks for s in b[1]]
 
 
 def render_places(plan: Plan, at: np.ndarray) -> tuple[np.ndarray, list[Sample]]:
@@ -217,7 +228,7 @@ def render_places(plan: Plan, at: np.ndarray) -> tuple[np.ndarray, list[Sample]]
         clean[odd] = other.non_characters(
             clean[odd], partners, plan.kind[at[odd]].tolist(), at[odd], plan.seed, plan.canvas
         )
-    images = paper.write(clean, draws)
+    images = paper.write(clean, draws, plan.canvas)
     blank = plan.kind[at] == "blank"
     images[blank] = clean[blank]  # stretching the contrast of nothing would show noise as ink
     samples = [
@@ -258,43 +269,3 @@ def _font_with(plan: Plan, char: int, font: int) -> int:
     if open_font(plan.fonts[font]).outline(plan.chars[char]) is not None:
         return font
     return int(plan.font[np.flatnonzero(plan.char == char)[0]])
-
-
-def stroke_width_px(images: np.ndarray) -> np.ndarray:
-    """[N, H, W] uint8 -> [N] float: mean stroke width, twice the area of the ink by its perimeter.
-
-    The perimeter is the total variation of the picture, the same for a soft and a hard edge.
-    """
-    ink = images.astype(np.float32) / 255
-    dy = np.diff(ink, axis=1, prepend=0, append=0)[:, :-1]
-    dx = np.diff(ink, axis=2, prepend=0, append=0)[:, :, :-1]
-    perimeter = np.sqrt(dx**2 + dy**2).sum((1, 2))
-    return 2 * ink.sum((1, 2)) / np.maximum(perimeter, 1e-3)
-
-
-def fit_style(style: Style, real: Store, coverages: Sequence[Coverage], seed: int) -> Style:
-    """Pen widths such that rendered strokes are as wide as the real training images' strokes.
-
-    Widths are compared as `stroke_width_px` measures both, so its bias on thin strokes cancels: the
-    quantiles of the pen are moved until the measured quantiles agree (three rounds).
-    """
-    rows = real.rows("train")
-    if len(rows) == 0:
-        return style
-    picked = rows[np.linspace(0, len(rows) - 1, min(2000, len(rows))).astype(int)]
-    images = np.asarray(real.images[np.sort(picked)])
-    inked = images.max((1, 2)) > 0
-    if not inked.any():
-        return style
-    steps = np.linspace(0.03, 0.97, 7)
-    goal = np.quantile(stroke_width_px(images[inked]), steps)
-    chars = [c for c in real.alphabet.chars if any(c in f.usable for f in coverages)][:200]
-    quota = Quota(0, dict.fromkeys(chars, max(1, 600 // len(chars))), 0, {})
-    for _ in range(3):
-        plan = make_plan(real.alphabet, coverages, {}, quota, style, real.canvas, seed)
-        drawn = np.concatenate([chunk for chunk, _ in render(plan)])
-        there = np.quantile(stroke_width_px(drawn), steps)
-        pens = np.array(style.stroke_px) + (goal - there)
-        pens = np.maximum.accumulate(np.clip(pens, 0.8, 12.0))
-        style = replace(style, stroke_px=tuple(np.round(pens, 3).tolist()))
-    return style

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,26 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from synth import other
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
+from synth.cluster import render_on
 from synth.errors import InputError
-from synth.files import write_whole
-from synth.fonts import Coverage, characters_of, check_fonts, find_fonts, open_font
-from synth.handwriting import Style
-from synth.likeness import build_atlas, outvoted
+from synth.fit import fit_style
+from synth.fonts import Coverage, FontFile, characters_of, check_fonts, find_fonts, open_font
+from synth.likeness import build_atlas, look_alikes
 from synth.quota import Quota, plan_quota, real_counts
-from synth.render import Plan, fit_style, make_plan, render, render_places
+from synth.render import WRITERS, Plan, make_plan, render
 from synth.store import Store, StoreWriter
+from synth.style import Style
+from synth.vote import outvoted
 
 MAX_OTHER_CHARS = 2000
 MAX_CANDIDATES = 10_000  # looked at for likeness: those that most fonts have
-IN_FONTS = (
-    2  # an other character must be in two fonts at least: one font's oddities are no character
-)
+LOOK_ALIKES = 8  # of each known character, however rare
+IN_FONTS = 2  # an other character must be in two fonts at least: one font's oddities are none
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ class Studio:
         canvas: Canvas | None = None,
         style: Style
         | None = None,  # a style that was fitted before; None: from `real` or the preset
+        writers: int = WRITERS,  # hands that share the images
+        without: Sequence[str] = (),  # names of fonts to leave out
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has."""
         if strength < 0:
@@ -69,8 +70,10 @@ class Studio:
             raise InputError(f"--other-chars {other_chars}: a number of characters from 0")
         if not 0 <= seed < 2**63:
             raise InputError(f"--seed {seed}: a number from 0 to 2 ** 63 - 1")
+        if writers < 1:
+            raise InputError(f"--writers {writers}: a number of hands from 1")
         canvas = real.canvas if real else canvas or Canvas()
-        files = find_fonts(font_folders)
+        files = _without(find_fonts(font_folders), without)
         counts = real_counts(real) if real else None
         quota = plan_quota(alphabet, counts, per_class, target, other_images)
         others: dict[str, str] = {}
@@ -89,7 +92,10 @@ class Studio:
         # for the vote too: only among many characters is it seen that a glyph is another one
         found = characters_of(files)
         pool = [c for c in other.candidates(sorted(found)) if found[c] >= min(IN_FONTS, len(files))]
-        pool = sorted(pool, key=lambda c: -found[c])[:MAX_CANDIDATES]
+        # a rare character too that looks like one of the alphabet: 爲 beside 為
+        fullest = max(files, key=lambda f: len(open_font(f).cmap))
+        near = look_alikes(open_font(fullest).coverage(pool), alphabet.chars, LOOK_ALIKES)
+        pool = {*sorted(pool, key=lambda c: -found[c])[:MAX_CANDIDATES], *near}
         chars = sorted({*alphabet.chars, *others, *pool})
         coverages = [open_font(f).coverage(chars) for f in files]
         atlas = build_atlas(coverages, chars)
@@ -104,7 +110,7 @@ class Studio:
         style = style or Style().scaled(strength)
         if real and not fitted:
             style = fit_style(style, real, coverages, seed)
-        plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed)
+        plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed, writers)
         return cls(alphabet, canvas, coverages, others, quota, style, plan, seed)
 
     def font_table(self) -> str:
@@ -124,7 +130,13 @@ class Studio:
             )
         return "\n".join(lines)
 
-    def render_to(self, out: Path, workers: int, made: dict[str, Any]) -> Store:
+    def render_to(
+        self,
+        out: Path,
+        workers: int,
+        made: dict[str, Any],
+        cluster: str | None = None,  # a Dask scheduler's address; None: this machine
+    ) -> Store:
         """The plan's pictures as a store, with a progress bar."""
         notes = {
             "fonts": [c.font.name for c in self.coverages],
@@ -136,45 +148,25 @@ class Studio:
                 for c in self.coverages
             },
         }
+        chunks = render_on(cluster, self.plan) if cluster else render(self.plan, workers)
         with (
             StoreWriter(out, self.canvas, self.alphabet, made, notes) as writer,
             tqdm(total=len(self.plan), unit="image", desc="render") as bar,
         ):
-            for images, samples in render(self.plan, workers):
+            for images, samples in chunks:
                 writer.append(images, samples)
                 bar.update(len(samples))
         return Store.open(out)
 
-    def preview(self, path: Path, columns: int = 18) -> None:
-        """A PNG: the alphabet's characters, a font a row; then a row of each kind of other."""
-        chars = list(self.alphabet.chars)
-        picked = [
-            chars[i] for i in np.linspace(0, len(chars) - 1, min(columns, len(chars))).astype(int)
-        ]
-        plan, rows = self.plan, []
-        known = plan.kind == "character"
-        number = {c: i for i, c in enumerate(plan.chars)}
-        for f, font in enumerate(plan.fonts):
-            of_font = known & (plan.font == f)
-            places = [np.flatnonzero(of_font & (plan.char == number.get(c, -1))) for c in picked]
-            rows.append((font.name, [int(p[0]) if len(p) else -1 for p in places]))
-        for kind in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS):
-            places = np.flatnonzero(plan.kind == kind)
-            if len(places):
-                steps = np.linspace(0, len(places) - 1, min(columns, len(places))).astype(int)
-                rows.append((kind, places[steps].tolist()))
-        size = self.canvas.size_px
-        pictures = []
-        for title, places in rows:
-            row = np.zeros((columns, size, size), np.uint8)
-            there = [i for i, place in enumerate(places) if place >= 0]
-            if there:
-                row[there] = render_places(plan, np.array([places[i] for i in there]))[0]
-            pictures.append((title, np.concatenate(row, 1)))
-        page = io.BytesIO()
-        sheet(pictures).save(page, "PNG")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page.getvalue())
+
+def _without(files: list[FontFile], names: Sequence[str]) -> list[FontFile]:
+    """Raises InputError for a name that no font has, and where no font is left."""
+    if unknown := sorted(set(names) - {f.name for f in files}):
+        raise InputError(f"--without {' '.join(unknown)}: no font of that name")
+    left = [f for f in files if f.name not in names]
+    if not left:
+        raise InputError("--without: no font is left")
+    return left
 
 
 def _merge(voted: Coverage, before: Coverage, lost: Sequence[str]) -> Coverage:
@@ -182,17 +174,3 @@ def _merge(voted: Coverage, before: Coverage, lost: Sequence[str]) -> Coverage:
     return Coverage(
         voted.font, voted.usable | back, {k: v for k, v in voted.rejected.items() if k not in back}
     )
-
-
-def sheet(rows: Sequence[tuple[str, np.ndarray]], label_px: int = 150) -> Image.Image:
-    """Titled rows of [H, W] uint8 pictures (ink high) -> one dark-on-white image."""
-    height = sum(r.shape[0] + 2 for _, r in rows)
-    width = label_px + max(r.shape[1] for _, r in rows)
-    out = Image.new("L", (width, height), 255)
-    pen = ImageDraw.Draw(out)
-    y = 0
-    for title, row in rows:
-        pen.text((4, y + row.shape[0] // 2 - 6), title[:24], fill=0)
-        out.paste(Image.fromarray(255 - row), (label_px, y))
-        y += row.shape[0] + 2
-    return out

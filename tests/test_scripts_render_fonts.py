@@ -20,8 +20,8 @@ from synth import studio
 from synth.canvas import Canvas
 from synth.command import run
 from synth.fonts import FontFile
-from synth.handwriting import Draw
 from synth.store import Sample, Store, StoreWriter
+from synth.style import Draw
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "render_fonts.py"
@@ -132,12 +132,22 @@ def test_a_preview_alone(tmp_path: Path, letters: Path, command: Command) -> Non
 
 
 def test_check_prints_what_fonts_have(
-    tmp_path: Path, letters: Path, command: Command, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    letters: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert command("--alphabet", letters, "--check", "true") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["font", *NAMES]
-    assert [p.name for p in tmp_path.iterdir()] == ["letters.txt"]
+    assert [line.split()[0] for line in lines[:-1]] == ["font", *NAMES]
+    assert lines[-1] == "contact sheet: contact_sheet.png"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["contact_sheet.png", "letters.txt"]
+    with Image.open(tmp_path / "contact_sheet.png") as image:
+        assert image.height >= 50 * len(NAMES)
+    assert command("--alphabet", letters, "--check", "--preview", tmp_path / "page.png") == 0
+    assert (tmp_path / "page.png").is_file()
 
 
 def wrong_inputs() -> dict[str, tuple[list[str], str]]:
@@ -166,6 +176,8 @@ def wrong_inputs() -> dict[str, tuple[list[str], str]]:
             "nothing to render",
         ),
         "no list": ([*letters, *out, "--other-from", "nowhere.txt"], "nowhere.txt"),
+        "no such font": ([*letters, *out, "--without", "nothing"], "--without nothing: no font"),
+        "no writer": ([*letters, *out, "--writers", "0"], "--writers 0: a number of hands"),
         "preview is a folder": ([*letters, "--preview", "there"], "there: a folder"),
     }
 

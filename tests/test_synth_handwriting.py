@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from test_synth_raster import psnr
 
 from synth import handwriting, raster
 from synth.canvas import Canvas
+from synth.fit import stroke_width_px
 from synth.fonts import ASSETS, Font, FontFile, open_font
-from synth.handwriting import Draw, Style, apply, draw
+from synth.handwriting import apply
 from synth.outlines import Outline
 from synth.raster import rasterise
-from synth.render import stroke_width_px
+from synth.style import Draw, Style, draw
 
 CANVAS = Canvas()
 NEUTRAL = Draw(**dict.fromkeys((f.name for f in fields(Draw)), 0.0) | {"field": 3, "clutter": -1.0})
@@ -46,7 +48,7 @@ def drawn_by_freetype(font: Font, char: str) -> np.ndarray:
     ends = raw.ends.astype(int)
     starts = np.append(0, ends + 1)
     return raster._fill(
-        np.stack([x, CANVAS.size_px - y], 1), raw.tags, starts, np.array([0, len(ends)]), 64
+        64 * np.stack([x, CANVAS.size_px - y], 1), raw.tags, starts, np.array([0, len(ends)]), 64
     )[0]
 
 
@@ -64,7 +66,7 @@ def test_a_record_survives_json_exactly() -> None:
     for record in records:
         text = record.to_json()
         assert Draw.from_json(text) == record and Draw.from_json(text).to_json() == text
-        assert len(text) < 160
+        assert len(text) < 240
     assert all(isinstance(r.field, int) for r in records)
 
 
@@ -105,7 +107,9 @@ def test_no_strength_and_the_glyphs_own_pen_is_the_plain_glyph(name: str) -> Non
     for char, record, expected in zip(chars, records, plain, strict=True):
         outline = font.outline(char)
         shape = asdict(record)
-        assert not any(shape[k] for k in list(shape)[:8])  # from slant to part_turn
+        names = [f.name for f in fields(Draw)]
+        bent = [*names[: names.index("stroke_px")], *names[names.index("climb") :][:5]]
+        assert not any(shape[k] for k in bent)
         image = ink_of(outline, replace(record, stroke_px=own_pen(outline)))
         assert psnr(image, expected) > 32, char
 
@@ -272,6 +276,7 @@ def test_scaled_changes_the_shape_alone() -> None:
     assert changed == {
         *("slant_deg", "rotation_deg", "aspect_log", "bend_em", "wobble_em"),
         *("part_shift_em", "part_scale_log", "part_turn_deg"),
+        *("cluster_shift_em", "cluster_scale_log", "end_em", "pressure"),
     }
     assert half.slant_deg == style.slant_deg / 2
     assert json.loads(json.dumps(asdict(half)))["stroke_px"] == list(style.stroke_px)
@@ -286,3 +291,96 @@ def test_normals_point_out_of_the_ink(tmp_path: Path, cff: bool) -> None:
     outwards = ((packed.points - middle) * normals).sum(1)
     outside = np.arange(len(normals)) < outline.starts[1]
     assert (outwards[outside] > 0).all() and (outwards[~outside] < 0).all()
+
+
+def test_records_of_the_first_version_are_read() -> None:
+    old = json.dumps([0.1, 0.0, 0.2, 0.03, 0.005, 0.02, 0.09, 0.05, 3.1, 0.2, 0.3, 0.01, -1.0, 77])
+    record = Draw.from_json(old)
+    assert (record.slant, record.field, record.climb, record.scan_px) == (0.1, 77, 0.0, 0)
+
+
+@pytest.mark.parametrize("angle", [-0.2, 0.15])
+def test_climb_lifts_levels_and_leaves_uprights(tmp_path: Path, angle: float) -> None:
+    cross = [box(370, 0, 430, 1000), box(0, 500, 369, 560), box(431, 500, 1000, 560)]
+    outline = open_font(build_font(tmp_path / "c.ttf", {"十": cross})).outline("十")
+    record = replace(NEUTRAL, climb=angle, stroke_px=own_pen(outline))
+    image = ink_of(outline, record).astype(float)
+    right = image[:, 36:58]
+    middle = (right * np.arange(64)[:, None]).sum(0) / right.sum(0)
+    slope = np.polyfit(np.arange(36, 58), middle, 1)[0]  # px down for a px right
+    assert np.arctan(-slope) == pytest.approx(angle, abs=0.03)
+    top = image[8:20]
+    middle = (top * np.arange(64)).sum(1) / top.sum(1)
+    assert abs(np.polyfit(np.arange(8, 20), middle, 1)[0]) < 0.03
+
+
+def test_clusters_are_what_a_gap_keeps_apart(tmp_path: Path) -> None:
+    left = [box(0, 0, 100, 900), box(150, 200, 250, 700)]
+    right = [box(600, 500, 1000, 600), box(600, 100, 1000, 200)]
+    glyph = {"仁": [*left, *right], "十": [box(0, 400, 900, 500), box(400, 0, 500, 900)]}
+    font = open_font(build_font(tmp_path / "r.ttf", glyph))
+    a, b, c, d = font.outline("仁").cluster.tolist()
+    assert a != c and {a, b} & {c, d} == set()  # the widest gap parts left from right
+    assert len(set(font.outline("十").cluster.tolist())) == 1  # they cross: no gap
+
+
+def test_a_cluster_moves_as_one(tmp_path: Path) -> None:
+    left = [box(0, 0, 100, 900), box(50, 200, 300, 280)]  # they cross
+    glyph = [*left, box(600, 0, 700, 900)]
+    outline = open_font(build_font(tmp_path / "r.ttf", {"川": glyph})).outline("川")
+    inside, across = [], []
+    for field in range(60):
+        record = replace(NEUTRAL, field=field, cluster_shift_em=0.05)
+        record = replace(record, stroke_px=own_pen(outline))
+        points = apply([outline], [record], CANVAS).points
+        a, b, c = (points[i:j].mean(0) for i, j in itertools.pairwise(outline.starts))
+        across.append(c - a)
+        inside.append(b - a)
+    assert np.std(across, 0).max() > 1.0  # px
+    assert np.std(inside, 0).max() < 0.4 * np.std(across, 0).max()
+
+
+def test_ends_are_found_at_the_ends_of_strokes(tmp_path: Path) -> None:
+    bar = [box(0, 0, 900, 60)]
+    outline = open_font(build_font(tmp_path / "b.ttf", {"一": bar})).outline("一")
+    tips = outline.points[outline.ends.weight == 1]
+    assert len(tips) and ((tips[:, 0] < 0.1) | (tips[:, 0] > 0.8)).all()
+    assert len(set(outline.ends.which[outline.ends.weight == 1].tolist())) == 2
+    middle = np.abs(outline.points[:, 0] - 0.45) < 0.2
+    assert (outline.ends.weight[middle] == 0).all()
+    block = [box(0, 0, 800, 800)]  # corners are no ends
+    outline = open_font(build_font(tmp_path / "s.ttf", {"■": block})).outline("■")
+    assert not outline.ends.weight.any()
+
+
+def test_only_ends_move_where_only_ends_shall(tmp_path: Path) -> None:
+    hook = [box(0, 0, 900, 60), box(0, 400, 600, 460)]
+    outline = open_font(build_font(tmp_path / "b.ttf", {"二": hook})).outline("二")
+    moved = handwriting._move_ends([outline], np.array([5]), np.array([0.04]))
+    assert (moved[outline.ends.weight == 0] == 0).all()
+    assert np.abs(moved[outline.ends.weight == 1]).max() > 0.005
+    sizes = []
+    for field in range(300):
+        moved = handwriting._move_ends([outline], np.array([field]), np.array([0.04]))
+        sizes.append(moved[outline.ends.weight == 1].std())
+    assert np.mean(sizes) == pytest.approx(0.04, rel=0.3)
+
+
+def test_pressure_varies_the_width_along_a_stroke(tmp_path: Path) -> None:
+    bar = [box(0, 0, 60, 900)]
+    outline = open_font(build_font(tmp_path / "b.ttf", {"|": bar})).outline("|")
+    still = replace(NEUTRAL, stroke_px=own_pen(outline))
+    swings = []
+    for field in range(30):
+        image = ink_of(outline, replace(still, pressure=0.6, field=field)) / 255.0
+        swings.append(np.std(image[14:50].sum(1)))
+    assert np.std(ink_of(outline, still)[14:50].sum(1) / 255.0) < 0.05
+    assert 0.1 < np.mean(swings) < 0.6 * still.stroke_px
+
+
+def test_a_crowded_glyph_keeps_its_counters() -> None:
+    [outline] = outlines_of("klee-one", "國")
+    broad = ink_of(outline, replace(NEUTRAL, stroke_px=9.0))
+    assert 0.3 < (broad > 128).sum() / CANVAS.box_px**2 < 0.62
+    [plain] = outlines_of("klee-one", "一")
+    assert stroke_width_px(ink_of(plain, replace(NEUTRAL, stroke_px=6.0))[None])[0] > 4

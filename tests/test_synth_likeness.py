@@ -12,13 +12,15 @@ from test_synth_fonts import build_font
 
 from synth import likeness
 from synth.fonts import Coverage, FontFile, find_fonts, open_font, script_of
-from synth.likeness import Atlas, build_atlas, outvoted, strokes
+from synth.likeness import Atlas, build_atlas, strokes
 from synth.raster import plain_pictures
+from synth.vote import outvoted
 
 # Of all 59,063 pairs of the project's 12 fonts with Chinese characters and Big5 level 1 or GB2312
 # level 1, 127 are refused (0.22 %), about a third of them variants (呐 drawn as 吶). Of 200 pairs
 # of characters swapped in each font, 97.8 % of the glyphs are refused; by font from 75 % (a running
 # hand that differs from all others) to 100 %. Here: every 16th character, less to compare with.
+ORDINARY = ("inkfill-sub-c", "klee-one", "tw-kai", "zen-kurenaido")
 REFUSED_AT_MOST, CAUGHT_AT_LEAST, CAUGHT_IN_A_FONT = 0.01, 0.90, 0.45
 
 
@@ -132,6 +134,24 @@ def test_without_a_consensus_nothing_is_refused(coverages: list[Coverage], atlas
         atlas.chars, tuple(atlas.fonts[i] for i in few), atlas.features[few], atlas.has[few]
     )
     assert [drawn_as(c) for c in outvoted([coverages[i] for i in few], small)] == [{}, {}]
+
+
+def test_near_twins_are_told_apart(coverages: list[Coverage], atlas: Atlas) -> None:
+    """未 in the place of 末: alike but for the length of a stroke."""
+    number = {c: i for i, c in enumerate(atlas.chars)}
+    ordinary = [f for f, c in enumerate(coverages) if c.font.name in ORDINARY]
+    caught = total = 0
+    for one, two in ("未末", "末未", "土士", "士土", "日曰", "曰日"):
+        a, b = number[one], number[two]
+        for f in ordinary:
+            if not (atlas.has[f, a] and atlas.has[f, b]):
+                continue
+            features = atlas.features.copy()
+            features[f, a] = atlas.features[f, b]
+            result = outvoted(coverages, replace(atlas, features=features), [one])[f]
+            caught += result.rejected.get(one) == f"drawn as {two}"
+            total += 1
+    assert total > 15 and caught / total > 0.7
 
 
 def test_features_know_their_character_in_the_other_fonts(atlas: Atlas) -> None:

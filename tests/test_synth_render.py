@@ -18,21 +18,19 @@ from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas, place
 from synth.errors import InputError
 from synth.fonts import Coverage, FontFile, find_fonts, open_font
-from synth.handwriting import Draw, Style
 from synth.likeness import GRID, SIZE_PX, features_of, reads_as, strokes
 from synth.quota import Quota
 from synth.render import (
     HELD_OUT_SHARE,
     Plan,
     clean_range,
-    fit_style,
     make_plan,
     render,
     render_places,
     render_range,
-    stroke_width_px,
 )
-from synth.store import Sample, Store, StoreWriter
+from synth.store import Sample
+from synth.style import Draw, Style
 
 ALPHABET = Alphabet.of("永國一三口心龍風的我中二十日回川bdpq69")
 CANVAS = Canvas()
@@ -205,7 +203,7 @@ def test_a_non_character_does_not_read_as_a_known_one() -> None:
 
 def _still() -> Style:
     style = Style().scaled(0)
-    return replace(style, texture=0.0, blur_px=0.0, noise=0.0, clutter=0.0)
+    return replace(style, texture=0.0, blur_px=0.0, noise=0.0, clutter=0.0, scan=0.0)
 
 
 def test_render_is_a_stream_in_bounded_memory() -> None:
@@ -258,60 +256,12 @@ def test_full_deformation_is_still_mostly_the_character(plan: Plan) -> None:
 
 def test_clean_pictures_are_those_before_ink_and_paper(plan: Plan) -> None:
     at = np.flatnonzero(plan.kind == "character")[:40]
-    looks = replace(plan.style, texture=0.0, blur_px=0.0, noise=0.0, clutter=0.0)
+    looks = replace(plan.style, texture=0.0, blur_px=0.0, noise=0.0, clutter=0.0, scan=0.0)
     written, _ = render_places(replace(plan, style=looks), at)
     clean = clean_range(plan, at)
-    assert (clean > written.astype(int) + 1).sum() == 0  # the contrast is stretched, at most
+    # soft edges lose the tenth that counts as paper
+    assert (clean > written.astype(int) + 27).sum() == 0
     assert np.corrcoef(clean.ravel(), written.ravel())[0, 1] > 0.99
-
-
-def test_stroke_width_of_drawn_bars() -> None:
-    bars = np.zeros((3, 64, 64), np.uint8)
-    for i, width in enumerate((2, 4, 7)):
-        bars[i, 5:55, 20 : 20 + width] = 255
-        bars[i, 5:55, 40 : 40 + width] = 255
-    expected = [2 * 50 * w / (2 * 50 + 2 * w) for w in (2, 4, 7)]  # sides and ends
-    assert stroke_width_px(bars) == pytest.approx(expected, rel=0.02)
-    assert stroke_width_px(np.zeros((1, 64, 64), np.uint8)) == 0
-
-
-@pytest.mark.parametrize("pens", [(1.8, 2.1, 2.5), (3.5, 4.0, 4.6)], ids=["fine", "broad"])
-def test_a_fitted_style_has_the_strokes_of_the_real_data(tmp_path, pens: tuple[float]) -> None:
-    alphabet = Alphabet.of("永國三心龍風的我")
-    # a store in other hands than the renderer's: fonts set aside, another pen, more bent
-    files = [f for f in find_fonts(writers=True) if f.name == "inkfill-sub-d"]
-    writers = [open_font(f).coverage(alphabet.chars) for f in files]
-    hands = replace(Style().scaled(1.3), stroke_px=pens, blur_px=0.3)
-    quota = Quota(0, dict.fromkeys(alphabet.chars, 60), 0, {})
-    real = make_plan(alphabet, writers, {}, quota, hands, CANVAS, 9)
-    with StoreWriter(tmp_path / "real", CANVAS, alphabet, {}) as writer:
-        for images, samples in render(real):
-            writer.append(images, [replace(s, source="real") for s in samples])
-    store = Store.open(tmp_path / "real")
-
-    have = coverages(list(alphabet.chars))
-    fitted = fit_style(Style(), store, have, seed=1)
-    assert fitted == replace(Style(), stroke_px=fitted.stroke_px)
-    assert fit_style(Style(), store, have, seed=1) == fitted
-    plan = make_plan(alphabet, have, {}, quota, fitted, CANVAS, 77)
-    ours = np.concatenate([chunk for chunk, _ in render(plan)])
-    before = np.concatenate([chunk for chunk, _ in render(replace(plan, style=Style()))])
-    steps = [0.1, 0.25, 0.5, 0.75, 0.9]
-    goal, ours, before = (
-        np.quantile(stroke_width_px(x), steps) for x in (np.asarray(store.images), ours, before)
-    )
-    assert np.abs(ours - goal).max() < 0.35  # px
-    assert np.abs(ours - goal).mean() < np.abs(before - goal).mean() / 2
-
-
-def test_an_empty_or_blank_real_store_leaves_the_style(tmp_path) -> None:
-    alphabet = Alphabet.of("永")
-    have = coverages(["永"])
-    for split in ("val", "train"):
-        with StoreWriter(tmp_path / split, CANVAS, alphabet, {}) as writer:
-            rows = [Sample("永", "永", "real", split)] * 3
-            writer.append(np.zeros((3, 64, 64), np.uint8), rows)
-        assert fit_style(Style(), Store.open(tmp_path / split), have, 1) == Style()
 
 
 def test_a_plan_that_is_wrong_is_no_picture() -> None:
@@ -320,3 +270,13 @@ def test_a_plan_that_is_wrong_is_no_picture() -> None:
     wrong = replace(plan, fonts=(missing,) * len(plan.fonts))
     with pytest.raises(RuntimeError, match="the plan is wrong"):
         next(iter(render(wrong)))
+
+
+def test_one_writer_writes_more_alike_than_many(plan: Plan) -> None:
+    at = np.flatnonzero(plan.kind == "character")
+    for_one = [Draw.from_json(s.record) for s in render_places(replace(plan, writers=1), at)[1]]
+    for_all = [Draw.from_json(s.record) for s in render_places(plan, at)[1]]
+    assert {d.writer for d in for_one} == {0} and len({d.writer for d in for_all}) > 50
+    for name in ("slant", "stroke_px", "blur_px"):
+        one, many = (np.std([getattr(d, name) for d in ds]) for ds in (for_one, for_all))
+        assert one < 0.9 * many, name

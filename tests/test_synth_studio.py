@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,11 @@ from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
 from synth.fonts import FontFile, find_fonts
-from synth.handwriting import Style
 from synth.render import render_places
+from synth.sheets import sheet, write_contact_sheet, write_preview
 from synth.store import Sample, Store, StoreWriter
-from synth.studio import Studio, sheet
+from synth.studio import Studio
+from synth.style import Draw, Style
 
 NAMES = ("inkfill-sub-c", "klee-one", "kouzan-brush", "tw-kai", "yomogi", "zen-kurenaido")
 ALPHABET = Alphabet.of("永國一三口心風的我未土己")
@@ -77,7 +77,7 @@ def test_from_real_data_by_quota_with_its_pen_and_canvas(tmp_path: Path) -> None
     assert made.canvas == real.canvas
     assert made.quota.real["永"] == 60 and made.quota.lacking["永"] == 35
     assert made.quota.lacking["一"] == 65 and made.quota.lacking["我"] == 70
-    assert made.style != Style() and made.style == replace(Style(), stroke_px=made.style.stroke_px)
+    assert made.style != Style() and len(made.style.stroke_px) == len(Style().stroke_px)
     assert made.others == {} and OTHER not in set(made.plan.label)
     fitted = Studio.prepare(ALPHABET, real, target=70, other_images=0, style=made.style)
     assert fitted.style == made.style
@@ -143,6 +143,9 @@ def test_a_wrong_glyph_is_left_out_unless_it_is_the_last(tmp_path: Path) -> None
         ({"font_folders": [Path("no/such/folder")]}, "no/such/folder: no such folder"),
         ({"other_from": Path("no/such/list")}, "no/such/list"),
         ({"per_class": 0, "other_images": 0}, "nothing to render"),
+        ({"writers": 0}, "--writers 0"),
+        ({"without": ["no-such"]}, "--without no-such: no font of that name"),
+        ({"without": list(NAMES)}, "--without: no font is left"),
     ],
 )
 def test_wrong_arguments_are_one_line(wrong: dict, words: str) -> None:
@@ -151,12 +154,58 @@ def test_wrong_arguments_are_one_line(wrong: dict, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_fonts_are_left_out_by_name_and_hands_counted() -> None:
+    made = Studio.prepare(
+        ALPHABET, None, per_class=8, other_images=0, writers=3, without=["yomogi", "tw-kai"]
+    )
+    left = {c.font.name for c in made.coverages}
+    assert left == set(NAMES) - {"yomogi", "tw-kai"}
+    _, samples = render_places(made.plan, np.arange(len(made.plan)))
+    assert {Draw.from_json(s.record).writer for s in samples} == {0, 1, 2}
+
+
+def test_a_rare_character_like_a_known_one_votes_and_is_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """末 is not among the 50 candidates that most fonts have; it looks like 未."""
+    monkeypatch.setattr(studio, "MAX_CANDIDATES", 50)
+    made = Studio.prepare(Alphabet.of("永未國"), None, per_class=2, other_images=90, other_chars=40)
+    assert made.others["末"] == "confusable"
+
+
+def test_the_contact_sheet_shows_what_was_refused_and_what_others_draw(tmp_path: Path) -> None:
+    klee = next(f for f in find_fonts() if f.name == "klee-one")
+    shows = {c: c for c in "永國一三口心風的我未土己金木水火"} | {"永": "我", "我": "永"}
+    copy_of(klee, tmp_path / "swapped.ttf", shows)
+    made = Studio.prepare(ALPHABET, None, [tmp_path], per_class=1, other_images=0)
+    write_contact_sheet(made, tmp_path / "sheet.png", columns=8)
+    page = np.asarray(Image.open(tmp_path / "sheet.png"))
+    row = next(i for i, c in enumerate(made.coverages) if c.font.name == "swapped")
+    reasons = [
+        {w.split()[0] for w in c.rejected.values()} - {"unmapped", "blank"} for c in made.coverages
+    ]
+    top = (row + 1 + 2 * sum(map(len, reasons[:row]))) * 50 + 2 * 50 * sorted(reasons[row]).index(
+        "drawn"
+    )
+    refused, others = page[top : top + 48, 150:], page[top + 50 : top + 98, 150:]
+    swapped = [c for c, w in made.coverages[row].rejected.items() if w.startswith("drawn")]
+    assert sorted(swapped) == ["我", "永"]
+    # each of the two glyphs looks like the other one in the row below
+    a, b = (255.0 - refused[:, k * 48 : k * 48 + 48] for k in (0, 1))
+    c, d = (255.0 - others[:, k * 48 : k * 48 + 48] for k in (0, 1))
+
+    def alike(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+
+    assert alike(a, d) + alike(b, c) > alike(a, c) + alike(b, d) + 0.2
+
+
 def test_the_preview_shows_each_font_and_each_kind(tmp_path: Path) -> None:
     made = Studio.prepare(ALPHABET, None, per_class=30, other_images=300, other_chars=60)
-    made.preview(tmp_path / "sheet.png", columns=8)
+    write_preview(made, tmp_path / "sheet.png", columns=8)
     image = np.asarray(Image.open(tmp_path / "sheet.png"))
     kinds = [k for k in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS) if k != "listed"]
-    assert image.shape == ((len(NAMES) + len(kinds)) * 66, 150 + 8 * 64)
+    assert image.shape == ((len(NAMES) + 4 + len(kinds)) * 66, 150 + 8 * 64)
     # the picture is the plan's own: row of the first font, first column
     first = made.plan.fonts[0]
     char = ALPHABET.chars[0]

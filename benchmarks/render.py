@@ -1,0 +1,292 @@
+"""Images a second of the renderer and of others, interleaved in one run.
+
+Single core: CPU seconds. Two processes: wall seconds, a whole store each time.
+
+The two peers need environments of their own, since they want older Pillow and NumPy:
+  python -m venv trdg && trdg/bin/pip install trdg==1.8.0 "pillow<10" "numpy<2"
+  python -m venv tiger && tiger/bin/pip install synthtiger==1.2.1 "pillow<10" "numpy<1.24"
+  python benchmarks/render.py --trdg trdg/bin/python --synthtiger tiger/bin/python
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.canvas import Canvas, place
+from synth.command import parser, run
+from synth.errors import InputError
+from synth.fonts import ASSETS, FontFile, find_fonts, open_font
+from synth.quota import Quota
+from synth.raster import plain_pictures
+from synth.render import Plan, make_plan, render, render_range
+from synth.style import Style
+
+SIZE_PX = 64
+CHARS = "永國銀金龍風我的三心書車壹貳參肆伍陸捌玖拾佰仟萬億元角分整年月日號碼章"
+FONT = FontFile(ASSETS / "klee-one.woff")
+SAME = 0.05  # A/A: two measurements of one thing may differ by this
+Timed = Callable[[int], float]  # images -> seconds
+
+
+def options() -> ArgumentParser:
+    p = parser(__doc__ or "", "python benchmarks/render.py --rounds 7")
+    p.add_argument("--rounds", type=int, default=7, help="of all contestants in turn, from 5")
+    p.add_argument("--seconds", type=float, default=1.0, help="about so long a contestant a round")
+    p.add_argument("--trdg", type=Path | None, help="python of TextRecognitionDataGenerator's")
+    p.add_argument("--synthtiger", type=Path | None, help="python of SynthTIGER's environment")
+    p.add_argument("--store-images", type=int, default=20_000, help="for one and two processes")
+    return p
+
+
+def cpu(work: Callable[[int], Any]) -> Timed:
+    def timed(images: int) -> float:
+        started = time.process_time()
+        work(images)
+        return time.process_time() - started
+
+    return timed
+
+
+def ours_plain(images: int) -> None:
+    """Outlines from the font file's tables and pixels; nothing is cached between glyphs."""
+    font = open_font(FONT)
+    for i in range(0, images, 256):
+        chars = [CHARS[k % len(CHARS)] for k in range(i, min(i + 256, images))]
+        plain_pictures(font.raws(chars), SIZE_PX, 5)
+
+
+def pillow_plain() -> Callable[[int], None]:
+    from PIL import ImageFont
+
+    font = ImageFont.truetype(FONT.path, SIZE_PX - 10, layout_engine=ImageFont.Layout.BASIC)
+
+    def work(images: int) -> None:
+        for k in range(images):
+            font.getmask(CHARS[k % len(CHARS)])
+
+    return work
+
+
+def freetype_plain() -> Callable[[int], None]:
+    """Nothing but FreeType's own calls: load an unhinted outline, draw it into one buffer."""
+    import freetype
+    import freetype.raw as ft
+
+    face = freetype.Face(str(FONT.path))
+    face.set_pixel_sizes(0, SIZE_PX - 10)
+    gids = [face.get_char_index(c) for c in CHARS]
+    pixels = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
+    bitmap = ft.FT_Bitmap()
+    bitmap.rows = bitmap.width = bitmap.pitch = SIZE_PX
+    bitmap.num_grays, bitmap.pixel_mode = 256, ft.FT_PIXEL_MODE_GRAY
+    bitmap.buffer = ctypes.cast(pixels.ctypes.data, type(bitmap.buffer))
+    flags = freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP
+    library, target = freetype.get_handle(), ctypes.byref(bitmap)
+
+    def work(images: int) -> None:
+        for k in range(images):
+            ft.FT_Load_Glyph(face._FT_Face, gids[k % len(gids)], flags)
+            pixels.fill(0)
+            outline = ctypes.byref(face._FT_Face.contents.glyph.contents.outline)
+            ft.FT_Outline_Translate(outline, 5 * 64, 12 * 64)  # all of it inside
+            if ft.FT_Outline_Get_Bitmap(library, outline, target):
+                raise RuntimeError(f"FreeType could not draw glyph {k}")
+
+    return work
+
+
+def sample_plan(per_char: int) -> Plan:
+    from synth.alphabet import Alphabet
+
+    alphabet = Alphabet.of(CHARS)
+    found = [open_font(f).coverage(CHARS) for f in find_fonts()]
+    found = [c for c in found if c.usable]
+    quota = Quota(0, dict.fromkeys(CHARS, per_char), 0, {})
+    return make_plan(alphabet, found, {}, quota, Style(), Canvas(SIZE_PX), 1)
+
+
+def ours_full() -> Callable[[int], None]:
+    plan = sample_plan(400)
+
+    def work(images: int) -> None:
+        for i in range(0, images, 256):
+            first = i % (len(plan) - 256)
+            render_range(plan, first, first + min(256, images - i))
+
+    work(len(CHARS) * 12)  # outlines are kept; fonts were read
+    return work
+
+
+def albumentations_full() -> Callable[[int], None]:
+    """The same effects on pixels: slant, turn, aspect, bending, pen, grain, blur, noise, JPEG."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as A
+    import cv2
+    from PIL import Image, ImageDraw, ImageFont
+
+    cv2.setNumThreads(1)
+    font = ImageFont.truetype(FONT.path, SIZE_PX - 10, layout_engine=ImageFont.Layout.BASIC)
+    effects = A.Compose(
+        [
+            A.Affine(shear={"x": (-15, 15)}, rotate=(-7, 7), scale={"x": (0.8, 1.2), "y": 1.0}),
+            A.ElasticTransform(alpha=25, sigma=6, p=1),
+            A.ElasticTransform(alpha=4, sigma=2, p=1),
+            A.Morphological(scale=(2, 3), operation="dilation", p=0.5),
+            A.MultiplicativeNoise(multiplier=(0.6, 1.0), elementwise=True, p=1),
+            A.GaussianBlur(blur_limit=3, sigma_limit=(0.3, 0.8), p=1),
+            A.GaussNoise(std_range=(0.0, 0.03), p=1),
+            A.ImageCompression(quality_range=(45, 95), p=0.15),
+        ]
+    )
+    canvas = Canvas(SIZE_PX)
+
+    def work(images: int) -> None:
+        for k in range(images):
+            page = Image.new("L", (SIZE_PX, SIZE_PX))
+            ImageDraw.Draw(page).text((5, 2), CHARS[k % len(CHARS)], font=font, fill=255)
+            place(effects(image=np.asarray(page))["image"], canvas)
+
+    return work
+
+
+class Peer:
+    """A generator in another environment, which answers over a pipe."""
+
+    def __init__(self, python: Path, script: str) -> None:
+        path = Path(__file__).parent / "render_peers" / script
+        self._process = subprocess.Popen(
+            [python, path, FONT.path, CHARS, str(SIZE_PX)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.name = self._answer()
+
+    def __call__(self, images: int) -> float:
+        self._process.stdin.write(f"{images}\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise InputError(f"{self._process.args[1].name} ended; its message stands above")
+        return line
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+def rates(contestants: dict[str, Timed], rounds: int, seconds: float) -> dict[str, np.ndarray]:
+    """Images a second of each, [rounds]; in turn, the order reversed every other round."""
+    size = {}
+    for name, timed in contestants.items():
+        timed(20)
+        size[name] = max(20, int(200 * seconds / max(timed(200), 1e-4)))
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for k in range(rounds):
+        for name in list(contestants)[:: 1 if k % 2 == 0 else -1]:
+            found[name].append(size[name] / contestants[name](size[name]))
+    return {name: np.array(v) for name, v in found.items()}
+
+
+def report(found: dict[str, np.ndarray], goals: list[tuple[str, str, float]]) -> None:
+    for name, r in found.items():
+        print(f"  {name:32} {np.median(r):10,.0f} /s  ({r.min():,.0f} to {r.max():,.0f})")
+    for a, b, goal in goals:
+        ratio = found[a] / found[b]
+        print(
+            f"  {a} / {b}: {np.median(ratio):.2f} "
+            f"({ratio.min():.2f} to {ratio.max():.2f}), wanted {goal:g}"
+        )
+
+
+def check_same(one: np.ndarray, two: np.ndarray) -> None:
+    off = abs(float(np.median(one / two)) - 1)
+    verdict = "good" if off <= SAME else "TOO MUCH: this machine is not quiet enough"
+    print(f"  A/A: {100 * off:.1f} % apart, {verdict}")
+
+
+def two_processes(images: int, rounds: int) -> None:
+    plan = sample_plan(-(-images // len(CHARS)))
+    took: dict[int, list[float]] = {1: [], 2: []}
+    for k in range(rounds):
+        for workers in (1, 2) if k % 2 == 0 else (2, 1):
+            started = time.perf_counter()
+            for _ in render(plan, workers):
+                pass
+            took[workers].append(time.perf_counter() - started)
+    one, two = (np.array(took[w]) for w in (1, 2))
+    ratio = one / two
+    print(
+        f"  {len(plan):,} images: {np.median(one):.1f} s with one process, "
+        f"{np.median(two):.1f} s with two; {np.median(ratio):.2f} "
+        f"({ratio.min():.2f} to {ratio.max():.2f}), wanted 1.85"
+    )
+
+
+def main(args: Namespace) -> None:
+    if args.rounds < 5:
+        raise InputError("--rounds: from 5")
+    names = ("pillow", "freetype-py", "numpy", "albumentations")
+    print(
+        f"{platform.platform()}, Python {sys.version.split()[0]}, "
+        + ", ".join(f"{n} {version(n)}" for n in names)
+    )
+    print(f"{args.rounds} rounds, one core, CPU time; {SIZE_PX} px")
+    plain = {
+        "ours, plain": cpu(ours_plain),
+        "ours, plain again": cpu(ours_plain),
+        "Pillow getmask": cpu(pillow_plain()),
+        "FreeType alone": cpu(freetype_plain()),
+    }
+    print("plain glyphs")
+    found = rates(plain, args.rounds, args.seconds)
+    check_same(found["ours, plain"], found["ours, plain again"])
+    goals = [("ours, plain", "Pillow getmask", 5.0), ("ours, plain", "FreeType alone", 0.5)]
+    report(found, goals)
+
+    full_work = ours_full()
+    full: dict[str, Timed] = {
+        "ours, full": cpu(full_work),
+        "ours, full again": cpu(full_work),
+        "Pillow + albumentations": cpu(albumentations_full()),
+    }
+    goals = [("ours, full", "Pillow + albumentations", 5.0)]
+    peers = []
+    scripts = ((args.trdg, "trdg_peer.py", 20.0), (args.synthtiger, "synthtiger_peer.py", 1.0))
+    for python, script, goal in scripts:
+        if python:
+            peers.append(Peer(python, script))
+            full[peers[-1].name] = peers[-1]
+            goals.append(("ours, full", peers[-1].name, goal))
+    print("full samples: deformation, ink, paper")
+    found = rates(full, args.rounds, args.seconds)
+    for peer in peers:
+        peer.close()
+    check_same(found["ours, full"], found["ours, full again"])
+    report(found, goals)
+
+    cores = len(os.sched_getaffinity(0))
+    print(f"processes, wall time, {cores} cores")
+    if cores < 2:
+        print("  one core only: not measured")
+    else:
+        two_processes(args.store_images, args.rounds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

@@ -1,0 +1,109 @@
+"""Rendering on a Dask cluster, with the same bytes as on one machine.
+
+Each worker has this project installed; its fonts are checked against those of the plan, since a
+font of another version draws other pictures. Chunks depend on the plan and their numbers alone, so
+a worker that dies costs only time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import freetype
+import numpy as np
+
+from synth.errors import InputError
+from synth.fonts import ASSETS
+from synth.render import Plan, chunks_of, render_range
+from synth.store import Sample
+
+WAIT_S = 30.0  # for the scheduler, then for the first worker
+_one_at_a_time = threading.Lock()  # FreeType is not made for threads
+
+
+@dataclass(frozen=True, eq=False)
+class _Parcel:
+    """A plan on its way to another machine."""
+
+    plan: Plan
+    own: tuple[bool, ...]  # the project's fonts, wherever the worker has them
+    digests: tuple[str, ...]  # of each font file
+    freetype: tuple[int, ...]
+
+
+def render_on(address: str, plan: Plan) -> Iterator[tuple[np.ndarray, list[Sample]]]:
+    """As `synth.render.render`, on the workers of the scheduler at `address` (tcp://host:port).
+
+    Raises InputError where there is no scheduler or worker, or a worker has other fonts.
+    """
+    with _connected(address) as client:
+        parcel = client.scatter(_packed(plan), broadcast=True, hash=False)
+        ahead = 4 * max(1, sum(client.nthreads().values()))
+        waiting: deque[Any] = deque()
+        for start, stop in chunks_of(plan):
+            waiting.append(client.submit(_rendered, parcel, start, stop, pure=False))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _connected(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError('--cluster needs Dask: pip install "inkfill[cluster]"') from None
+    try:
+        client = Client(address, timeout=WAIT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"--cluster {address}: no Dask scheduler there ({line})") from None
+    try:
+        client.wait_for_workers(1, timeout=WAIT_S)
+    except TimeoutError:
+        client.close()
+        raise InputError(
+            f"--cluster {address}: no worker within {WAIT_S:g} s; start some with: "
+            f"dask worker {address} --nthreads 1"
+        ) from None
+    return client
+
+
+def _packed(plan: Plan) -> _Parcel:
+    own = tuple(f.path.is_relative_to(ASSETS) for f in plan.fonts)
+    digests = tuple(_digest(f.path) for f in plan.fonts)
+    fonts = tuple(
+        replace(f, path=f.path.relative_to(ASSETS) if ours else f.path.resolve())
+        for f, ours in zip(plan.fonts, own, strict=True)
+    )
+    return _Parcel(replace(plan, fonts=fonts), own, digests, freetype.version())
+
+
+@lru_cache(maxsize=1)
+def _unpacked(parcel: _Parcel) -> Plan:
+    if freetype.version() != parcel.freetype:
+        raise InputError(f"a worker has FreeType {freetype.version()}, wanted {parcel.freetype}")
+    fonts = []
+    for font, ours, digest in zip(parcel.plan.fonts, parcel.own, parcel.digests, strict=True):
+        path = ASSETS / font.path if ours else font.path
+        if not path.is_file() or _digest(path) != digest:
+            raise InputError(f"a worker has no {path}, or another version of it")
+        fonts.append(replace(font, path=path))
+    return replace(parcel.plan, fonts=tuple(fonts))
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _rendered(parcel: _Parcel, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
+    with _one_at_a_time:
+        return render_range(_unpacked(parcel), start, stop)

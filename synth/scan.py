@@ -1,0 +1,115 @@
+"""A character on its sheet, scanned again and imported as a real image is.
+
+Low resolution, shaded paper, a form's coloured lines, a neighbour's strokes and JPEG leave their
+marks through the real import alone: most paper vanishes there, but edges get rough, a dark side
+stays as a wash, a line that touches the writing stays, and a neighbour makes the writing small.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from synth import chance
+from synth.canvas import INK_FULL, Canvas, ink_of, place
+from synth.style import Draw
+
+_SHEET = 23  # stream of `synth.chance`
+# Luma (ITU-R BT.601) of printed lines: red (225, 130, 120), blue (125, 165, 225), gray 178.
+_LINES = (157, 160, 178)
+
+
+def sheets(field: np.ndarray) -> np.ndarray:
+    """[N] the records' field numbers -> [N, 16] what `scanned` draws a sheet from."""
+    return chance.uniform(0, _SHEET, field, 16)
+
+
+def scanned(
+    ink: np.ndarray,  # [H, W] uint8
+    grit: np.ndarray,  # [H, W] float32: noise in tones
+    draw: Draw,
+    u: np.ndarray,  # [16] of `sheets`
+    canvas: Canvas,
+) -> np.ndarray:
+    """-> [H, W] uint8, all zero where the import finds no writing. Pure."""
+    writing = _writing(ink, draw.scan_px)
+    if writing is None:
+        return np.zeros_like(ink)
+    margin = np.rint(draw.scan_px * (0.06 + 0.22 * u[:4])).astype(int)  # left, right, top, bottom
+    left, right, top, bottom = margin.tolist()
+    high, wide = writing.shape
+    sheet = np.zeros((high + top + bottom, wide + left + right), np.float32)
+    sheet[top : top + high, left : left + wide] = writing * np.float32(1 / INK_FULL)
+    if draw.clutter >= 0.5:
+        _neighbour(sheet, writing, margin, int(u[4] * 4))
+    height, width = sheet.shape
+    paper, pen = 190 + 60 * u[5], 25 + 75 * u[6]
+    tone = paper - (paper - pen) * sheet
+    if 0 <= draw.clutter < 0.5:
+        _lines(tone, margin, _LINES[int(draw.clutter * 6)], u[7:12])
+    if draw.shade:
+        x, y = (np.linspace(-1, 1, n, dtype=np.float32) for n in (width, height))
+        across, down = np.cos(2 * np.pi * u[12]), np.sin(2 * np.pi * u[12])
+        side = np.add.outer(down * y, across * x) / (abs(across) + abs(down))  # -1 to 1
+        tone *= 1 - draw.shade * (side + 1) / 2
+    repeats = (height // len(grit) + 1, width // len(grit) + 1)
+    tone = np.clip(tone + np.tile(grit, repeats)[:height, :width], 0, 255).astype(np.uint8)
+    return place(ink_of(_compressed(tone, draw.jpeg)), canvas)
+
+
+def _writing(ink: np.ndarray, longer_px: int) -> np.ndarray | None:
+    """[H, W] uint8 -> the ink's box [h, w] uint8, its longer side `longer_px`; None: no ink."""
+    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    scale = longer_px / max(box[2] - box[0], box[3] - box[1])
+    size = tuple(max(1, round((box[k + 2] - box[k]) * scale)) for k in (0, 1))
+    # a scanner's pixel is the mean of what it covers
+    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(ink).resize(size, how, box=box))
+
+
+def _neighbour(sheet: np.ndarray, writing: np.ndarray, margin: np.ndarray, side: int) -> None:
+    """The near edge of the same hand's next writing, cut off by the scan's own edge."""
+    wide = max(2, int(margin[side]) // 2)
+    height, width = writing.shape
+    part = (writing[:, -wide:], writing[:, :wide], writing[-wide:], writing[:wide])[side] / INK_FULL
+    left, top = int(margin[0]), int(margin[2])
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    view = (
+        sheet[rows, : part.shape[1]],
+        sheet[rows, sheet.shape[1] - part.shape[1] :],
+        sheet[: part.shape[0], columns],
+        sheet[sheet.shape[0] - part.shape[0] :, columns],
+    )[side]
+    np.maximum(view, part, out=view)
+
+
+def _lines(tone: np.ndarray, margin: np.ndarray, luma: int, u: np.ndarray) -> None:
+    """The printed cell: one to four lines, somewhere between the edge and the writing."""
+    height, width = tone.shape
+    for side in range(4):
+        if side and u[side] > 0.5:
+            continue
+        off = int(u[4] * (margin[side] + 1))
+        thick = 1 + (max(height, width) > 90)
+        view = (
+            tone[:, off : off + thick],
+            tone[:, width - off - thick : width - off],
+            tone[off : off + thick],
+            tone[height - off - thick : height - off],
+        )[side]
+        np.minimum(view, 0.25 * view + 0.75 * luma, out=view)
+
+
+def _compressed(tone: np.ndarray, quality: int) -> np.ndarray:
+    """[h, w] uint8 through JPEG of a quality; 0: as it is."""
+    if not quality:
+        return tone
+    buffer = io.BytesIO()
+    Image.fromarray(tone).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as image:
+        return np.asarray(image)

@@ -1,0 +1,111 @@
+"""Pictures to look at: what will be rendered, and what each font has and was refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from synth import other
+from synth.files import write_whole
+from synth.fonts import FontFile, open_font
+from synth.raster import plain_pictures
+from synth.render import Plan, render_places
+from synth.studio import Studio
+
+COLUMNS = 18
+HANDS = 4  # writers shown, a row each
+Row = tuple[str, np.ndarray]  # a title and its pictures side by side, [H, W] uint8
+
+
+def write_preview(studio: Studio, path: Path, columns: int = COLUMNS) -> None:
+    """A PNG: the alphabet's characters, a font a row; a writer a row; a kind of other a row."""
+    plan = studio.plan
+    picked = _spread(list(studio.alphabet.chars), columns)
+    number = {c: i for i, c in enumerate(plan.chars)}
+    known = plan.kind == "character"
+    rows, fullest = [], (0, [-1] * len(picked))
+    for f, font in enumerate(plan.fonts):
+        of_font = known & (plan.font == f)
+        places = [np.flatnonzero(of_font & (plan.char == number.get(c, -1))) for c in picked]
+        places = [int(p[0]) if len(p) else -1 for p in places]
+        rows.append((font.name, _drawn(plan, places, columns)))
+        fullest = max(fullest, (sum(p >= 0 for p in places), places), key=lambda x: x[0])
+    for hand in range(HANDS):  # all of one font's characters by one writer
+        one = replace(plan, writers=1, seed=plan.seed + hand)
+        rows.append((f"writer {hand + 1}", _drawn(one, fullest[1], columns)))
+    for kind in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS):
+        places = np.flatnonzero(plan.kind == kind).tolist()
+        if places:
+            rows.append((kind, _drawn(plan, _spread(places, columns), columns)))
+    _write(rows, path)
+
+
+def write_contact_sheet(studio: Studio, path: Path, columns: int = COLUMNS) -> None:
+    """A PNG: a font a row, plain; below it what was refused, and what another font draws there."""
+    chars = list(studio.alphabet.chars)
+    rows = []
+    for coverage in studio.coverages:
+        picked = [c if c in coverage.usable else "" for c in _spread(chars, columns)]
+        rows.append((coverage.font.name, _plain([(coverage.font, c) for c in picked], columns)))
+        reasons: dict[str, list[str]] = {}
+        for char, why in coverage.rejected.items():
+            reasons.setdefault("other glyph" if why.startswith("drawn") else why, []).append(char)
+        for why in sorted(reasons.keys() - {"unmapped", "blank"}):
+            refused = reasons[why][:columns]
+            theirs = [
+                next((c.font for c in studio.coverages if r in c.usable), None) for r in refused
+            ]
+            rows.append(
+                (f"  refused: {why}", _plain([(coverage.font, r) for r in refused], columns))
+            )
+            rows.append(("  the others", _plain([*zip(theirs, refused, strict=True)], columns)))
+    _write(rows, path)
+
+
+def sheet(rows: Sequence[Row], label_px: int = 150) -> Image.Image:
+    """Titled rows of [H, W] uint8 pictures (ink high) -> one dark-on-white image."""
+    height = sum(r.shape[0] + 2 for _, r in rows)
+    width = label_px + max(r.shape[1] for _, r in rows)
+    out = Image.new("L", (width, height), 255)
+    pen = ImageDraw.Draw(out)
+    y = 0
+    for title, row in rows:
+        pen.text((4, y + row.shape[0] // 2 - 6), title[:24], fill=0)
+        out.paste(Image.fromarray(255 - row), (label_px, y))
+        y += row.shape[0] + 2
+    return out
+
+
+def _spread(items: list, count: int) -> list:
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
+
+
+def _drawn(plan: Plan, places: Sequence[int], columns: int) -> np.ndarray:
+    """Places of the plan, -1 for a gap -> [H, columns * W] uint8."""
+    size = plan.canvas.size_px
+    row = np.zeros((columns, size, size), np.uint8)
+    there = [i for i, place in enumerate(places) if place >= 0]
+    if there:
+        row[there] = render_places(plan, np.array([places[i] for i in there]))[0]
+    return np.concatenate(row, 1)
+
+
+def _plain(glyphs: Sequence[tuple[FontFile | None, str]], columns: int) -> np.ndarray:
+    """Glyphs as the fonts have them, a gap for none -> [48, columns * 48] uint8."""
+    row = np.zeros((columns, 48, 48), np.uint8)
+    for i, (font, char) in enumerate(glyphs):
+        if font and char and (raw := open_font(font).raw(char)) is not None:
+            row[i] = plain_pictures([raw], 48, margin_px=4)[0]
+    return np.concatenate(row, 1)
+
+
+def _write(rows: Sequence[Row], path: Path) -> None:
+    page = io.BytesIO()
+    sheet(rows).save(page, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page.getvalue())

@@ -1,0 +1,154 @@
+"""The vote of the fonts: a glyph that shows another character than the others say.
+
+Two tests. Among all characters: a glyph that looks more like another character than like its own.
+Between near twins (未 and 末), whose likeness hides the one stroke that counts: which side of the
+line between the two a glyph stands on, measured along that line alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from synth.fonts import Coverage, script_of
+from synth.likeness import GROUP, Atlas, build_atlas, unit
+
+# The vote. A font's margins (how much more a glyph looks like another character than like its own)
+# have their own level and spread: a running hand is hard to read throughout. A glyph goes when its
+# margin stands out of its font's by this many standard deviations. LEAST_MARGIN it must be, so that
+# a font much like the others is not picked to pieces; MOST_MARGIN is always enough, so that a font
+# half of whose glyphs are wrong does not set its own standard.
+OUTVOTED_BY, LEAST_MARGIN, MOST_MARGIN = 4.0, 0.15, 0.60
+VOTERS = 3  # fewer other fonts make no consensus
+AXES = 160  # of the features' 512: with all of them the vote is no better
+MARGINS = 300  # glyphs that show how far a font's margins spread
+# Near twins. A glyph's place on the line from its own character (-0.5) to the twin (+0.5), as the
+# other fonts draw both. The line counts where nearly all other fonts stand on their own sides.
+TWINS = 8  # characters most like it that each is tested against
+TWIN_BY, LEAST_TWIN = 4.0, 0.25  # standard deviations of the font's own places, and at least
+AGREE = 0.85  # of the other fonts' glyphs on each side
+
+
+def outvoted(
+    coverages: Sequence[Coverage],
+    atlas: Atlas | None = None,
+    chars: Iterable[str] | None = None,  # to judge; None: all
+) -> list[Coverage]:
+    """Takes out glyphs that the other fonts say are another character (為 drawn as 爲).
+
+    A glyph's margin is its likeness to the other character most like it, less that to its own, both
+    as the other fonts draw them. Each font's own style is taken out first: the mean of its glyphs
+    of one script.
+    """
+    if atlas is None:
+        atlas = build_atlas(coverages, sorted({c for f in coverages for c in f.usable}))
+    scripts = np.array([script_of(c) for c in atlas.chars])
+    judged = np.isin(atlas.chars, list(atlas.chars if chars is None else chars))
+    axes = _main_axes(atlas.mean)
+    shapes = [_without_style(atlas, f, scripts, axes) for f in range(len(coverages))]
+    total = np.sum(shapes, 0)
+    voters = np.sum([s.any(1) for s in shapes], 0)
+    twins = _twins(shapes, atlas.mean)
+    result = []
+    for coverage, shape, near in zip(coverages, shapes, twins, strict=True):
+        # without this font, whose own habits would make its glyphs resemble each other
+        mean = unit(total - shape)
+        there = shape.any(1) & (voters > VOTERS)
+        at = np.flatnonzero(there & judged)
+        rest = np.flatnonzero(there & ~judged)  # some more, to know what is usual in this font
+        at = np.concatenate([at, rest[:: max(1, len(rest) // MARGINS)]]) if len(at) else at
+        margin, nearest = np.zeros(len(at), np.float32), np.zeros(len(at), int)
+        for i in range(0, len(at), 1024):
+            block = at[i : i + 1024]
+            likeness = shape[block] @ mean.T
+            rows = np.arange(len(block))
+            own = likeness[rows, block].copy()
+            likeness[rows, block] = -1
+            nearest[i : i + 1024] = likeness.argmax(1)
+            margin[i : i + 1024] = likeness.max(1) - own
+        rejected = dict(coverage.rejected)
+        for script in np.unique(scripts[at]):
+            of_script = np.flatnonzero(scripts[at] == script)
+            usual = np.median(margin[of_script])
+            spread = 1.4826 * np.median(
+                np.abs(margin[of_script] - usual)
+            )  # of a normal's deviation
+            bound = np.clip(usual + OUTVOTED_BY * spread, LEAST_MARGIN, MOST_MARGIN)
+            for i in of_script[(margin[of_script] > bound) & judged[at[of_script]]]:
+                rejected[atlas.chars[at[i]]] = f"drawn as {atlas.chars[nearest[i]]}"
+        for i, twin in near.items():
+            if judged[i]:
+                rejected.setdefault(atlas.chars[i], f"drawn as {atlas.chars[twin]}")
+        usable = coverage.usable - rejected.keys()
+        result.append(replace(coverage, usable=usable, rejected=rejected))
+    return result
+
+
+def _main_axes(vectors: np.ndarray) -> np.ndarray:
+    """[n, D] -> [D, AXES]: the orthonormal axes along which they differ most; the rest is noise."""
+    return np.linalg.eigh(vectors.T @ vectors)[1][:, -AXES:]
+
+
+def _without_style(atlas: Atlas, font: int, scripts: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """[n, AXES] float32 unit vectors: one font's features less their mean by script, or zero."""
+    out = atlas.features[font].astype(np.float32) @ axes
+    for script in np.unique(scripts[atlas.has[font]]):
+        at = np.flatnonzero(atlas.has[font] & (scripts == script))
+        out[at] = unit(out[at] - out[at].mean(0)) if len(at) >= GROUP else 0
+    return out
+
+
+def _twins(
+    shapes: Sequence[np.ndarray],  # of each font: [n, AXES], zero where it lacks a character
+    mean: np.ndarray,  # [n, D] unit vectors: each character over all fonts
+) -> list[dict[int, int]]:
+    """For each font: glyphs that stand on the side of a near twin -> that twin."""
+    near = _nearest(mean, min(TWINS, len(mean) - 1))
+    own, twin = np.repeat(np.arange(len(mean)), near.shape[1]), near.ravel()
+    total, has = np.sum(shapes, 0), np.array([s.any(1) for s in shapes])
+    # NaN where a font lacks the glyph, or the others cannot say where the two characters stand
+    place = np.full((2, len(shapes), len(own)), np.nan, np.float32)
+    for f, shape in enumerate(shapes):
+        voters = has.sum(0) - has[f]
+        mean_f = (total - shape) / np.maximum(voters, 1)[:, None]
+        for i in range(0, len(own), 8192):
+            a, b = own[i : i + 8192], twin[i : i + 8192]
+            line = mean_f[b] - mean_f[a]
+            square = np.maximum((line**2).sum(1), 1e-6)
+            middle = (mean_f[a] + mean_f[b]) / 2
+            judge = (voters[a] >= VOTERS) & (voters[b] >= VOTERS)
+            for side, which in enumerate((a, b)):
+                at = ((shape[which] - middle) * line).sum(1) / square
+                place[side, f, i : i + 8192] = np.where(judge & has[f, which], at, np.nan)
+    right = np.stack([place[0] < 0, place[1] > 0])
+    shown = ~np.isnan(place)
+    found = []
+    for f in range(len(shapes)):
+        votes, voters = right.sum(1) - right[:, f], shown.sum(1) - shown[:, f]
+        agreed = ((votes >= AGREE * voters) & (voters >= VOTERS)).all(0) & shown[0, f]
+        of_font = np.where(agreed, place[0, f], -np.inf).reshape(len(mean), -1)
+        worst, which = of_font.max(1), of_font.argmax(1)
+        there = np.isfinite(worst)
+        if there.sum() < GROUP:
+            found.append({})
+            continue
+        usual = np.median(worst[there])
+        spread = 1.4826 * np.median(np.abs(worst[there] - usual))
+        out = np.flatnonzero(there & (worst > max(usual + TWIN_BY * spread, LEAST_TWIN)))
+        found.append({int(i): int(near[i, which[i]]) for i in out})
+    return found
+
+
+def _nearest(mean: np.ndarray, count: int) -> np.ndarray:
+    """[n, D] unit vectors -> [n, count]: the others most like each, best first."""
+    found = np.empty((len(mean), count), int)
+    for i in range(0, len(mean), 1024):
+        likeness = mean[i : i + 1024] @ mean.T
+        rows = np.arange(len(likeness))
+        likeness[rows, i + rows] = -1
+        some = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
+        order = np.argsort(-np.take_along_axis(likeness, some, 1), axis=1, kind="stable")
+        found[i : i + 1024] = np.take_along_axis(some, order, 1)
+    return found

@@ -1,0 +1,121 @@
+"""Rendering on a Dask cluster of real processes: the same bytes, and clear words where it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synth import cluster
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.cluster import render_on
+from synth.errors import InputError
+from synth.fonts import find_fonts, open_font
+from synth.quota import Quota
+from synth.render import Plan, make_plan, render
+from synth.style import Style
+
+pytest.importorskip("distributed")
+ROOT = Path(__file__).resolve().parent.parent
+CHARS = "永國一三口心風的我未"
+
+
+def plan_of(per_class: int) -> Plan:
+    alphabet = Alphabet.of(CHARS)
+    files = [f for f in find_fonts() if f.name in ("klee-one", "tw-kai", "zen-kurenaido")]
+    have = [open_font(f).coverage(CHARS) for f in files]
+    quota = Quota(0, dict.fromkeys(CHARS, per_class), 0, {})
+    return make_plan(alphabet, have, {}, quota, Style(), Canvas(), 7)
+
+
+def start(*words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", *words],
+        cwd=ROOT,
+        env={**os.environ, "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "1h"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler and two worker processes."""
+    folder = tmp_path_factory.mktemp("dask")
+    card = folder / "scheduler.json"
+    started = [
+        start(
+            *f"scheduler --host 127.0.0.1 --port 0 --no-dashboard --scheduler-file {card}".split()
+        )
+    ]
+    try:
+        until = time.monotonic() + 120
+        while not card.is_file() or not card.read_text():
+            assert time.monotonic() < until and started[0].poll() is None
+            time.sleep(0.2)
+        found = json.loads(card.read_text())["address"]
+        line = f"worker {found} --nthreads 1 --no-nanny --no-dashboard --local-directory {folder}"
+        started += [start(*line.split()) for _ in range(2)]
+        yield found
+    finally:
+        for process in reversed(started):  # workers first: without a scheduler they wait for it
+            process.kill()
+            process.wait(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # whatever Dask's own code warns of
+def test_two_workers_of_a_cluster_write_the_same_bytes(address: str) -> None:
+    plan = plan_of(200)
+    alone, there = list(render(plan)), list(render_on(address, plan))
+    assert len(alone) == len(there) > 4
+    for (images, samples), (theirs, their_samples) in zip(alone, there, strict=True):
+        assert (images == theirs).all()
+        assert repr(samples) == repr(their_samples)  # a NaN is not equal to itself
+
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        assert len(client.scheduler_info()["workers"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_worker_with_another_font_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = cluster._packed
+    monkeypatch.setattr(
+        cluster, "_packed", lambda plan: replace(packed(plan), digests=("0" * 64,) * 3)
+    )
+    with pytest.raises(InputError, match=r"a worker has no .*klee-one.*or another version of it"):
+        next(render_on(address, plan_of(1)))
+
+
+@pytest.mark.filterwarnings("default")
+def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "WAIT_S", 1.0)
+    with pytest.raises(InputError, match="no Dask scheduler there") as caught:
+        next(render_on("tcp://127.0.0.1:9", plan_of(1)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_packed_plan_unpacks_to_itself_wherever_the_fonts_lie() -> None:
+    plan = plan_of(3)
+    parcel = cluster._packed(plan)
+    assert all(parcel.own) and not any(f.path.is_absolute() for f in parcel.plan.fonts)
+    back = cluster._unpacked(parcel)
+    assert back.fonts == plan.fonts
+    pairs = zip(render(plan), render(back), strict=True)
+    assert all(np.array_equal(a[0], b[0]) and repr(a[1]) == repr(b[1]) for a, b in pairs)
+    with pytest.raises(InputError, match="a worker has FreeType"):
+        cluster._unpacked(replace(parcel, freetype=(1, 0, 0)))

@@ -1,0 +1,102 @@
+"""A style takes over what is measured on real data, and stays where nothing can be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.fit import fit_style, measure, stroke_width_px
+from synth.fonts import Coverage, find_fonts, open_font
+from synth.quota import Quota
+from synth.render import make_plan, render
+from synth.store import Sample, Store, StoreWriter
+from synth.style import Style
+
+CANVAS = Canvas()
+NAMES = ("inkfill-sub-c", "klee-one", "kouzan-brush", "tw-kai", "zen-kurenaido")
+ALPHABET = Alphabet.of("永國三心龍風的我")
+QUOTA = Quota(0, dict.fromkeys(ALPHABET.chars, 60), 0, {})
+
+
+def coverages(chars: list[str]) -> list[Coverage]:
+    return [open_font(f).coverage(chars) for f in find_fonts() if f.name in NAMES]
+
+
+def images_of(style: Style, have: list[Coverage], seed: int) -> np.ndarray:
+    plan = make_plan(ALPHABET, have, {}, QUOTA, style, CANVAS, seed)
+    return np.concatenate([chunk for chunk, _ in render(plan)])
+
+
+def test_stroke_width_of_drawn_bars() -> None:
+    bars = np.zeros((3, 64, 64), np.uint8)
+    for i, width in enumerate((2, 4, 7)):
+        bars[i, 5:55, 20 : 20 + width] = 255
+        bars[i, 5:55, 40 : 40 + width] = 255
+    expected = [2 * 50 * w / (2 * 50 + 2 * w) for w in (2, 4, 7)]  # sides and ends
+    assert stroke_width_px(bars) == pytest.approx(expected, rel=0.02)
+    assert stroke_width_px(np.zeros((1, 64, 64), np.uint8)) == 0
+
+
+def test_lean_climb_and_aspect_of_drawn_bars() -> None:
+    y, x = np.mgrid[0:64, 0:64].astype(float)
+    slope = np.tan(np.radians(10.0))
+    # soft edges, as a pen's: a pixel's gradient has a direction there
+    leaning = np.clip(3 - np.abs(x - 32 + (y - 32) * slope), 0, 1) * (np.abs(y - 32) < 25)
+    climbing = np.clip(3 - np.abs(y - 32 + (x - 32) * slope), 0, 1) * (np.abs(x - 32) < 25)
+    image = (np.maximum(leaning, climbing) * 255).astype(np.uint8)
+    found = measure(np.stack([image, image]))
+    assert found.lean_deg[0] == pytest.approx(10, abs=2)
+    assert found.climb_deg[0] == pytest.approx(10, abs=2)
+    wide = np.zeros((2, 64, 64), np.uint8)
+    wide[:, 20:40, 10:50] = 255
+    assert measure(wide).aspect[0] == pytest.approx(np.log(2), abs=0.01)
+    assert measure(wide).full == 1.0
+    with pytest.raises(ValueError, match="no image with ink"):
+        measure(np.zeros((3, 64, 64), np.uint8))
+
+
+@pytest.mark.parametrize("pens", [(1.8, 2.1, 2.5), (3.5, 4.0, 4.6)], ids=["fine", "broad"])
+def test_a_fitted_style_measures_as_the_real_data(tmp_path: Path, pens: tuple[float, ...]) -> None:
+    # a store in other hands than the renderer's: fonts set aside, another pen, lean and ink
+    files = [f for f in find_fonts(writers=True) if f.name == "inkfill-sub-d"]
+    writers = [open_font(f).coverage(ALPHABET.chars) for f in files]
+    hands = replace(
+        Style().scaled(1.3),
+        stroke_px=pens,
+        slant_mean_deg=6.0,
+        climb_mean_deg=5.0,
+        aspect_mean_log=-0.2,
+        texture=0.8,
+        blur_px=0.6,
+    )
+    real = make_plan(ALPHABET, writers, {}, QUOTA, hands, CANVAS, 9)
+    with StoreWriter(tmp_path / "real", CANVAS, ALPHABET, {}) as writer:
+        for images, samples in render(real):
+            writer.append(images, [replace(s, source="real") for s in samples])
+    store = Store.open(tmp_path / "real")
+
+    have = coverages(list(ALPHABET.chars))
+    fitted = fit_style(Style(), store, have, seed=1)
+    goal = measure(np.asarray(store.images))
+    ours, before = (measure(images_of(s, have, 77)) for s in (fitted, Style()))
+    assert np.abs(ours.pens_px - goal.pens_px).max() < 0.4  # px
+    for name, bound in (("aspect", 0.04), ("lean_deg", 1.2), ("climb_deg", 1.2)):
+        wanted, found, first = (getattr(m, name)[0] for m in (goal, ours, before))
+        assert abs(found - wanted) < bound, name
+        assert abs(found - wanted) < abs(first - wanted) / 2, name
+    assert ours.full == pytest.approx(goal.full, abs=0.08)
+
+
+def test_an_empty_or_blank_real_store_leaves_the_style(tmp_path: Path) -> None:
+    alphabet = Alphabet.of("永")
+    have = coverages(["永"])
+    for split in ("val", "train"):
+        with StoreWriter(tmp_path / split, CANVAS, alphabet, {}) as writer:
+            rows = [Sample("永", "永", "real", split)] * 3
+            writer.append(np.zeros((3, 64, 64), np.uint8), rows)
+        assert fit_style(Style(), Store.open(tmp_path / split), have, 1) == Style()
