@@ -9,8 +9,11 @@ from dataclasses import dataclass
 class GanConfig:
     """One run. Images are counted, not epochs."""
 
+    generator: str = "bend"  # or "paint"
+    condition: str = "glyph"  # the content; "class" is the class number, for comparison
+    style: str = "noise"  # or "image": an encoder reads it off a real image, and noise works too
     steps: int = 400  # optimiser steps of each network
-    batch_size: int = 64  # images a step
+    batch_size: int = 64  # images a step, over all processes
     generator_lr: float = 4e-4
     discriminator_lr: float = 4e-4
     betas: tuple[float, float] = (0.0, 0.99)
@@ -19,6 +22,8 @@ class GanConfig:
     penalty_every: int = 8  # steps between penalties, which then count that many times
     diversity: float = 1.0  # weight of the diversity term
     recognise: float = 0.15  # weight of the recogniser's cross-entropy in the generator's loss
+    rebuild: float = 2.0  # weight of drawing an image again in its own style, with style "image"
+    style_prior: float = 0.002  # weight of the divergence of read styles from noise
     ema_half_images: int = 6000  # images after which a generator's weight counts half
     style_dim: int = 48
     width: int = 1  # multiplies the channels of both networks

@@ -1,4 +1,5 @@
-"""Batches for the GAN: a real image, a glyph to bend, a reference glyph, all of one character.
+"""Batches for the GAN: a real image, a glyph to bend, a reference glyph, all of one character;
+and a real image of any character, for its style.
 
 A batch is a pure function of (seed, step), so a resumed run sees what it would have seen.
 """
@@ -57,7 +58,10 @@ class PairLoader:
         """Nothing to do: the run sets `start_step` from its checkpoint before it starts."""
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """`real`, `content`, `reference` [B, 1, H, W] float32 -1..1; `char` [B] int64."""
+        """`real`, `content`, `reference`, `style_image` [B, 1, H, W] float -1..1; `char` [B] int64.
+
+        Rank r of w holds the rows r, r + w, r + 2 w ... of what one process would see.
+        """
         rng = np.random.default_rng([self.seed, step])
         u = rng.random((self.batch_size, 4))[self.rank :: self.world]
         of = np.minimum(np.searchsorted(self._edges, u[:, 0], side="right"), len(self._chars) - 1)
@@ -65,7 +69,11 @@ class PairLoader:
         chars = self._chars[of]
         content = [_pick(self._content_rows[c], v) for c, v in zip(chars, u[:, 2], strict=True)]
         reference = [_pick(self._reference_rows[c], v) for c, v in zip(chars, u[:, 3], strict=True)]
+        other = np.random.default_rng([self.seed, step, 1]).integers(
+            len(self.real), size=self.batch_size
+        )
         return {
+            "style_image": _tensor(self.real[other[self.rank :: self.world]]),
             "real": _tensor(self.real[rows]),
             "content": _tensor(self.content.images[content]),
             "reference": _tensor(self.reference.images[reference]),

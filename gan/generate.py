@@ -1,25 +1,25 @@
 """A finished GAN run -> a store: glyphs in, checked handwriting out.
 
-Nothing may train a classifier unseen: an image is kept only where a recogniser that the classifier
-does not share gives its character a quarter of the probability or more. What is refused is drawn
-again from another glyph and style, a few times, and counted. Characters that the recogniser does
-not know cannot be checked: they are named.
+Nothing may train a classifier unseen: an image is kept only where it passes the checks of
+`gan.checks`. What is refused is drawn again from another glyph and style, a few times, and counted
+by character and reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from gan.checks import KEEP_FROM, NEAR_SHARE, REASONS, SKELETON_SHARE, Checks
 from gan.glyphs import content_plan
-from gan.recogniser import probabilities
-from gan.train import GanRun, device
+from gan.memorised import COPY_BELOW, Neighbours
+from gan.train import GanRun, device, fast_precision
 from synth import chance
 from synth.canvas import place, to_float, to_uint8
 from synth.command import progress
@@ -30,10 +30,58 @@ from synth.studio import Studio
 
 BATCH = 256
 TRIES = 3  # glyphs and styles tried for one place
-# A band, not only the most certain: an image is kept from this probability on, so that hard but
-# right images stay.
-KEEP_FROM = 0.25
+LEAST_TRIED = 5  # images of a character, before it is said that most are refused
 _STYLE, _NOISE = 61, 62
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many images were tried and refused."""
+
+    tried: Counter[str] = field(default_factory=Counter)  # by character
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)  # by character and reason
+
+    def add(self, chars: np.ndarray, failed: np.ndarray) -> None:
+        """[n] characters, [n] indices into REASONS or -1."""
+        for char, reason in zip(chars.tolist(), failed.tolist(), strict=True):
+            self.tried[char] += 1
+            if reason >= 0:
+                self.refused[char, REASONS[reason]] += 1
+
+    def by_reason(self) -> dict[str, int]:
+        return {r: sum(n for (_, why), n in self.refused.items() if why == r) for r in REASONS}
+
+    def by_char(self) -> dict[str, dict[str, int]]:
+        """Characters with refused images, the worst first: tried, and refused by reason."""
+        rows = {
+            c: {"tried": self.tried[c]}
+            | {r: self.refused[c, r] for r in REASONS if self.refused[c, r]}
+            for c in sorted({c for c, _ in self.refused})
+        }
+        return dict(sorted(rows.items(), key=lambda item: -self._share(item[0])))
+
+    def mostly_refused(self) -> dict[str, str]:
+        """Characters of which more than half was refused, and the commonest reason."""
+        return {
+            c: max(REASONS, key=lambda r: row.get(r, 0))
+            for c, row in self.by_char().items()
+            if row["tried"] >= LEAST_TRIED and self._share(c) > 0.5
+        }
+
+    def _share(self, char: str) -> float:
+        return sum(self.refused[char, r] for r in REASONS) / self.tried[char]
+
+    def summary(self) -> str:
+        reasons = ", ".join(f"{r} {n:,}" for r, n in self.by_reason().items())
+        lines = [
+            f"generated: {sum(self.tried.values()):,} tried, "
+            f"{sum(self.refused.values()):,} refused ({reasons})"
+        ]
+        if poor := self.mostly_refused():
+            some = ", ".join(f"{c} ({why})" for c, why in list(poor.items())[:20])
+            more = " ..." if len(poor) > 20 else ""
+            lines.append(f"most images refused for {len(poor)} characters: {some}{more}")
+        return "\n".join(lines)
 
 
 def generate(
@@ -42,42 +90,58 @@ def generate(
     out: Path,
     seed: int,
     made: dict[str, Any],
+    real: Store | None = None,  # its training images, or None: those that the run has kept
+    keep_refused: bool = False,  # and only count them: to see what the checks are worth
 ) -> Store:
-    """The plan's characters (not its non-characters) in this data's handwriting."""
+    """The plan's characters (not its non-characters) in this data's handwriting.
+
+    With `real`, the run keeps its training images, shrunk, so that further images of the finished
+    run can be compared with them.
+    """
     plan = studio.plan
     whole = plan.whole
-    notes: dict[str, Any] = {"run": str(run.path), "keep_from": KEEP_FROM}
-    refused: Counter[str] = Counter()
-    tried: Counter[str] = Counter()
+    neighbours = _neighbours(run, real)
+    checks = Checks.prepare(
+        run.recogniser, run.recogniser_chars, plan, neighbours, device(), fast_precision()
+    )
+    tally = Tally()
+    notes: dict[str, Any] = {
+        "run": str(run.path),
+        "keep_from": KEEP_FROM,
+        "near_share": NEAR_SHARE,
+        "skeleton_px": SKELETON_SHARE * plan.canvas.size_px,
+        "copy_below": None if neighbours is None else COPY_BELOW,
+        "keep_refused": keep_refused,
+    }
     with (
         StoreWriter(out, studio.canvas, studio.alphabet, made, notes) as writer,
         progress(int(whole.sum()), "image", "generate") as bar,
     ):
         for images, samples, done in _checked(
-            run, plan, np.flatnonzero(whole), seed, refused, tried
+            run, plan, np.flatnonzero(whole), seed, checks, tally, keep_refused
         ):
             if len(samples):
                 writer.append(images, samples)
             bar.update(done)
-            bar.set_postfix(refused=sum(refused.values()), refresh=False)
-        notes["tried"] = sum(tried.values())
-        notes["refused"] = sum(refused.values())
-        notes["unchecked"] = sorted(
-            {plan.chars[c] for c in plan.char[whole]} - set(run.recogniser_chars)
-        )
-        notes["refused_by_char"] = {c: [n, tried[c]] for c, n in refused.most_common()}
-    poor = [c for c, n in refused.items() if n > tried[c] / 2 and tried[c] >= 5]
-    if unchecked := notes["unchecked"]:
-        print(
-            f"not checked: the run's recogniser does not know {len(unchecked)} characters: "
-            f"{''.join(unchecked)[:60]}"
-        )
-    print(
-        f"generated: {sum(tried.values())} tried, {sum(refused.values())} refused by the recogniser"
-    )
-    if poor:
-        print(f"most images refused for {len(poor)} characters: {''.join(sorted(poor))[:60]}")
+            bar.set_postfix(refused=sum(tally.refused.values()), refresh=False)
+        notes["tried"] = sum(tally.tried.values())
+        notes["refused"] = tally.by_reason()
+        notes["refused_by_char"] = tally.by_char()
+        notes["mostly_refused"] = tally.mostly_refused()
+    print(tally.summary())
     return Store.open(out)
+
+
+def _neighbours(run: GanRun, real: Store | None) -> Neighbours | None:
+    path = run.path / "neighbours.npz"
+    if path.is_file():
+        return Neighbours.load(path)
+    if real is None:
+        print(f"not checked for copies of training images: {path.name} is not in {run.path}")
+        return None
+    neighbours = Neighbours.of_store(real)
+    neighbours.save(path)
+    return neighbours
 
 
 def _checked(
@@ -85,13 +149,12 @@ def _checked(
     plan: Plan,
     places: np.ndarray,
     seed: int,
-    refused: Counter[str],
-    tried: Counter[str],
+    checks: Checks,
+    tally: Tally,
+    keep_refused: bool,
 ) -> Iterator[tuple[np.ndarray, list[Sample], int]]:
     where = device()
-    generator, recogniser = run.generator.to(where), run.recogniser.to(where)
-    number = {c: i for i, c in enumerate(run.recogniser_chars)}
-    known = np.array([number.get(c, -1) for c in plan.chars])
+    generator = run.generator.to(where).to(memory_format=torch.channels_last)
     for start in range(0, len(places), BATCH):
         at = places[start : start + BATCH]
         images = np.zeros((len(at), plan.canvas.size_px, plan.canvas.size_px), np.uint8)
@@ -104,20 +167,14 @@ def _checked(
                 break
             # another turn is another glyph: the same character and font in another hand
             content = replace(content_plan(plan, run.config.content_strength), seed=seed + turn)
-            made = inked(
-                generator, clean_range(content, at[left]), at[left], seed + turn, run, where
-            )
-            wanted = known[plan.char[at[left]]]
-            p = probabilities(recogniser, made, np.maximum(wanted, 0), where)
-            # a character that the recogniser does not know cannot be checked, and is said to be so
-            good = (p >= KEEP_FROM) | (wanted < 0)
+            glyphs = clean_range(content, at[left])
+            made = inked(generator, glyphs, at[left], seed + turn, run, where)
+            failed, p = checks.ask(made, glyphs, plan.char[at[left]])
+            good = (failed < 0) | keep_refused
             images[left[good]], attempt[left] = made[good], turn
-            score[left[good]] = np.where(wanted[good] < 0, np.nan, p[good])
+            score[left[good]] = p[good]
             kept[left[good]] = True
-            for c in plan.char[at[left]]:
-                tried[plan.chars[c]] += 1
-            for c in plan.char[at[left[~good]]]:
-                refused[plan.chars[c]] += 1
+            tally.add(checks.chars[plan.char[at[left]]], failed)
         samples = [
             Sample(
                 label=plan.label[i],
@@ -150,9 +207,13 @@ def inked(
     style = chance.normal(seed, _STYLE, number, run.config.style_dim).astype(np.float32)
     noise = chance.normal(seed, _NOISE, number, glyphs[0].size).astype(np.float32)
     x = torch.from_numpy(to_float(glyphs))[:, None].to(where)
-    made = generator(
-        x, torch.from_numpy(style).to(where), torch.from_numpy(noise).view_as(x).to(where)
-    )
+    precision = fast_precision()
+    with torch.autocast(where.type, precision, enabled=precision != torch.float32):
+        made = generator(
+            x.contiguous(memory_format=torch.channels_last),
+            torch.from_numpy(style).to(where),
+            torch.from_numpy(noise).view_as(x).to(where),
+        )
     images = restretch(to_uint8(made[:, 0].float().cpu().numpy()).astype(np.float32))
     # the generator may move and stretch a character; an imported one stands in its box
     return np.stack([place(image, run.canvas) for image in images])

@@ -8,6 +8,7 @@ and generated (R2) images, eq. 4. Departures: penalties come every few steps and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -48,3 +49,31 @@ def diversity_loss(first: Tensor, second: Tensor, style_a: Tensor, style_b: Tens
     images = F.avg_pool2d(first - second, 4).abs().mean((1, 2, 3))
     styles = (style_a - style_b).abs().mean(1)
     return (styles / (images + 0.05)).mean() * 0.05
+
+
+def rebuilding_loss(made: Tensor, real: Tensor) -> Tensor:
+    """A glyph in the style read off an image of its character shall look like that image.
+
+    Zhu et al. 2017, "Toward multimodal image-to-image translation" (BicycleGAN), eq. 2: an L1
+    distance; here between pictures averaged over 2 and 4 px, since fonts differ in detail. What a
+    generator must draw again it cannot leave out: this is the term for variety.
+    """
+    return sum(
+        (F.avg_pool2d(made, px) - F.avg_pool2d(real, px)).abs().float().mean() for px in (2, 4)
+    )
+
+
+def prior_loss(mean: Tensor, log_var: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of read styles from normal noise, the sum over their dimensions
+    (Kingma and Welling 2014, appendix B), so that noise works as a style too."""
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1).mean()
+
+
+def refuse_not_finite(terms: dict[str, Tensor], step: int) -> None:
+    """Raises RuntimeError naming the first term that is no finite number. One wait for the GPU."""
+    values = torch.stack([term.detach().float() for term in terms.values()])
+    if not torch.isfinite(values).all():
+        name, value = next(
+            (n, v) for n, v in zip(terms, values.tolist(), strict=True) if not math.isfinite(v)
+        )
+        raise RuntimeError(f"GAN: {name} is {value} at step {step}")

@@ -17,6 +17,7 @@ from torch import Tensor
 from gan.networks import Recogniser
 from synth.canvas import to_float
 from synth.command import progress
+from synth.learning import Muon, groups_for_muon
 
 DOUBT_BELOW = 0.05  # a given label under this probability is doubted
 # A recogniser that doubts more than this share has learned nothing: then no label is doubted.
@@ -58,8 +59,9 @@ def train_recogniser(
     """Cross-entropy with label smoothing, AdamW, one cycle; two rounds of doubt at 40 and 70 %."""
     torch.manual_seed(seed)
     network = Recogniser(classes).to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps)
+    optimiser = Muon(groups_for_muon(network.parameters(), 4e-3, 0.02, 0.02, 0.004))
+    rates = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rates, total_steps=steps)
     generator = np.random.default_rng(seed)
     keep = np.ones(len(real), bool)
     given = np.ones(len(real), np.float32)

@@ -22,10 +22,35 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
     )
+    p.add_argument(
+        "--generator", type=str, default="bend", help="bend: moves and inks the glyph; or paint"
+    )
+    p.add_argument(
+        "--style", type=str, default="noise", help="noise; or image: also read off real images"
+    )
+    p.add_argument(
+        "--condition",
+        type=str,
+        default="glyph",
+        help="glyph; or class: its number only, for comparison; draws no other character",
+    )
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument(
         "--recogniser-steps", type=int | None, help="of the recogniser; default: the preset's"
+    )
+    p.add_argument(
+        "--devices",
+        type=int | None,
+        help="GPUs, or processes without GPU, that share each batch; default: 1, or torchrun's",
+    )
+    p.add_argument(
+        "--compile",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="torch.compile the networks; skipped where there is no compiler",
     )
     p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
     p.add_argument(
@@ -41,6 +66,12 @@ def options() -> ArgumentParser:
         const=True,
         default=False,
         help="make more images from the finished run given with --run",
+    )
+    p.add_argument(
+        "--keep-refused",
+        action="store_true",
+        help="generate OUT/unchecked, in which nothing that fails a check is left out: to see what "
+        "the checks are worth",
     )
     p.add_argument("--run", type=Path | None, help="finished run, with --generate-only")
     p.add_argument(
@@ -60,6 +91,8 @@ def main(args: Namespace) -> None:
             raise InputError("--generate-only needs --run FOLDER, a finished GAN run")
         if args.real is not None:
             raise InputError("--generate-only reads no real images: leave --real out")
+        if args.keep_refused:
+            raise InputError("--keep-refused goes with --real, not with --generate-only")
         refuse_existing(args.out)
         _generate_more(args)
         return
@@ -70,19 +103,31 @@ def main(args: Namespace) -> None:
     from dataclasses import replace
 
     from gan.generate import generate
+    from gan.processes import join
     from gan.train import device, preset, train
     from synth.studio import Studio
 
+    join(args.devices)
     name, config = preset(args.preset)
-    changes = {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
+    changes = {n: getattr(args, n) for n in ("generator", "style", "condition")}
+    changes |= {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     print(
         f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}, "
         f"{config.precision}",
         flush=True,
     )
-    gan, studio = train(real, args.out, config, args.fonts, args.seed, used(args))
-    samples = args.out / "samples"
+    gan, studio = train(
+        real,
+        args.out,
+        config,
+        args.fonts,
+        args.seed,
+        used(args),
+        args.devices or 1,
+        args.compile,
+    )
+    samples = args.out / ("unchecked" if args.keep_refused else "samples")
     if (samples / "store.json").exists():
         print(f"{samples}: generated already")
         return
@@ -90,19 +135,31 @@ def main(args: Namespace) -> None:
         studio = Studio.prepare(
             real.alphabet, real, args.fonts, args.per_class, other_images=args.other, seed=args.seed
         )
-    store = generate(gan, studio, samples, args.seed, used(args))
+    plan = gan.within_reach(studio.plan)
+    if len(plan) < len(studio.plan):
+        reached = {plan.chars[c] for c in plan.char}
+        lost = [c for c in real.alphabet.chars if c not in reached]
+        print(
+            "--condition class: generates no other characters"
+            + (f", and none without a trusted real image: {''.join(lost)[:60]}" if lost else "")
+        )
+    store = generate(
+        gan, replace(studio, plan=plan), samples, args.seed, used(args), real, args.keep_refused
+    )
     print(f"{samples}: {len(store)} images")
 
 
 def _generate_more(args: Namespace) -> None:
     from gan.generate import generate
-    from gan.train import GanRun
+    from gan.run import GanRun
     from synth.alphabet import Alphabet
     from synth.studio import Studio
 
     gan = GanRun.open(args.run)
+    alphabet = Alphabet.read(args.alphabet) if args.alphabet else gan.alphabet
+    gan.refuse_unknown(alphabet.chars)
     studio = Studio.prepare(
-        Alphabet.read(args.alphabet) if args.alphabet else gan.alphabet,
+        alphabet,
         None,
         args.fonts,
         50 if args.per_class is None else args.per_class,
@@ -111,6 +168,7 @@ def _generate_more(args: Namespace) -> None:
         canvas=gan.canvas,
         style=gan.style,
     )
+    gan.refuse_unknown(list(studio.others))
     store = generate(gan, studio, args.out, args.seed, used(args))
     print(f"{args.out}: {len(store)} images")
 

@@ -48,9 +48,24 @@ def test_resumed_loader_gives_the_steps_that_are_left():
 
 
 def test_ranks_share_a_batch():
-    whole = _loader().batch(4)["char"]
-    parts = [_loader(rank=r, world=2).batch(4)["char"] for r in (0, 1)]
-    assert torch.equal(torch.stack(parts, 1).flatten(), whole)
+    whole = _loader().batch(4)
+    parts = [_loader(rank=r, world=2).batch(4) for r in (0, 1)]
+    for name, values in whole.items():
+        # disjoint, and together the batch of one process, in its order
+        assert torch.equal(torch.stack([p[name] for p in parts], 1).flatten(0, 1), values), name
+
+
+def test_style_images_are_of_any_class():
+    batch = _loader(batch=4000).batch(0)
+    same = _chars(batch["style_image"]) == batch["char"].numpy()
+    counts = np.bincount(_chars(batch["style_image"]), minlength=7)
+    expected = 4000 * np.array([40, 20, 10, 5, 1, 2, 0]) / 78  # every image is as likely
+    sigma = np.sqrt(np.maximum(expected * (1 - expected / 4000), 1))
+    assert (np.abs(counts - expected) < 3.5 * sigma).all()
+    # independent of the character of the pair
+    share = np.bincount(batch["char"].numpy(), minlength=7) / 4000
+    chance = (share * expected / 4000).sum()
+    assert abs(same.mean() - chance) < 3.5 * np.sqrt(chance * (1 - chance) / 4000)
 
 
 def test_classes_are_shown_by_the_root_of_their_images():

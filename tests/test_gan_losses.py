@@ -2,9 +2,18 @@
 
 import math
 
+import pytest
 import torch
 
-from gan.losses import discriminator_loss, diversity_loss, generator_loss, gradient_penalty
+from gan.losses import (
+    discriminator_loss,
+    diversity_loss,
+    generator_loss,
+    gradient_penalty,
+    prior_loss,
+    rebuilding_loss,
+    refuse_not_finite,
+)
 
 
 def _linear(weight: torch.Tensor):
@@ -51,3 +60,29 @@ def test_diversity_is_worst_when_styles_do_nothing():
     # grain is no variety: noise that averages out over 4 pixels changes next to nothing
     grain = a + 0.05 * torch.randn_like(a)
     assert abs(diversity_loss(a, grain, *styles) - collapsed) < 0.25 * (collapsed - 0)
+
+
+def test_rebuilding_is_zero_for_the_image_and_grows_with_the_distance():
+    torch.manual_seed(0)
+    real = torch.zeros(2, 1, 32, 32)
+    real[..., 8:24, 14:18] = 1
+    assert rebuilding_loss(real, real) == 0
+    near, far = real.roll(1, 3), real.roll(8, 3)
+    assert 0 < rebuilding_loss(near, real) < rebuilding_loss(far, real)
+
+
+def test_prior_is_the_divergence_from_normal_noise():
+    torch.manual_seed(0)
+    mean, log_var = torch.randn(5, 7), torch.randn(5, 7)
+    read = torch.distributions.Normal(mean, (log_var / 2).exp())
+    wanted = torch.distributions.kl_divergence(read, torch.distributions.Normal(0.0, 1.0))
+    assert torch.allclose(prior_loss(mean, log_var), wanted.sum(1).mean(), rtol=1e-5)
+    assert prior_loss(torch.zeros(3, 4), torch.zeros(3, 4)) == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_term_that_is_not_finite_is_named_with_its_step(value):
+    terms = {"R1": torch.tensor(1.0), "R2": torch.tensor(value), "diversity": torch.tensor(value)}
+    with pytest.raises(RuntimeError, match=f"R2 is {value} at step 17"):
+        refuse_not_finite(terms, 17)
+    refuse_not_finite({"R1": torch.tensor(1.0)}, 17)

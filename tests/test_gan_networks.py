@@ -1,85 +1,69 @@
-"""The generator keeps content by construction; the pieces it is made of do what their names say."""
+"""Shapes, gradients and budgets of the networks, and what each is told."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
-from gan.networks import BendingGenerator, Discriminator, Recogniser, bend, thicker, thinner
+from gan.config import PRESETS
+from gan.networks import ClassContent, Discriminator, Generator, Recogniser, StyleEncoder
+
+SMALL = PRESETS["small"]
 
 
-def _glyphs(count: int = 6) -> torch.Tensor:
-    """Strokes at random places: [B, 1, 64, 64] in -1..1."""
-    draws = torch.Generator().manual_seed(3)
-    x = -torch.ones(count, 1, 64, 64)
-    for i in range(count):
-        for _ in range(4):
-            r, c = torch.randint(8, 48, (2,), generator=draws).tolist()
-            x[i, 0, r : r + 4, c : c + 14] = 1
-            x[i, 0, c : c + 14, r : r + 3] = 1
-    return x
+def _count(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
 
 
-def test_bend_without_change_returns_its_input():
-    ink = (_glyphs() + 1) / 2
-    same = bend(ink, torch.zeros(6, 6), torch.zeros(6, 2, 16, 16))
-    assert (same - ink).abs().max() < 1e-5
-
-
-def test_bend_moves_ink_by_the_field():
-    ink = (_glyphs() + 1) / 2
-    field = torch.zeros(6, 2, 16, 16)
-    field[:, 0] = 2 * 4 / 64  # sample 4 pixels further right: the picture moves 4 to the left
-    moved = bend(ink, torch.zeros(6, 6), field)
-    assert (moved[..., :-4] - ink[..., 4:]).abs().max() < 1e-4
-
-
-def test_thicker_and_thinner_order_the_ink():
-    ink = (_glyphs() + 1) / 2
-    assert (thicker(ink) >= ink).all() and (thinner(ink) <= ink).all()
-    assert thicker(ink).sum() > 1.2 * ink.sum() and thinner(ink).sum() < 0.8 * ink.sum()
-    # a bar 5 wide loses a pixel on each side and gets it back
-    bar = torch.zeros(1, 1, 32, 32)
-    bar[..., 10:15, 4:28] = 1
-    assert torch.equal(thicker(thinner(bar)), bar)
-
-
-def test_untrained_generator_already_draws_its_glyph():
+@pytest.mark.parametrize("kind", ["bend", "paint"])
+@pytest.mark.parametrize("condition", ["glyph", "class"])
+def test_style_and_content_reach_the_picture_and_gradients_every_weight(kind, condition):
     torch.manual_seed(0)
-    generator = BendingGenerator(16).eval()
-    glyphs = _glyphs(6)
+    config = replace(SMALL, generator=kind, condition=condition, style_dim=16)
+    network = Generator(config, 64, 5)
+    glyphs = torch.where(torch.rand(6, 1, 64, 64) > 0.7, 1.0, -1.0)
+    content = torch.arange(6) % 5 if condition == "class" else glyphs
+    style, noise = torch.randn(6, 16, requires_grad=True), torch.randn(6, 1, 64, 64)
     with torch.no_grad():
-        out = generator(glyphs, torch.randn(6, 16), torch.randn_like(glyphs))
-    assert out.shape == glyphs.shape and out.abs().max() <= 1.05
-    flat_out, flat_in = (out + 1).flatten(1), (glyphs + 1).flatten(1)
-    likeness = torch.nn.functional.cosine_similarity(flat_out[:, None], flat_in[None], dim=2)
-    # each image is nearest to its own glyph, by far
-    assert (likeness.argmax(1) == torch.arange(6)).all()
-    assert likeness.diagonal().min() > 0.8
-
-
-def test_no_weights_can_paint_on_paper():
-    """Whatever the weights, ink comes from the glyph: a blank glyph stays blank."""
-    torch.manual_seed(1)
-    generator = BendingGenerator(16)
-    with torch.no_grad():
-        for p in generator.parameters():
-            p.mul_(5).add_(torch.randn_like(p) * 0.5)
-        out = generator(-torch.ones(4, 1, 64, 64), torch.randn(4, 16), torch.randn(4, 1, 64, 64))
-    assert (out < -0.99).all()
-
-
-def test_style_reaches_the_picture_and_gradients_reach_every_weight():
-    torch.manual_seed(0)
-    generator = BendingGenerator(16)
-    glyphs, style = _glyphs(), torch.randn(6, 16, requires_grad=True)
-    out = generator(glyphs, style, torch.randn_like(glyphs))
+        for p in network.parameters():  # past the zeros that layers start with
+            p.add_(0.02 * torch.randn_like(p))
+    out = network(content, style, noise)
+    assert out.shape == (6, 1, 64, 64) and out.abs().max() <= 1.05
     out.square().sum().backward()
-    assert style.grad is not None and style.grad.abs().sum() > 0
-    for name, p in generator.named_parameters():
-        assert p.grad is not None, name
+    assert (style.grad.abs().sum(1) > 0).all()
+    for name, p in network.named_parameters():
+        assert p.grad is not None and p.grad.abs().sum() > 0, name
+
+
+def test_the_two_generators_have_one_budget():
+    bend, paint = (_count(Generator(replace(SMALL, generator=g), 64, 9)) for g in ("bend", "paint"))
+    assert abs(bend - paint) < 0.1 * bend
+
+
+def test_a_discriminator_of_class_numbers_reads_the_class():
+    torch.manual_seed(0)
+    network = Discriminator(replace(SMALL, condition="class"), 64, 3)
+    image = torch.randn(1, 1, 64, 64).expand(3, -1, -1, -1)
+    scores = network(image, torch.arange(3))
+    assert scores.shape == (3,) and len(set(scores.tolist())) == 3
+
+
+def test_class_contents_differ_and_lie_in_range():
+    torch.manual_seed(0)
+    pictures = ClassContent(4, 48)(torch.arange(4))
+    assert pictures.shape == (4, 1, 48, 48) and pictures.abs().max() <= 1
+    assert (torch.cdist(pictures.flatten(1), pictures.flatten(1)) + torch.eye(4) > 0).all()
+
+
+def test_the_encoder_cannot_be_sure_beyond_all_bounds():
+    mean, log_var = StyleEncoder(8)(1e4 * torch.randn(3, 1, 64, 64))
+    assert mean.shape == log_var.shape == (3, 8)
+    assert (log_var >= -6).all() and (log_var <= 2).all()
 
 
 def test_discriminator_and_recogniser_shapes():
-    glyphs = _glyphs(3)
-    assert Discriminator(64)(glyphs, glyphs).shape == (3,)
-    assert Discriminator(48)(glyphs[..., :48, :48], glyphs[..., :48, :48]).shape == (3,)
-    network = Recogniser(7).eval()
-    assert network(glyphs).shape == (3, 7) and network.features(glyphs).shape == (3, 192)
+    for size in (64, 48):
+        images = torch.randn(3, 1, size, size)
+        assert Discriminator(SMALL, size, 9)(images, images).shape == (3,)
+        network = Recogniser(7).eval()
+        assert network(images).shape == (3, 7) and network.features(images).shape == (3, 192)

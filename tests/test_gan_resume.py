@@ -1,16 +1,11 @@
 """A GAN run that was interrupted ends with the weights of an unbroken one, to the last bit."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from tiny_gan import CONFIG, train
 
-from gan.config import PRESETS
-from gan.glyphs import Glyphs
-from gan.networks import Recogniser
-from gan.recogniser import Trained
 from synth.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*num_workers.*")
@@ -20,36 +15,10 @@ class Stop(Exception):
     """What the test interrupts a run with."""
 
 
-CONFIG = replace(
-    PRESETS["small"], steps=6, batch_size=8, checkpoint_every=2, grid_every=6, penalty_every=2
-)
-
-
-def _inputs() -> tuple:
-    rng = np.random.default_rng(0)
-    of = np.repeat(np.arange(3), 6)
-    images = np.zeros((18, 64, 64), np.uint8)
-    for i, c in enumerate(of):
-        images[i, 10 + 8 * c : 14 + 8 * c, 8:56] = 255
-        images[i, 8:56, 8 + rng.integers(40)] = 255
-    torch.manual_seed(0)
-    glyphs = Glyphs(images, of, ("a", "b", "c"))
-    recogniser = Trained(Recogniser(3).eval(), np.ones(18, np.float32))
-    return images, of, glyphs, glyphs, recogniser
-
-
-def _fit(out: Path) -> None:
-    from gan.train import _fit
-
-    out.mkdir(exist_ok=True)
-    real, of, content, reference, recogniser = _inputs()
-    _fit(out, CONFIG, real, of, content, reference, recogniser, 1)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> bytes:
     out = tmp_path_factory.mktemp("whole") / "run"
-    _fit(out)
+    train(out)
     assert (out / "grids" / "step_000006.png").exists()
     return (out / "generator.safetensors").read_bytes()
 
@@ -58,37 +27,75 @@ def whole(tmp_path_factory) -> bytes:
 # last one at its end, and a step that was done after a checkpoint is done again
 @pytest.mark.parametrize("stop_after", [2, 5, 6])
 def test_interrupted_equals_unbroken(whole, stop_after, tmp_path, monkeypatch):
-    from gan import lit
+    from gan import checkpoints
 
-    keep = lit.Keeper.on_train_batch_end
+    keep = checkpoints.Keeper.on_train_batch_end
 
     def stop(self, trainer, module, *rest):
         keep(self, trainer, module, *rest)
         if module.steps_done == stop_after:
             raise Stop
 
-    monkeypatch.setattr(lit.Keeper, "on_train_batch_end", stop)
+    monkeypatch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
     with pytest.raises(Stop):
-        _fit(tmp_path / "broken")
+        train(tmp_path / "broken")
     assert not (tmp_path / "broken" / "generator.safetensors").exists()
-    monkeypatch.setattr(lit.Keeper, "on_train_batch_end", keep)
-    _fit(tmp_path / "broken")
+    monkeypatch.setattr(checkpoints.Keeper, "on_train_batch_end", keep)
+    train(tmp_path / "broken")
     assert (tmp_path / "broken" / "generator.safetensors").read_bytes() == whole
 
 
-def test_a_loss_that_is_not_finite_names_step_and_term(tmp_path, monkeypatch):
+# every term of the objective, under the name that the error gives it
+TERMS = {
+    "discriminator_loss": "discriminator loss",
+    "gradient_penalty": "R1",
+    "generator_loss": "generator loss",
+    "diversity_loss": "diversity",
+    "rebuilding_loss": "rebuilding",
+    "prior_loss": "style prior",
+}
+
+
+@pytest.mark.parametrize("function", TERMS)
+def test_a_loss_that_is_not_finite_names_step_and_term(function, tmp_path, monkeypatch):
     from gan import lit
 
-    def broken(*_):
-        return torch.tensor(float("nan"), requires_grad=True), {}
+    real, calls = getattr(lit, function), []
 
-    monkeypatch.setattr(lit, "discriminator_loss", broken)
-    with pytest.raises(RuntimeError, match="discriminator loss is nan at step 0"):
-        _fit(tmp_path / "run")
+    def broken(*arguments):
+        calls.append(function)
+        value = real(*arguments)
+        if len(calls) <= (2 if function == "gradient_penalty" else 1):  # right in step 0
+            return value
+        nan = torch.tensor(float("nan"), requires_grad=True)
+        return (nan, value[1]) if isinstance(value, tuple) else nan
+
+    monkeypatch.setattr(lit, function, broken)
+    step = 2 if function == "gradient_penalty" else 1  # penalties come every second step
+    with pytest.raises(RuntimeError, match=f"{TERMS[function]} is nan at step {step}"):
+        train(tmp_path / "run", replace(CONFIG, style="image"))
+    assert not (tmp_path / "run" / "generator.safetensors").exists()
+
+
+def test_a_weight_that_is_not_finite_reaches_no_file(tmp_path, monkeypatch):
+    from gan.lit import GanModule
+
+    step, calls = GanModule._step, []
+
+    def broken(self, optimiser, loss):
+        step(self, optimiser, loss)
+        calls.append(loss)
+        if len(calls) == 8:  # a gradient may overflow where no loss does: here in the fourth step
+            next(self.discriminator.parameters()).data[0] = float("inf")
+
+    monkeypatch.setattr(GanModule, "_step", broken)
+    with pytest.raises(RuntimeError, match=r"weight discriminator.* is not finite after step 4"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run" / "generator.safetensors").exists()
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
-    from gan.lit import CheckedCheckpoints
+    from gan.checkpoints import CheckedCheckpoints
 
     path, io = tmp_path / "last.ckpt", CheckedCheckpoints()
     for step in (1, 2):
@@ -105,7 +112,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
 def test_code_in_a_checkpoint_is_refused(tmp_path):
     import pickle
 
-    from gan.lit import CheckedCheckpoints
+    from gan.checkpoints import CheckedCheckpoints
     from synth.files import save_checked
 
     class Evil:

@@ -1,0 +1,268 @@
+"""The evaluation compares like with like, on images that nothing was trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import gan.gap
+from gan.evaluate import classification_accuracy, memorised, prepare, reading
+from gan.gap import auroc, logistic
+from gan.pictures import Pictures, halves, matched
+from gan.verdict import shown, table
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.command import run
+from synth.errors import InputError
+from synth.store import Sample, Store, StoreWriter
+
+ALPHABET = Alphabet.of("ABC")
+
+
+def letters(chars: str, seed: int, blur: float = 0.0) -> np.ndarray:
+    """[n, 64, 64] uint8: a bar for each bit of the character's number, moved a little."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((len(chars), 64, 64), np.uint8)
+    for image, c in zip(images, chars, strict=True):
+        for bit in range(5):
+            if ord(c) >> bit & 1:
+                y, x = 8 + 10 * bit + rng.integers(-2, 3), 8 + rng.integers(0, 6)
+                image[y : y + 4, x : x + 40 + rng.integers(0, 8)] = 255
+        image -= (image * 0.3 * rng.random(image.shape)).astype(np.uint8)  # no two are the same
+    return np.stack([ndimage.gaussian_filter(i, blur) for i in images]) if blur else images
+
+
+def store(
+    path: Path,
+    source: str,
+    train: str,
+    val: str = "",
+    seed: int = 0,
+    alphabet: Alphabet = ALPHABET,
+    blur: float = 0.0,
+    split: str = "train",
+) -> Store:
+    """Characters outside the alphabet are "other", named."""
+    rows = [(c, split) for c in train] + [(c, "val") for c in val]
+    samples = [
+        Sample(
+            c if c in alphabet else "other",
+            c,
+            source,
+            split=where,
+            kind="character" if c in alphabet else "common",
+        )
+        for c, where in rows
+    ]
+    with StoreWriter(path, Canvas(), alphabet, {}) as writer:
+        writer.append(letters(train + val, seed, blur), samples)
+    return Store.open(path)
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return {
+        "real": store(tmp_path / "real", "real", "A" * 20 + "B" * 12 + "C" * 3, "ABC" * 8, 1),
+        "test": store(tmp_path / "test", "real", "ABC" * 12, seed=2, split="test"),
+        "font": store(tmp_path / "font", "font", "ABCDEF" * 15, seed=3, blur=1.5),
+        "gan": store(tmp_path / "gan", "gan", "ABCDE" * 15, seed=4),
+        "clean": store(
+            tmp_path / "clean", "real", "ABCDE" * 10, "ABCDE" * 6, 5, Alphabet.of("ABCDE")
+        ),
+    }
+
+
+def sets_of(stores, test="test", readers=("clean",)):
+    return prepare(
+        stores["real"],
+        stores[test] if test else None,
+        stores["font"],
+        [stores["gan"]],
+        [stores[n] for n in readers],
+    )
+
+
+def test_who_is_seen_and_what_is_held_out(stores):
+    sets = sets_of(stores)
+    assert sets.seen == set("ABC") and sets.never == set("DE")
+    assert len(sets.real) == 35 and sets.counts["C"] == 3
+    # the test images, and named real images of what the GAN never saw: not those of what it saw
+    found = dict(zip(*np.unique(sets.held_out.char, return_counts=True), strict=True))
+    assert found == {"A": 12, "B": 12, "C": 12, "D": 6, "E": 6}
+    assert len(sets.clean) == 50
+    without = sets_of(stores, test=None, readers=())
+    assert len(without.held_out) == 24 and without.clean is None
+
+
+def test_nothing_is_measured_on_what_was_trained_on(stores, tmp_path, capsys):
+    stores["leak"] = store(tmp_path / "leak", "real", "A" * 20, seed=1, split="test")
+    with pytest.raises(InputError, match="20 of its images are training images"):
+        sets_of(stores, test="leak")
+    # a clean store that shows images of the test: the reader does not get them
+    stores["same"] = store(tmp_path / "same", "real", "ABC" * 12, seed=2)
+    assert len(sets_of(stores, readers=("clean", "same")).clean) == 50
+    assert "36 images are left out" in capsys.readouterr().out
+
+
+def test_stores_that_do_not_fit_or_show_nothing(stores, tmp_path):
+    blank = store(tmp_path / "blank", "real", "DD", seed=2, split="test")
+    with pytest.raises(InputError, match="no held-out image of a known character"):
+        sets_of(stores | {"test": blank})
+    other = store(tmp_path / "other", "font", "AB", alphabet=Alphabet.of("AB"))
+    with pytest.raises(InputError, match="alphabet"):
+        sets_of(stores | {"font": other})
+
+
+def test_halves_and_matched_samples_hold_as_many_of_each_character():
+    char = np.repeat(list("abcd"), [9, 4, 1, 2])
+    all_of_them = Pictures(np.arange(16)[:, None, None].astype(np.uint8), char)
+    first, second = halves(all_of_them, 1)
+    assert sorted([*first.images.ravel(), *second.images.ravel()]) == list(range(16))
+    assert [int((p.char == "a").sum()) for p in (first, second)] == [4, 5]
+    other = Pictures(np.zeros((7, 1, 1), np.uint8), np.repeat(list("abx"), [3, 3, 1]))
+    one, two = matched([all_of_them, other], 1)
+    assert one.char.tolist() == two.char.tolist() == list("aaabbb")
+    assert len(set(one.images.ravel().tolist())) == 6  # no image twice
+    assert (one.images == matched([all_of_them, other], 1)[0].images).all()
+    assert matched([all_of_them, other], 1, most=2)[0].char.tolist() == list("aabb")
+
+
+def test_reading_is_the_mean_of_the_classes_over_the_same_characters(stores):
+    sets = sets_of(stores)
+    right = {"real": 0.9, "font": 0.5, "gan": 0.8}
+    size = {len(sets.held_out): "real", len(sets.font): "font", len(sets.gan): "gan"}
+
+    def accuracy(pictures):
+        value = right[size[len(pictures)]]
+        return {c: value + 0.1 * (c == "A") for c in "ABCDF" if c in pictures.char}
+
+    found = reading(sets, SimpleNamespace(chars=tuple("ABCDF"), accuracy=accuracy))
+    assert found["seen"]["characters"] == 3 and found["never"]["characters"] == 1  # E: not known
+    assert found["seen"]["gan"] == pytest.approx(0.8 + 0.1 / 3)
+    assert found["never"] == {"characters": 1, **{k: pytest.approx(v) for k, v in right.items()}}
+    assert found["gan_by_group"]["few"] == pytest.approx(0.8)
+
+
+def test_copies_are_counted(stores, tmp_path):
+    copied = store(tmp_path / "copied", "gan", "A" * 20 + "B" * 5, seed=1)
+    stores["gan"] = copied  # the first twenty images are those of the real store
+    found = memorised(sets_of(stores))
+    assert found["gan"]["images"] == 25 and found["classes"]["A"]["gan"]["copies"] == 20
+    assert found["classes"]["A"]["gan"]["median"] < 0.05 < found["held_out"]["median"]
+
+
+def test_classification_accuracy_reads_known_characters_only():
+    real = Pictures(np.zeros((4, 2, 2), np.uint8), np.array(list("AABC")))
+
+    def read(images):  # the fourth class is "other": it is no answer here
+        return np.array([[9, 1, 0, 99], [0, 9, 1, 0], [1, 9, 0, 0], [0, 0, 1, 0]])
+
+    found = classification_accuracy(read, real, "ABC")
+    assert found["accuracy"] == 0.75 and found["mean"] == pytest.approx((0.5 + 1 + 1) / 3)
+    assert found["classes"] == {"A": 0.5, "B": 1.0, "C": 1.0}
+
+
+def test_auroc_counts_pairs_and_the_regression_finds_a_direction():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, 40), rng.integers(0, 4, 30)
+    pairs = (a[:, None] > b).mean() + 0.5 * (a[:, None] == b).mean()
+    assert auroc(a, b) == pytest.approx(pairs)
+    x = rng.normal(size=(400, 6))
+    positive = (x[:, 2] - x[:, 4] + 0.3 * rng.normal(size=400) > 0).astype(float)
+    score = logistic(x[:200], positive[:200])(x[200:])
+    truth = positive[200:] > 0
+    assert auroc(score[truth], score[~truth]) > 0.95
+    noise = logistic(x[:200], rng.integers(0, 2, 200).astype(float))(x[200:])
+    assert abs(auroc(noise[truth], noise[~truth]) - 0.5) < 0.35
+
+
+def figures(**changes) -> dict:
+    near = {"median": 1.0, "nearest": 0.7, "copies": 0, "images": 9}
+    base = {
+        "reading": {
+            "seen": {"real": 0.95, "font": 0.9, "gan": 0.94},
+            "never": {"real": 0.9, "font": 0.9, "gan": 0.8},
+        },
+        "features": {
+            "real": {"kid": 0.0, "kid_std": 0.1, "precision": 0.8, "recall": 0.8},
+            "font": {"kid": 0.2, "kid_std": 0.1, "precision": 0.3, "recall": 0.4},
+            "gan": {"kid": 0.09, "kid_std": 0.1, "precision": 0.7, "recall": 0.5},
+        },
+        "gap": {n: {"features": 0.9, "pixels": 0.99} for n in ("font", "gan")},
+        "memorised": {"copy_below": 0.6, "gan": near, "held_out": near},
+        "score": {"font": {"accuracy": 0.6}, "gan": {"accuracy": 0.7}},
+    }
+    return base | changes
+
+
+def test_each_figure_is_held_against_its_bound():
+    assert [row.reached for row in shown(figures())] == [True, False, False, True, True]
+    ratios = [row.ratio for row in shown(figures())]
+    assert ratios == pytest.approx([0.94 / 0.95, 0.8 / 0.9, 0.5 / 0.8, 0.45, 0.7 / 0.6])
+    # no real images of characters never seen: they are compared with the seen ones
+    unnamed = figures()["reading"] | {"never": {"real": None, "font": 0.9, "gan": 0.91}}
+    row = shown(figures(reading=unnamed))[1]
+    assert row.ratio == pytest.approx(0.91 / 0.95) and row.of == "real, seen ones" and row.reached
+    text = table(figures(score={}))
+    assert text.count("reached") == 2 and text.count("missed") == 2
+    assert "not measured" in text and "reader itself" not in text
+    weak = {"seen": {"real": 0.5, "font": 0.5, "gan": 0.5}, "never": unnamed["never"]}
+    assert "the reader itself reads only 0.500" in table(figures(reading=weak))
+
+
+def test_the_command_from_stores_to_the_page(stores, tmp_path, load_script, monkeypatch, capsys):
+    monkeypatch.setattr(gan.gap, "STEPS", 4)
+    script = load_script("evaluate_gan")
+    names = {n: stores[n].path for n in stores}
+    line = (
+        f"--real {names['real']} --test {names['test']} --font {names['font']} "
+        f"--gan {names['gan']} --reader {names['clean']} --out {tmp_path / 'out'} "
+        "--reader-steps 30 --score-steps 0"
+    ).split()
+    assert run(script.options(), script.main, line) == 0
+    out = capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    assert "read, never seen characters" in out and "not measured" in out
+    assert found["reading"]["reader_characters"] == 5
+    assert found["reading"]["seen"]["real"] > 0.7  # bars are easily read
+    # the real split and the GAN's images are drawn alike here, the font's are blurred
+    features = found["features"]
+    assert features["gan"]["kid"] < features["font"]["kid"]
+    assert found["gap"]["font"]["features"] > 0.9
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert page.count("<img") == 5 * 3  # five characters in three sources
+    assert (tmp_path / "out" / "contact_sheet.png").stat().st_size > 1000
+    # a second call measures nothing again, with the same table
+    assert run(script.options(), script.main, line) == 0
+    assert "measured already" in (again := capsys.readouterr().out)
+    assert table(found) in out and table(found) in again
+    # other settings in the same folder are refused
+    assert run(script.options(), script.main, [*line, "--seed", "2"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--font {0}/none", "no store"),
+        ("--inception {0}/none.pth", "no such file"),
+        ("--reader-steps 1", "must be at least 4"),
+        ("--test {0}/real", "are training images of"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(
+    arguments, says, stores, tmp_path, load_script, capsys
+):
+    script = load_script("evaluate_gan")
+    line = (
+        f"--real {tmp_path}/real --font {tmp_path}/font --gan {tmp_path}/gan --out {tmp_path}/out "
+        + arguments.format(tmp_path)
+    )
+    assert run(script.options(), script.main, line.split()) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

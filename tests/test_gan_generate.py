@@ -1,0 +1,196 @@
+"""What may train a classifier: images that show their glyph, read as it, and copy nothing."""
+
+import copy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from gan.checks import REASONS, Checks
+from gan.config import PRESETS
+from gan.generate import Tally, generate
+from gan.glyphs import content_plan, written_glyphs
+from gan.memorised import Neighbours, shrunk
+from gan.networks import BendingGenerator
+from gan.recogniser import train_recogniser
+from gan.train import GanRun
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas, place
+from synth.fonts import find_fonts, open_font
+from synth.handwriting import Style
+from synth.quota import Quota
+from synth.render import clean_range, make_plan
+from synth.store import Sample, Store, StoreWriter
+
+ALPHABET = Alphabet.of("永國一口心風的我")
+UNKNOWN = "馬鳥"  # to the run's recogniser
+SKELETON, READING, COPY = range(len(REASONS))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    names = ("klee-one", "tw-kai", "zen-kurenaido")
+    chars = [*ALPHABET.chars, *UNKNOWN]
+    coverages = [open_font(f).coverage(chars) for f in find_fonts() if f.name in names]
+    quota = Quota(0, dict.fromkeys(ALPHABET.chars, 6), 12, {})
+    others = dict.fromkeys(UNKNOWN, "common")
+    return make_plan(ALPHABET, coverages, others, quota, Style(), Canvas(), 3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, plan):
+    """An untrained generator, which draws its glyph, and a recogniser of some steps."""
+    torch.manual_seed(0)
+    rows = np.flatnonzero(plan.kind == "character")
+    trained = train_recogniser(
+        real=np.zeros((0, 64, 64), np.uint8),
+        real_class=np.zeros(0, np.int64),
+        font=written_glyphs(plan, rows),
+        font_class=plan.char[rows].astype(np.int64),
+        classes=len(ALPHABET),
+        steps=50,
+        batch_size=24,
+        seed=1,
+        device=torch.device("cpu"),
+        precision=torch.float32,
+    )
+    return GanRun(
+        tmp_path_factory.mktemp("run"),
+        PRESETS["small"],
+        Canvas(),
+        ALPHABET,
+        Style(),
+        BendingGenerator(PRESETS["small"].style_dim).eval(),
+        trained.network,
+        ALPHABET.chars,
+    )
+
+
+def checks_of(run, plan, real=None) -> Checks:
+    return Checks.prepare(
+        run.recogniser, run.recogniser_chars, plan, real, torch.device("cpu"), torch.float32
+    )
+
+
+@pytest.fixture(scope="module")
+def glyphs(plan):
+    """Two of each character: [n, 64, 64] uint8 and their numbers."""
+    whole = np.flatnonzero(plan.whole)
+    at = np.concatenate([whole[plan.char[whole] == c][:2] for c in range(len(plan.chars))])
+    return clean_range(content_plan(plan, 0.7), at), plan.char[at]
+
+
+def generated(run, plan, out, seed=1, real=None) -> Store:
+    return generate(
+        run, SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET), out, seed, {}, real
+    )
+
+
+@pytest.fixture(scope="module")
+def store(run, plan, tmp_path_factory):
+    return generated(run, plan, tmp_path_factory.mktemp("made") / "store")
+
+
+def test_the_same_seed_gives_the_same_bytes(run, plan, store, tmp_path):
+    again, other = (generated(run, plan, tmp_path / str(s), s) for s in (1, 2))
+    assert np.array_equal(store.images, again.images)
+    assert store.content == again.content != other.content
+
+
+def test_counts_in_the_store_are_those_of_its_images(plan, store):
+    notes, chars = store.info["notes"], store.column("char")
+    wanted = int(plan.whole.sum())
+    assert 0.5 * wanted < len(store) <= wanted
+    assert notes["tried"] - sum(notes["refused"].values()) == len(store)
+    for reason, count in notes["refused"].items():
+        assert count == sum(row.get(reason, 0) for row in notes["refused_by_char"].values())
+    # a probability of its character, or none where the recogniser has no such class
+    unknown = np.isin(chars, list(UNKNOWN))
+    assert unknown.any() and (np.isnan(store.column("score")) == unknown).all()
+    assert (np.asarray(store.images).max((1, 2)) == 255).all()
+
+
+def test_a_glyph_passes_as_itself_and_not_as_another(run, plan, glyphs):
+    checks, (images, char) = checks_of(run, plan), glyphs
+    failed, _ = checks.ask(images, images, char)
+    assert (failed != SKELETON).all() and (failed == -1).mean() > 0.6
+    wrong = np.roll(char, 2)  # the glyph that it was made from is another character's
+    failed, _ = checks.ask(images, np.roll(images, 2, 0), wrong)
+    assert (failed == SKELETON).mean() > 0.8 and (failed >= 0).mean() > 0.9
+    # a font that draws another character: the skeleton is its glyph's, the reading is not
+    failed, _ = checks.ask(images, images, wrong)
+    assert (failed == READING).mean() > 0.8
+
+
+def test_a_lost_half_is_seen(run, plan, glyphs):
+    images, char = glyphs
+    complex_ = np.isin(np.array(plan.chars)[char], list("國風我"))
+    half = images[complex_].copy()
+    half[:, 32:] = 0
+    failed, _ = checks_of(run, plan).ask(half, images[complex_], char[complex_])
+    assert (failed == SKELETON).all()
+    blank = np.zeros_like(images)
+    failed, _ = checks_of(run, plan).ask(blank, images, char)
+    assert (failed == SKELETON).all()
+
+
+def test_a_training_image_is_refused_as_a_copy(run, plan, glyphs):
+    images, char = glyphs
+    real = Neighbours(shrunk(images), np.array(plan.chars)[char])
+    with_copies, _ = checks_of(run, plan, real).ask(images, images, char)
+    without, _ = checks_of(run, plan).ask(images, images, char)
+    assert ((with_copies == COPY) == (without == -1)).all() and (without == -1).any()
+
+
+def test_an_image_that_is_read_needs_no_glyph_near_it(run, plan, glyphs):
+    """Either of the two ways of reading is enough."""
+    images, char = glyphs
+    one_sided = copy.deepcopy(run.recogniser)
+    with torch.no_grad():
+        one_sided.head.bias[:] = -50.0
+        one_sided.head.bias[0] = 50.0  # whatever it sees, it reads its first character
+    checks = checks_of(replace(run, recogniser=one_sided), plan)
+    failed, score = checks.ask(images, images, np.zeros_like(char))
+    assert (score > 0.99).all() and (failed == -1).all()
+
+
+def test_the_run_keeps_what_copies_are_found_by(run, plan, store, tmp_path, capsys):
+    path = run.path / "neighbours.npz"
+    assert not path.exists() and store.info["notes"]["copy_below"] is None
+    real = tmp_path / "real"
+    with StoreWriter(real, Canvas(), ALPHABET, {}) as writer:
+        chars = store.column("char")
+        known = np.flatnonzero(np.isin(chars, ALPHABET.chars))
+        writer.append(np.asarray(store.images[known]), [Sample(c, c, "real") for c in chars[known]])
+    again = generated(run, plan, tmp_path / "second", real=Store.open(real))
+    # the images of the first call are now training images: none of them comes again
+    assert again.info["notes"]["refused"]["copy"] >= len(known)
+    assert Neighbours.load(path).char.tolist() == chars[known].tolist()
+    path.unlink()
+    assert "not checked for copies" not in capsys.readouterr().out
+
+
+def test_characters_that_are_mostly_refused_are_named():
+    tally = Tally()
+    tally.add(np.repeat(["a", "b", "c", "d"], [10, 10, 4, 10]), np.repeat([1, -1], [6, 28]))
+    tally.add(np.repeat(["b", "c"], [5, 3]), np.repeat([0, 2], [5, 3]))
+    assert tally.by_reason() == {"skeleton": 5, "reading": 6, "copy": 3}
+    assert tally.by_char() == {
+        "a": {"tried": 10, "reading": 6},
+        "c": {"tried": 7, "copy": 3},
+        "b": {"tried": 15, "skeleton": 5},
+    }
+    assert tally.mostly_refused() == {"a": "reading"}
+    text = tally.summary()
+    assert "42 tried, 14 refused" in text and "1 characters: a (reading)" in text
+
+
+def test_the_place_in_the_box_is_the_importers(run, plan, glyphs):
+    from gan.generate import inked
+
+    images = inked(run.generator, glyphs[0], np.arange(len(glyphs[0])), 1, run, torch.device("cpu"))
+    again = np.stack([place(i, Canvas()) for i in images])
+    moved = np.abs(again.astype(int) - images).mean((1, 2))
+    assert (moved < 6).all()

@@ -1,0 +1,154 @@
+"""The generators keep content by construction; their pieces do what their names say."""
+
+import pytest
+import torch
+
+from gan.generators import (
+    FIELDS,
+    BendingGenerator,
+    PaintingGenerator,
+    bend,
+    fitted,
+    hand_matrix,
+    thicker,
+    thinner,
+)
+
+SAME = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
+
+
+def _glyphs(count: int = 6) -> torch.Tensor:
+    """Strokes at random places: [B, 1, 64, 64] in -1..1."""
+    draws = torch.Generator().manual_seed(3)
+    x = -torch.ones(count, 1, 64, 64)
+    for i in range(count):
+        for _ in range(4):
+            r, c = torch.randint(8, 48, (2,), generator=draws).tolist()
+            x[i, 0, r : r + 4, c : c + 14] = 1
+            x[i, 0, c : c + 14, r : r + 3] = 1
+    return x
+
+
+def _still(cells: int) -> torch.Tensor:
+    return torch.zeros(6, 2, cells, cells)
+
+
+def test_bend_without_change_returns_its_input():
+    ink = (_glyphs() + 1) / 2
+    same = bend(ink, hand_matrix(torch.zeros(6, 3)), [_still(n) for n, _ in FIELDS])
+    assert (same - ink).abs().max() < 1e-5
+
+
+def test_fields_of_all_scales_add_up():
+    ink = (_glyphs() + 1) / 2
+    coarse, fine = _still(4), _still(16)
+    coarse[:, 0] = 2 * 3 / 64  # sample 3 pixels further right: the picture moves 3 to the left
+    fine[:, 0] = 2 * 1 / 64
+    moved = bend(ink, SAME.expand(6, -1, -1), [coarse, fine])
+    assert (moved[..., :-4] - ink[..., 4:]).abs().max() < 1e-4
+
+
+def test_no_field_can_fold_the_picture():
+    """At their limits, neighbouring cells pulled towards each other keep their order."""
+    for cells, limit in FIELDS:
+        assert 2 * limit < 2 / cells, "two neighbours at their limits meet"
+
+
+def test_hands_slant_stretch_and_turn_without_changing_the_area():
+    torch.manual_seed(0)
+    matrices = hand_matrix(3 * torch.randn(50, 3))
+    assert torch.allclose(torch.linalg.det(matrices[:, :, :2]), torch.ones(50), atol=1e-5)
+    assert (matrices[:, :, 2] == 0).all()
+    slanted = hand_matrix(torch.tensor([[9.0, 0, 0]]))[0, :, :2]
+    assert torch.allclose(slanted, torch.tensor([[1, 0.4], [0, 1]]), atol=1e-4)
+
+
+def test_slanted_ink_stays_in_the_middle_and_is_not_cut():
+    """Whatever the hand, the longer extent is the glyph's, as the importer leaves it."""
+    frame = torch.zeros(40, 1, 64, 64)
+    frame[:, :, 5:59, 5:59] = 1
+    frame[:, :, 9:55, 9:55] = 0
+    frame = frame.roll(2, 3)  # not quite in the middle
+    torch.manual_seed(0)
+    out = bend(frame, fitted(hand_matrix(2 * torch.randn(40, 3)), frame), [])
+    for image in out[:, 0] > 0.5:
+        rows, columns = (image.any(axis).nonzero()[:, 0] for axis in (1, 0))
+        extents = [int(at[-1] - at[0]) + 1 for at in (rows, columns)]
+        assert abs(max(extents) - 54) <= 2
+        assert all(abs(int(at[0] + at[-1]) - 63) <= 2 for at in (rows, columns))
+    blank = torch.zeros(2, 1, 64, 64)
+    assert torch.isfinite(fitted(hand_matrix(torch.randn(2, 3)), blank)).all()
+
+
+def test_thicker_and_thinner_order_the_ink():
+    ink = (_glyphs() + 1) / 2
+    assert (thicker(ink) >= ink).all() and (thinner(ink) <= ink).all()
+    assert thicker(ink).sum() > 1.2 * ink.sum() and thinner(ink).sum() < 0.8 * ink.sum()
+    # a bar 5 wide loses a pixel on each side and gets it back
+    bar = torch.zeros(1, 1, 32, 32)
+    bar[..., 10:15, 4:28] = 1
+    assert torch.equal(thicker(thinner(bar)), bar)
+
+
+def _blurred(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(x + 1, 8, stride=4).flatten(1)
+
+
+@pytest.mark.parametrize("kind", [BendingGenerator, PaintingGenerator])
+def test_untrained_generator_already_draws_its_glyph(kind):
+    torch.manual_seed(0)
+    generator, glyphs = kind(16).eval(), _glyphs(6)
+    ink = (glyphs + 1) / 2
+    glyphs = 2 * bend(ink, fitted(SAME.expand(6, -1, -1), ink), []) - 1  # as glyphs come: centred
+    with torch.no_grad():
+        out = generator(glyphs, torch.randn(6, 16), torch.randn_like(glyphs))
+    assert out.shape == glyphs.shape and out.abs().max() <= 1.05
+    likeness = torch.nn.functional.cosine_similarity(
+        _blurred(out)[:, None], _blurred(glyphs)[None], dim=2
+    )
+    # each image is nearest to its own glyph
+    assert (likeness.argmax(1) == torch.arange(6)).all()
+    assert likeness.diagonal().min() > 0.7
+
+
+def test_an_untrained_bending_generator_already_has_many_hands():
+    """Over styles, slant, pen and place of the parts vary about as hands do."""
+    torch.manual_seed(0)
+    generator = BendingGenerator(48)
+    cross = -torch.ones(200, 1, 64, 64)
+    cross[:, 0, 10:54, 30:34] = 1
+    styles, noise = torch.randn(200, 48), torch.zeros(200, 1, 64, 64)
+    with torch.no_grad():
+        ink = (generator(cross, styles, noise) + 1) / 2
+        again = (generator(cross, styles, noise) + 1) / 2
+    assert torch.equal(ink, again)
+    column = torch.arange(64.0)
+
+    def middle(rows: slice) -> torch.Tensor:
+        part = ink[:, 0, rows].sum(1)
+        return (part * column).sum(1) / part.sum(1)
+
+    slant = torch.atan((middle(slice(38, 50)) - middle(slice(14, 26))) / 24).rad2deg()
+    assert 4 < slant.std() < 16
+    width = ink[:, 0, 20:44].sum(2).mean(1)
+    assert 0.1 < width.std() / width.mean() < 0.4
+
+
+def test_no_weights_can_paint_on_paper():
+    """Whatever the weights, ink comes from the glyph: a blank glyph stays blank."""
+    torch.manual_seed(1)
+    generator = BendingGenerator(16)
+    with torch.no_grad():
+        for p in generator.parameters():
+            p.mul_(5).add_(torch.randn_like(p) * 0.5)
+        out = generator(-torch.ones(4, 1, 64, 64), torch.randn(4, 16), torch.randn(4, 1, 64, 64))
+    assert (out < -0.99).all()
+
+
+def test_the_painting_one_can():
+    torch.manual_seed(1)
+    generator = PaintingGenerator(16)
+    with torch.no_grad():
+        generator.paint.bias.fill_(4)
+        out = generator(-torch.ones(1, 1, 64, 64), torch.randn(1, 16), torch.randn(1, 1, 64, 64))
+    assert out.max() > 0.5
