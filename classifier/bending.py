@@ -21,14 +21,19 @@ class Bending:
     nodes: int = 5  # of that grid, each way
     pen: float = 0.7  # up to this share of a stroke one pixel wider or thinner on each side
 
-    def apply(self, images: Tensor, seed: int, step: int, rank: int = 0) -> Tensor:
-        """[B, 1, H, W] float -1..1 -> the same."""
-        mixed = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]
+    def apply(self, images: Tensor, seed: int, step: int, rank: int = 0, world: int = 1) -> Tensor:
+        """[B, 1, H, W] float -1..1 -> the same.
+
+        A process of several draws for the whole batch and takes every `world`-th, as it does of the
+        images: together they bend as one process would.
+        """
+        mixed = np.random.SeedSequence([seed, step, 0]).generate_state(1, np.uint64)[0]
         draws = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
         count, _, height, width = images.shape
+        whole = count * world
         if self.elastic_px:
-            nodes = torch.randn(count, 2, self.nodes, self.nodes, generator=draws)
-            strength = torch.rand(count, 1, 1, 1, generator=draws)  # neat and wild hands
+            nodes = torch.randn(whole, 2, self.nodes, self.nodes, generator=draws)[rank::world]
+            strength = torch.rand(whole, 1, 1, 1, generator=draws)[rank::world]  # neat, wild hands
             scale = torch.tensor([2 / width, 2 / height]).view(1, 2, 1, 1) * self.elastic_px
             field = F.interpolate(
                 (nodes * strength * scale).to(images.device),
@@ -41,8 +46,8 @@ class Bending:
             grid = grid + field.permute(0, 2, 3, 1)
             images = F.grid_sample(images + 1, grid, align_corners=False) - 1
         if self.pen:
-            amount = (torch.rand(count, 1, 1, 1, generator=draws) * 2 - 1).to(images.device)
-            amount = amount * self.pen
+            amount = (torch.rand(whole, 1, 1, 1, generator=draws) * 2 - 1)[rank::world]
+            amount = amount.to(images.device) * self.pen
             wider = F.max_pool2d(images, 3, 1, 1)
             thinner = -F.max_pool2d(-images, 3, 1, 1)
             other = torch.where(amount > 0, wider, thinner)

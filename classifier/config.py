@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -10,9 +11,9 @@ class ClassifierConfig:
     """One run. Images are counted in steps of a batch, not in epochs."""
 
     model: str = "compact"
-    steps: int = 1800
+    steps: int = 4500
     batch_size: int = 128
-    steps_per_epoch: int = 150  # a validation after each
+    steps_per_epoch: int = 250  # a validation after each
     lr: float = 3e-3  # peak of the one-cycle schedule
     weight_decay: float = 0.05
     warmup_share: float = 0.15
@@ -27,13 +28,40 @@ class ClassifierConfig:
     sampling: str = "balanced"  # of the classes: balanced, sqrt or natural
     synthetic_cap: float | None = None  # most that font and GAN may be of a class with real images
     real_only_share: float = 0.0  # last part of the run without synthetic images of known classes
+    synthetic_start: float = 1.0  # font and GAN weights times this at first, times 1 at the end
+    # Factors: how often the classes of a group (common, rare, few, none, other) or one class are
+    # shown; and on a source's weight in a group or class, 0 switches it off there.
+    group_weights: Mapping[str, float] = field(default_factory=dict)
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    source_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     other_share: float | None = 0.35  # of a batch, where there are other images enough
     augment_strength: float = 1.0  # 0 to 2
+    augmentation: Mapping[str, float] = field(default_factory=dict)  # ranges, see Augment
     augment: str | None = None  # module:function, a user's own on top
     clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted
     doubt_below: float = 0.10  # probability of a real label under which its image is left out
     threads: int = 2  # of DALI
     precision: str = "32-true"
+    # where the network starts
+    pretrained: str | None = None  # "library", a weights file, or a finished run's folder
+    replace: tuple[str, ...] = ()  # pattern=module:Class: layers that a user's own stand in for
+    freeze_steps: int = 0  # first steps that train the head alone
+    # how it is trained
+    optimiser: str = "muon"  # muon (the rest by adamw), adamw or sgd
+    muon_lr: float = 0.02  # of the hidden convolutions
+    schedule: str = "one-cycle"  # one-cycle, cosine, step or plateau
+    lr_decay_by_depth: float = 1.0  # of the learning rate, for each block away from the head
+    clip_norm: float = 5.0  # of the gradients of all layers together; 0: they are left as they are
+    mixup: float = 0.0  # two images blended by Beta(m, m); 0: off
+    cutmix: float = 0.0  # a box of another image pasted in, by Beta(m, m); 0: off
+    logit_adjustment: float = 0.0  # strength; 1 trains for equally frequent classes
+    synthetic_loss_weight: float = 1.0  # of a font or GAN image in the loss; a real one has 1
+    noise_loss: str = "none"  # against wrong real labels: none, gce, sce or elr
+    hard_weight: float = 1.0  # how much oftener an image of middling difficulty is shown
+    compile: bool = False  # torch.compile
+    # which weights are kept
+    monitor: str | None = None  # validation figure whose best weights are kept; None: the last
+    patience: int | None = None  # validations without a better `monitor` that end the run
 
 
 PRESETS = {

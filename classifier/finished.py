@@ -114,11 +114,29 @@ def facts(run: Finished) -> list[tuple[str, str]]:
         ("Alphabet", f"{len(run.alphabet)} characters and other, {run.model['digest']}"),
         ("Training", f"{config['steps']:,} steps of {config['batch_size']} = {shown:,} images"),
         ("Time", f"{minutes} min {seconds} s, {figures['images_per_second']:,} images/s"),
+        *_ended(run),
         ("Threshold of the other score", f"{figures['threshold']:.3f}"),
     ]
     if chosen:
         rates = (f"{name.replace('_', ' ')} {100 * rate:.1f} %" for name, rate in chosen.items())
         rows.append(("Rates at that threshold when it was set", ", ".join(rates)))
+    return rows
+
+
+def _ended(run: Finished) -> list[tuple[str, str]]:
+    """What is not as in every run: an early end, the best weights, where it started."""
+    config, figures, info = run.info["config"], run.figures, run.info
+    rows = []
+    if figures.get("steps", config["steps"]) < config["steps"]:
+        rows.append(("Stopped", f"after {figures['steps']:,} steps: it got no better"))
+    if best := figures.get("best"):
+        told = f"of step {best['step']:,}, {best['figure']} {100 * best['value']:.1f} %"
+        rows.append(("Weights", told))
+    for name, key in (("Started from", "pretrained"), ("Labels decided by hand", "corrections")):
+        if info.get(key):
+            rows.append((name, info[key]))
+    if info.get("processes", 1) > 1:
+        rows.append(("Processes", str(info["processes"])))
     return rows
 
 

@@ -17,11 +17,17 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from classifier.bending import Bending
+from classifier.blending import Blend
 from classifier.config import ClassifierConfig
 from classifier.data import Batch, MixData
-from classifier.losses import folded_log_prob, smoothed_loss
-from classifier.mixing import Pool
+from classifier.gradients import layer_norms
+from classifier.layers import blocks, replace_layers
+from classifier.losses import folded_log_prob, log_prior, smoothed_loss
+from classifier.mixing import REAL, Pool
 from classifier.networks import build_network
+from classifier.noise import EarlyLearning, generalised_cross_entropy, symmetric_cross_entropy
+from classifier.pretrained import start_from
+from classifier.schedules import optimiser, schedule
 from synth.files import load_checked, save_checked
 
 _NORM_BATCHES = 16  # enough for steady statistics: 2,000 images
@@ -37,12 +43,21 @@ class ClassifierModule(pl.LightningModule):
         known: int,
         bending: Bending,
         seed: int = 1,
+        prior: np.ndarray | None = None,  # [classes] how often each is shown: logit adjustment
+        real_images: int = 0,  # rows of the real store, the first one: early-learning memory
     ) -> None:
         super().__init__()
         self.config, self.known, self.bending, self.seed = config, known, bending, seed
+        self.started_from = ""  # which pretrained weights were taken, for the record
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build_network(config.model, classes)
+            if config.pretrained:
+                taken, fresh = start_from(network, config.model, config.pretrained)
+                self.started_from = (
+                    f"{config.pretrained}: {taken} tensors taken, fresh: {', '.join(fresh) or '-'}"
+                )
+            replace_layers(network, config.replace)
         self.network = network.to(memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network, avg_fn=partial(_follow, config.ema_decay), use_buffers=True
@@ -52,6 +67,16 @@ class ClassifierModule(pl.LightningModule):
             [config.smoothing_real, config.smoothing_synthetic, config.smoothing_synthetic]
         )
         self.register_buffer("smoothing", smoothing, persistent=False)
+        adjustment = None
+        if config.logit_adjustment:
+            if prior is None:
+                raise ValueError("logit adjustment needs the prior of the mix")
+            adjustment = config.logit_adjustment * log_prior(torch.from_numpy(prior)).float()
+        self.register_buffer("adjustment", adjustment, persistent=False)
+        self.early = EarlyLearning(real_images, known + 1) if config.noise_loss == "elr" else None
+        self.given: Tensor | None = None  # [B] probability of each given label, of the last batch
+        if config.compile:
+            self.network.compile()
         self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
         self._recent: deque[Tensor] = deque(maxlen=_NORM_BATCHES)
 
@@ -60,11 +85,15 @@ class ClassifierModule(pl.LightningModule):
         # dropout and everything else random depends on (seed, step) alone: a resumed run is the
         # same
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
-        images = self.bending.apply(batch["images"], self.seed, step, self.global_rank)
+        images = self.bending.apply(batch["images"], self.seed, step, self.global_rank, self._world)
         self._recent.append(images)
-        logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
-        smoothing = self.smoothing[batch["source"]]
-        losses = smoothed_loss(logits, batch["target"], self.known, smoothing)
+        blend = self._blend(images, step)
+        seen = images if blend is None else blend.apply(images)
+        logits = self.network(seen.contiguous(memory_format=torch.channels_last)).float()
+        losses = self._losses(logits, batch)
+        if blend is not None:
+            partner = {k: v[blend.partner.to(v.device)] for k, v in batch.items()}
+            losses = blend.share * losses + (1 - blend.share) * self._losses(logits, partner)
         loss = losses.mean()
         if not torch.isfinite(loss):
             raise RuntimeError(f"classifier: loss {loss.item()} at step {step}")
@@ -77,6 +106,63 @@ class ClassifierModule(pl.LightningModule):
                 self.log(f"right_{name}", right[mine].float().mean(), batch_size=int(mine.sum()))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(images))
         return loss
+
+    def _blend(self, images: Tensor, step: int) -> Blend | None:
+        config = self.config
+        if not (config.mixup or config.cutmix):
+            return None
+        return Blend.draw(
+            len(images),
+            images.shape[-1],
+            config.mixup,
+            config.cutmix,
+            self.seed,
+            step,
+            self.global_rank,
+        )
+
+    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        """[B, C] logits -> [B] losses."""
+        config, target, source = self.config, batch["target"], batch["source"]
+        if self.adjustment is not None:
+            logits = logits + self.adjustment
+        losses = smoothed_loss(logits, target, self.known, self.smoothing[source])
+        if config.noise_loss != "none" or config.hard_weight > 1:
+            log_prob = folded_log_prob(logits, target, self.known)
+            self.given = log_prob.detach().exp()
+            doubtable = (source == REAL) & (target < self.known)
+            if config.noise_loss == "gce":
+                losses = torch.where(doubtable, generalised_cross_entropy(log_prob), losses)
+            elif config.noise_loss == "sce":
+                robust = symmetric_cross_entropy(log_prob, losses)
+                losses = torch.where(doubtable, robust, losses)
+            elif self.early is not None:
+                losses = losses + self._held_back(logits, batch["row"], doubtable)
+        if config.synthetic_loss_weight != 1:
+            losses = torch.where(source == REAL, losses, losses * config.synthetic_loss_weight)
+        return losses
+
+    def _held_back(self, logits: Tensor, row: Tensor, doubtable: Tensor) -> Tensor:
+        """[B] early-learning penalty of the real images of known classes, 0 for all others."""
+        assert self.early is not None
+        probability = torch.softmax(folded(logits, self.known), 1)
+        told, rows, shown = probability.detach(), row, doubtable
+        if self._world > 1:  # the next look at an image may fall to another process
+            told, rows, shown = (x.flatten(0, 1) for x in self.all_gather((told, rows, shown)))
+        self.early.remember(rows[shown], told[shown])
+        penalty = self.early(row.where(doubtable, row.new_zeros(())), probability)
+        return penalty.where(doubtable, penalty.new_zeros(()))
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Freezes all blocks but the head in the first steps, and thaws them."""
+        frozen = self.global_step < self.config.freeze_steps
+        for block in blocks(self.network)[:-1] if self.config.freeze_steps else ():
+            for parameter in block:
+                parameter.requires_grad_(not frozen)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.average.update_parameters(self.network)
@@ -91,6 +177,9 @@ class ClassifierModule(pl.LightningModule):
         """
         if self._recent:
             update_bn(list(self._recent), self.average.module)
+            if torch.distributed.is_initialized():  # each process saw other images
+                for buffer in self.average.module.buffers():
+                    torch.distributed.broadcast(buffer, 0)
         self.average.eval()
 
     def on_train_epoch_start(self) -> None:
@@ -115,38 +204,42 @@ class ClassifierModule(pl.LightningModule):
         if not self.validated or self.trainer.sanity_checking:
             return
         logits, target, source = (torch.cat(parts) for parts in zip(*self.validated, strict=True))
-        right = (logits.argmax(1) == target.clamp(max=self.known)).float()
-        real_known = (source == 0) & (target < self.known)
-        others = target >= self.known
-        if real_known.any():
-            self.log("val_known", right[real_known].mean(), prog_bar=True)
-        if others.any():
-            self.log("val_other", right[others].mean(), prog_bar=True)
+        known = self.known
+        target = target.clamp(max=known)
+        counted = (source == REAL) | (target == known)
+        hit = counted & (logits.argmax(1) == target)
+        there, right = (
+            torch.bincount(target[mask], minlength=known + 1) for mask in (counted, hit)
+        )
+        both = torch.stack([there, right]).to(self.device)
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(both)
+        there, right = both.float()
+        if there[:known].any():
+            self.log("val_known", right[:known].sum() / there[:known].sum(), prog_bar=True)
+        if there[known]:
+            self.log("val_other", right[known] / there[known], prog_bar=True)
+        if there.any():  # every class the same, "other" as one
+            self.log("val_macro", (right / there)[there > 0].mean())
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        config = self.config
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        optimiser = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=config.lr,
-            total_steps=config.steps + 1,
-            pct_start=config.warmup_share,
-        )
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+    def configure_optimizers(self) -> Any:
+        rate = optimiser(self.network, self.config)
+        return [rate], schedule(rate, self.config)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
     ) -> None:
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        parameters = list(self.network.parameters())
+        norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+        # in float16 the scaler finds infinite gradients itself, and skips the step
+        if self.config.precision != "16-mixed" and not torch.isfinite(norm):
+            bad = [k for k, v in layer_norms(self.network).items() if not np.isfinite(v)]
+            raise RuntimeError(
+                f"classifier: gradient norm {norm} at step {self.global_step}, not finite in "
+                f"{', '.join(bad[:5]) or 'their sum'}"
+            )
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
         self.log("gradient_norm", norm, batch_size=1)
 
 
@@ -169,8 +262,15 @@ class Cleaner(pl.Callback):
     disagrees with wrong real labels that it has not learned by heart yet.
     """
 
-    def __init__(self, data: MixData, config: ClassifierConfig, stores: list[Any]) -> None:
+    def __init__(
+        self,
+        data: MixData,
+        config: ClassifierConfig,
+        stores: list[Any],
+        trusted: np.ndarray | None = None,  # rows of the first store whose labels a person gave
+    ) -> None:
         self.data, self.config, self.stores = data, config, stores
+        self.trusted = np.zeros(0, np.int64) if trusted is None else trusted
         self.pools = data.mix.pools
         epochs = max(1, round(config.steps / config.steps_per_epoch))
         self.epochs = {max(1, round(share * epochs)) for share in config.clean_at}
@@ -181,7 +281,9 @@ class Cleaner(pl.Callback):
         if trainer.current_epoch + 1 not in self.epochs:
             return
         given = given_probabilities(module, self.data, self.stores)
+        given[0][np.isin(self.pools[0].rows, self.trusted)] = np.inf
         weights, kept = believed(self.data.mix.pools, given, module.known, self.config.doubt_below)
+        weights, kept = trainer.strategy.broadcast((weights, kept))  # one opinion in all processes
         self.data.set_weights(weights)
         doubted = sum(int((w == 0).sum()) for w in weights)
         real = sum(int(((p.sources == 0) & (p.targets < module.known)).sum()) for p in self.pools)

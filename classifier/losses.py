@@ -28,3 +28,13 @@ def smoothed_loss(
     log_prob = folded_log_prob(logits, target, known)
     uniform = torch.log_softmax(logits, 1).mean(1)
     return -(1 - smoothing) * log_prob - smoothing * uniform
+
+
+def log_prior(prior: Tensor) -> Tensor:
+    """[C] shares -> [C] logarithms, what logit adjustment adds to the logits while training.
+
+    A network trained on logits + log prior answers as if all classes were equally frequent (Menon
+    et al. 2021, eq. 10). Departs from it for a class that is never shown: it has no logarithm and
+    gets 0, the most there is, so that training pushes it down.
+    """
+    return torch.where(prior > 0, prior.clamp_min(1e-12).log(), torch.zeros_like(prior))

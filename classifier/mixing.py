@@ -1,8 +1,6 @@
 """Which sample of which store stands at each place of each batch. numpy only.
 
-Classes: the K characters of the alphabet, then K = "other, unspecified" (real other images and what
-is no character), then the other characters that fonts and GAN draw and know by name. A classifier
-trains on all of them and adds up K and beyond for its answer.
+What may be shown stands in `pools`, how often in `shares`.
 
 A batch is a pure function of (seed, step, settings, sample weights in force). The run is cut into
 blocks, about one pass over the images each. A block is drawn at once by systematic sampling: every
@@ -14,133 +12,39 @@ of each of B neighbouring strata, so that every single batch is close to the wan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
-from synth.alphabet import OTHER, Alphabet
+from classifier.pools import CHARACTER_KINDS, Picks, Pool, training_classes
+from classifier.shares import (
+    GROUP_NAMES,
+    GROUPS,
+    REAL,
+    MixSettings,
+    class_groups,
+    class_shares,
+    shares_at,
+    source_weights,
+)
+from synth.alphabet import OTHER
 from synth.errors import InputError
-from synth.store import SOURCES, Store
+from synth.store import SOURCES
 
-REAL = SOURCES.index("real")
-CHARACTER_KINDS = frozenset({"character", "confusable", "common", "variant", "script", "listed"})
-# by the number of real training images of a class: name, fewest
-GROUPS = (("common", 50), ("rare", 10), ("few", 1), ("none", 0))
+__all__ = [
+    "CHARACTER_KINDS",
+    "GROUPS",
+    "REAL",
+    "Mix",
+    "MixSettings",
+    "Picks",
+    "Pool",
+    "training_classes",
+]
+
 _BLOCKS_OF_A_SCHEDULE = 16  # a share that changes over the run changes in at least this many steps
-
-
-@dataclass(frozen=True)
-class MixSettings:
-    """What the batches consist of."""
-
-    weights: Mapping[str, float] = field(  # source -> relative weight; 0 switches a source off
-        default_factory=lambda: {"real": 1.0, "font": 1.0, "gan": 1.0}
-    )
-    weigh: Literal["source", "image"] = "source"
-    # source: a class's shares go by the weights alone, over the sources that have images of it
-    # image: by weight x number of images, as if a weight of 2 stored each image twice
-    sampling: Literal["natural", "sqrt", "balanced"] = "sqrt"
-    # a class goes by the number of its images, by the root of it, or all are equal
-    other_share: float | None = None  # "other" in a batch; None: by `sampling`, like one class
-    synthetic_cap: float | None = None
-    # most that font and GAN together may be of a character that has real images; None: no cap.
-    # "other" is exempt: its few real images would be shown without end.
-    synthetic_start: float = 1.0
-    # the weights of font and GAN are times this at the first step, and fall (or rise) linearly to
-    # times 1 at the end of the run; 1: constant
-    real_only_share: float = 0.0
-    # last part of the run that shows no synthetic image of a character that has real ones
-    skip_empty: bool = False  # train even though a character has no image at all; False: an error
-
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.weights) - set(SOURCES))
-        if unknown:
-            raise InputError(f"weights: no source is called {unknown[0]!r}; there are {SOURCES}")
-        numbers = {f"weights: {name}": (value, math.inf) for name, value in self.weights.items()}
-        numbers["synthetic_start"] = (self.synthetic_start, math.inf)
-        numbers["real_only_share"] = (self.real_only_share, 1)
-        if self.synthetic_cap is not None:
-            numbers["synthetic_cap"] = (self.synthetic_cap, 1)
-        if self.other_share is not None:
-            numbers["other_share"] = (self.other_share, 1)
-        for name, (value, most) in numbers.items():
-            if not (math.isfinite(value) and 0 <= value <= most):
-                raise InputError(f"{name}: {value} is not between 0 and {most}")
-        if self.sampling not in ("natural", "sqrt", "balanced"):
-            raise InputError(f"sampling: {self.sampling!r} is not natural, sqrt or balanced")
-        if self.weigh not in ("source", "image"):
-            raise InputError(f"weigh: {self.weigh!r} is not source or image")
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The rows of one store that may be trained on."""
-
-    name: str  # the store, for messages
-    rows: np.ndarray  # [n] int64, rows of the store
-    targets: np.ndarray  # [n] int64, class of each
-    sources: np.ndarray  # [n] int64, index into SOURCES
-
-    @classmethod
-    def of(cls, store: Store, targets: np.ndarray, rows: np.ndarray | None = None) -> Self:
-        """From a store, the targets of all its rows [N], and the rows to use (None: train)."""
-        rows = store.rows("train") if rows is None else np.asarray(rows, np.int64)
-        if len(rows) == 0:
-            raise InputError(f"{store.path}: not one image to train on in it (split 'train')")
-        sources = np.array([SOURCES.index(name) for name in store.column("source")], np.int64)
-        return cls(str(store.path), rows, targets[rows], sources[rows])
-
-
-@dataclass(frozen=True)
-class Picks:
-    """A batch: four numbers a place, each [B] int64."""
-
-    store: np.ndarray  # index into the pools
-    source: np.ndarray  # index into SOURCES
-    row: np.ndarray  # row in the store
-    target: np.ndarray  # class
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-
-def training_classes(
-    alphabet: Alphabet,
-    stores: Sequence[Store],
-    character_kinds: frozenset[
-        str
-    ] = CHARACTER_KINDS,  # kinds of rows that show one whole character
-) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """Names of the other characters in code-point order, and for each store [N] int64 targets.
-
-    Class K + 1 + i is `names[i]`: what a training row labelled "other" is known to show. Raises
-    InputError for a label outside the alphabet.
-    """
-    index = alphabet.index()
-    known = len(alphabet)
-    tables = []
-    for store in stores:
-        labels, chars, kinds = (store.column(name) for name in ("label", "char", "kind"))
-        targets = np.array([index.get(label, -1) for label in labels], np.int64)
-        if (targets < 0).any():
-            row = int(np.flatnonzero(targets < 0)[0])
-            raise InputError(
-                f"{store.path}, row {row}: label {labels[row]!r} is not in the alphabet "
-                f"({alphabet.digest}, {known} characters); make the store again with this alphabet"
-            )
-        named = [
-            label == OTHER and char != "" and char not in index and kind in character_kinds
-            for label, char, kind in zip(labels, chars, kinds, strict=True)
-        ]
-        tables.append((targets, chars, np.array(named, bool), store.column("split") == "train"))
-    names = sorted({c for _, chars, named, train in tables for c in chars[named & train]})
-    number = {name: known + 1 + i for i, name in enumerate(names)}
-    for targets, chars, named, _ in tables:
-        # one that no training row shows (validation only) stays "other, unspecified"
-        targets[named] = [number.get(char, known) for char in chars[named]]
-    return tuple(names), [targets for targets, *_ in tables]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +64,9 @@ class Mix:
     _row: np.ndarray = field(repr=False)
     _target: np.ndarray = field(repr=False)
     _weight: np.ndarray = field(repr=False)
-    # derived, over classes: [C, S] images in use, [C] probability
+    # derived, over classes: [C] groups, [C, S] weights, [C, S] images in use, [C] probability
+    _groups: np.ndarray = field(repr=False)
+    _source_weight: np.ndarray = field(repr=False)
     _counts: np.ndarray = field(repr=False)
     _prior: np.ndarray = field(repr=False)
     _block: dict[int, np.ndarray] = field(repr=False, default_factory=dict)  # the last one drawn
@@ -208,7 +114,8 @@ class Mix:
         weight = np.ones(sum(lengths)) if weights is None else np.concatenate(weights)
         source = np.concatenate([pool.sources for pool in pools])
         target = np.concatenate([pool.targets for pool in pools])
-        in_force = np.array([settings.weights.get(name, 0.0) for name in SOURCES])
+        groups = class_groups(np.bincount(target[source == REAL], minlength=classes), known)
+        in_force = source_weights(settings, groups, known, names)
         counts = np.zeros((classes, len(SOURCES)))
         np.add.at(counts, (target, source), weight > 0)
         counts *= in_force > 0
@@ -231,7 +138,9 @@ class Mix:
             _target=target,
             _weight=weight,
             _counts=counts,
-            _prior=_class_shares(counts.sum(1), known, settings, names),
+            _groups=groups,
+            _source_weight=in_force,
+            _prior=class_shares(counts.sum(1), groups, known, settings, names),
         )
 
     def with_weights(self, weights: Sequence[np.ndarray] | None) -> Mix:
@@ -263,27 +172,15 @@ class Mix:
 
     def shares(self, step: int) -> np.ndarray:
         """[C, S] float64: probability of (class, source) at a step; sums to 1."""
-        settings = self.settings
-        progress = min(step / max(self.total_steps - 1, 1), 1.0)
-        weight = np.array([settings.weights.get(name, 0.0) for name in SOURCES])
-        synthetic = np.arange(len(SOURCES)) != REAL
-        weight[synthetic] *= settings.synthetic_start + (1 - settings.synthetic_start) * progress
-        mass = weight * (self._counts if settings.weigh == "image" else self._counts > 0)
-        # synthetic_start 0 must not make a class without real images vanish at the first step
-        gone = (mass.sum(1) == 0) & (self._counts.sum(1) > 0)
-        mass[gone] = self._counts[gone]
-        has_real = self._counts[:, REAL] > 0
-        has_real[self.known :] = False
-        if step >= self._first_real_only():
-            mass[np.ix_(has_real, synthetic)] = 0
-        shares = mass / np.maximum(mass.sum(1, keepdims=True), np.finfo(float).tiny)
-        if settings.synthetic_cap is not None:
-            part = shares[:, synthetic].sum(1)
-            over = has_real & (part > settings.synthetic_cap)
-            cut = settings.synthetic_cap / np.maximum(part, np.finfo(float).tiny)
-            shares[:, synthetic] *= np.where(over, cut, 1.0)[:, None]
-            shares[over, REAL] = 1 - settings.synthetic_cap
-        return shares * self._prior[:, None]
+        return shares_at(
+            min(step / max(self.total_steps - 1, 1), 1.0),
+            step >= self._first_real_only(),
+            self._source_weight,
+            self._counts,
+            self._prior,
+            self.known,
+            self.settings,
+        )
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Picks:
         """The batch of a step, or a rank's part of it (disjoint; together the whole)."""
@@ -308,17 +205,12 @@ class Mix:
         epoch.
         """
         share = self._mean_shares()
-        real = np.zeros(self.classes, np.int64)
-        np.add.at(real, self._target[self._source == REAL], 1)
-        group = np.full(self.classes, len(GROUPS))
-        limits = np.array([fewest for _, fewest in GROUPS])
-        group[: self.known] = (real[: self.known, None] < limits).sum(1)
         head = f"{'source':<8}{'classes':<18}{'images':>9}{'share':>9}{'repeats/run':>13}"
         lines = [head + (f"{'/epoch':>9}" if steps_per_epoch else "")]
         places = self.batch_size * self.total_steps
         for s, source in enumerate(SOURCES):
-            for g, name in enumerate([*(name for name, _ in GROUPS), OTHER]):
-                inside = group == g
+            for g, name in enumerate(GROUP_NAMES):
+                inside = self._groups == g
                 images = int(self._counts[inside, s].sum())
                 if images == 0:
                     continue
@@ -377,44 +269,3 @@ class Mix:
         # one of each stratum for each batch, then the places of each batch in any order
         plan = rng.permuted(picked.reshape(self.batch_size, steps), axis=1)
         return rng.permuted(plan, axis=0).T
-
-
-def _class_shares(
-    images: np.ndarray, known: int, settings: MixSettings, names: Sequence[str]
-) -> np.ndarray:
-    """[C] images in use -> [C] float64 probability of each class; sums to 1."""
-    power = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}[settings.sampling]
-
-    def rule(count: np.ndarray) -> np.ndarray:
-        return np.where(count > 0, np.maximum(count, 1.0) ** power, 0.0)
-
-    others = images[known:]
-    empty = np.flatnonzero(images[:known] == 0)
-    if len(empty) and not settings.skip_empty:
-        some = ", ".join(names[i] for i in empty[:10])
-        raise InputError(
-            f"{len(empty)} of {known} characters have no image to train on: {some}"
-            f"{' ...' if len(empty) > 10 else ''}; render them (render_fonts.py) or set skip_empty"
-        )
-    if settings.other_share and others.sum() == 0:
-        raise InputError(
-            f"other_share {settings.other_share}: no image of 'other' to train on; "
-            "render some (render_fonts.py --other N) or leave other_share out"
-        )
-    shares = np.zeros(len(images))
-    shares[:known] = rule(images[:known])
-    # inside "other" the unspecified (real ones, blanks, scribbles) go by their number of images, or
-    # a thousand other characters would leave them nothing; the rest by the rule
-    inside = np.zeros(len(others))
-    if others.sum() > 0:
-        inside[0] = others[0] / others.sum()
-        rest = rule(others[1:])
-        inside[1:] = (1 - inside[0]) * rest / max(rest.sum(), np.finfo(float).tiny)
-    if settings.other_share is None:
-        shares[known:] = inside * rule(others.sum(keepdims=True))
-        return shares / shares.sum()
-    if shares[:known].sum() == 0:
-        raise InputError("not one image of a character of the alphabet to train on")
-    shares[:known] *= (1 - settings.other_share) / shares[:known].sum()
-    shares[known:] = inside * settings.other_share
-    return shares

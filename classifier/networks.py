@@ -1,6 +1,8 @@
-"""The networks: a compact one of our own for small gray characters, EfficientNet, ResNet."""
+"""The networks: a compact one of our own for small gray characters, and those of libraries."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,12 +74,26 @@ class Compact(nn.Module):
 
 def require_model(name: str) -> None:
     """Raises InputError for a name that `build_network` does not know."""
-    if name not in MODELS:
-        raise InputError(f"--model {name!r}: there are {', '.join(MODELS)}")
+    if name not in MODELS and timm_name(name) is None:
+        missing = "" if find_spec("timm") else " (pip install timm)"
+        raise InputError(
+            f"--model {name!r}: there are {', '.join(MODELS)}, and every network of timm by its "
+            f"name, or by timm/NAME where both have it{missing}"
+        )
+
+
+def timm_name(name: str) -> str | None:
+    """The name that timm knows a network by; None: not one of its, or timm is not installed."""
+    plain = name.removeprefix("timm/")
+    if name in MODELS or find_spec("timm") is None:
+        return None
+    import timm
+
+    return plain if timm.is_model(plain) else None
 
 
 def build_network(name: str, classes: int) -> nn.Module:
-    """A network for [B, 1, H, W] float -1..1 by its name (`MODELS`)."""
+    """A network for [B, 1, H, W] float -1..1 by its name (`MODELS`, or one of timm's)."""
     require_model(name)
     if name == "compact":
         return Compact(classes)
@@ -85,8 +101,25 @@ def build_network(name: str, classes: int) -> nn.Module:
         from efficientnet_pytorch import EfficientNet
 
         return EfficientNet.from_name(name, in_channels=1, num_classes=classes, image_size=None)
+    if known := timm_name(name):
+        return _timm(known, classes)
     import torchvision
 
     network = getattr(torchvision.models, name)(num_classes=classes)
     network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     return network
+
+
+def _timm(name: str, classes: int) -> nn.Module:
+    import timm
+
+    shape = {"in_chans": 1, "num_classes": classes}
+    about = timm.get_pretrained_cfg(name)
+    if about is None or not about.fixed_input_size:
+        return timm.create_model(name, **shape)
+    try:
+        return timm.create_model(name, **shape, dynamic_img_size=True)
+    except TypeError:
+        raise InputError(
+            f"--model {name}: it reads images of one fixed size only; take another"
+        ) from None

@@ -1,23 +1,72 @@
-"""Files -> labels: decoded and normalised as at import, answered in batches, written as a table."""
+"""Images -> labels: decoded and normalised as at import, answered in batches, as a table."""
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from classifier.export import load_model
+from classifier.card import Card
+from classifier.tables import open_table, require_suffix
 from synth.canvas import Canvas
 from synth.command import progress
-from synth.corpus import SUFFIXES, decode
+from synth.decode import SUFFIXES, decode
 from synth.errors import InputError
+from synth.files import sync, write_text
+from synth.spool import MAX_FILE_BYTES
+from synth.store import Store, lock_output
 
 CHUNK = 256
+
+
+class Answering(Protocol):
+    """What predicting needs of a model; `export.Model` and `onnx.OnnxModel` have it."""
+
+    @property
+    def card(self) -> Card: ...
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """[N, H, W] uint8 -> [N, C] float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Read:
+    """A chunk of images: those that could be read, and why the others could not."""
+
+    paths: list[str]
+    images: np.ndarray  # [n, H, W] uint8
+    broken: list[tuple[str, str]]  # path, reason
+
+
+def open_model(place: Path, own_code: bool = False) -> Answering:
+    """A run folder, an exported folder, or an .onnx file. Raises InputError.
+
+    A folder's model.safetensors is run by torch; where torch is not installed, its model.onnx.
+    With `own_code` the classes that replaced its layers, if any, are imported and run.
+    """
+    if place.suffix == ".onnx":
+        from classifier.onnx import load_onnx
+
+        return load_onnx(place)
+    if (place / "model.onnx").is_file() and (
+        find_spec("torch") is None or not (place / "model.safetensors").is_file()
+    ):
+        from classifier.onnx import load_onnx
+
+        return load_onnx(place / "model.onnx")
+    from classifier.export import load_model
+
+    return load_model(place, own_code)
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:
@@ -36,69 +85,106 @@ def find_images(places: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(
-    model_folder: Path, places: Sequence[Path], out: Path, workers: int
+    model_place: Path,
+    places: Sequence[Path],  # image files, folders of images, stores
+    out: Path,  # .csv, .jsonl or .parquet
+    workers: int,  # processes that decode; the table does not depend on it
+    top: int = 1,  # the most probable characters to write beside the label; 1: none
+    own_code: bool = False,  # may a model's own layers be imported and run?
 ) -> tuple[int, int]:
     """Writes `path,label,confidence,other`; unreadable files go to `<out>.skipped` with the reason.
 
     Returns how many were answered and how many skipped. Raises InputError where none could be read.
     """
-    if out.is_dir():
-        raise InputError(f"{out}: a folder; give --out the name of a .csv file")
-    model = load_model(model_folder)
-    files = find_images(places)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
-    read = partial(_read, canvas=model.canvas)
+    require_suffix(out)
+    if top < 1:
+        raise InputError(f"--top {top}: a number of characters from 1")
+    model = open_model(model_place, own_code)
+    stores = [Store.open(p) for p in places if (p / "store.json").is_file()]
+    folders = [p for p in places if not (p / "store.json").is_file()]
+    files = find_images(folders) if folders else []
+    for store in stores:
+        if store.canvas != model.card.canvas:
+            raise InputError(
+                f"{store.path}: canvas {store.canvas}, the model wants {model.card.canvas}"
+            )
+    lock = lock_output(out)  # a second process would write into this one's unfinished table
     part = out.with_name(f".{out.name}.partial")
     skipped: list[tuple[str, str]] = []
-    done = 0
+    done, total = 0, len(files) + sum(map(len, stores))
     try:
-        with (
-            part.open("w", newline="", encoding="utf-8") as f,
-            progress(len(files), "image", "predict") as bar,
-        ):
-            table = csv.writer(f)
-            table.writerow(["path", "label", "confidence", "other"])
-            for paths, images, broken in _mapped(read, chunks, workers):
-                labels, confidence, score = model.predict(images)
-                for row in zip(paths, labels, confidence, score, strict=True):
-                    table.writerow([*row[:2], f"{row[2]:.4f}", f"{row[3]:.6f}"])
-                done += len(paths)
-                skipped += broken
-                bar.update(len(paths) + len(broken))
+        table = open_table(part, out.suffix, top)
+        try:
+            with progress(total, "image", "predict") as bar:
+                for read in _all_read(stores, files, model.card.canvas, workers):
+                    if read.paths:
+                        p = model.probabilities(read.images)
+                        table.write(read.paths, model.card.predictions(p, top))
+                    done += len(read.paths)
+                    skipped += read.broken
+                    bar.update(len(read.paths) + len(read.broken))
+        finally:
+            table.close()
         if done == 0:
-            raise InputError(
-                f"none of {len(files)} images could be read: {skipped[0][0]}: {skipped[0][1]}"
-            )
+            first = f": {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+            raise InputError(f"none of {total} images could be read{first}")
+        listing = out.with_name(out.name + ".skipped")
+        listing.unlink(missing_ok=True)  # of an earlier call
+        if skipped:  # before the table: where that is, the list is complete
+            write_text(listing, "".join(f"{p}\t{why}\n" for p, why in skipped))
+        sync(part)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-    listing = out.with_name(out.name + ".skipped")
-    listing.unlink(missing_ok=True)  # of an earlier call
-    if skipped:
-        listing.write_text("".join(f"{p}\t{why}\n" for p, why in skipped), encoding="utf-8")
+        lock.release()
     return done, len(skipped)
 
 
-def _mapped(read, chunks, workers):
-    if workers <= 1 or len(chunks) == 1:
+def _all_read(
+    stores: Sequence[Store], files: Sequence[Path], canvas: Canvas, workers: int
+) -> Iterator[Read]:
+    """The stores' images, then the files', in order."""
+    for store in stores:
+        name = _printable(store.path)
+        for at in range(0, len(store), CHUNK):
+            images = np.asarray(store.images[at : at + CHUNK])
+            yield Read([f"{name}#{at + i:06d}" for i in range(len(images))], images, [])
+    chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
+    read = partial(read_files, canvas=canvas)
+    if workers <= 1 or len(chunks) <= 1:
         yield from map(read, chunks)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(chunks)), context) as pool:
-        yield from pool.map(read, chunks)
+        waiting: deque = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(read, chunk))
+                if len(waiting) >= 2 * workers:  # bounds what is in memory
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _read(
-    paths: Sequence[Path], canvas: Canvas
-) -> tuple[list[str], np.ndarray, list[tuple[str, str]]]:
+def read_files(paths: Sequence[Path], canvas: Canvas) -> Read:
+    """Decodes and normalises as `synth.corpus.import_images` does."""
     good, images, broken = [], [], []
     for path in paths:
         try:
+            size_bytes = path.stat().st_size
+            if size_bytes > MAX_FILE_BYTES:
+                raise InputError(f"{size_bytes} bytes, the limit is {MAX_FILE_BYTES}")
             images.append(decode(path.read_bytes(), canvas))
-            good.append(path.as_posix())
+            good.append(_printable(path))
         except (InputError, OSError) as error:
-            broken.append((path.as_posix(), str(error)))
+            broken.append((_printable(path), str(error)))
     size = canvas.size_px
     stack = np.stack(images) if images else np.zeros((0, size, size), np.uint8)
-    return good, stack, broken
+    return Read(good, stack, broken)
+
+
+def _printable(path: Path) -> str:
+    """Names that are no UTF-8 get escapes, so that every table can hold them."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

@@ -23,13 +23,16 @@ class Progress(pl.Callback):
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         size = self.config.batch_size
         self.bar = progress(
             self.config.steps * size, "image", "classifier", trainer.global_step * size
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        assert self.bar is not None
+        if self.bar is None:
+            return
         self.bar.update(self.config.batch_size)
         values = trainer.callback_metrics
         self.bar.set_postfix(
@@ -52,10 +55,11 @@ class Metrics(pl.Callback):
         self.file, self.every = MetricsFile(path), every
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.file.start(trainer.global_step)
+        if trainer.is_global_zero:
+            self.file.start(trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % self.every == 0 and trainer.is_global_zero:
             rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
             self.file.add(trainer.global_step, rate | trainer.callback_metrics)
 

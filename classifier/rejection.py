@@ -6,12 +6,17 @@ import numpy as np
 
 
 def other_score(probabilities: np.ndarray, known: int) -> np.ndarray:
-    """[N, C] -> [N] float: 1 minus the most probable known character's probability.
+    """[N, C] -> [N] float, 0 to 1: the root sum of squares of the probabilities from `known` on, as
+    a share of that and the known characters' together.
 
-    Higher the more the image looks like no known character: mass on other classes raises it, and so
-    does doubt between known ones.
+    Higher the more the image looks like something else. Squares, so that the best few candidates of
+    each side are compared and not the sum of a thousand small probabilities: on development data
+    AUROC rose from .918 (1 - the most probable known) and .935 (sum of the others) to .937, and the
+    others found at 5 % false alarms from 55 to 62 % (docs/LOG.md).
     """
-    return 1 - probabilities[:, :known].max(1)
+    squared = np.square(probabilities, dtype=np.float64)
+    others, characters = (np.sqrt(x.sum(1)) for x in (squared[:, known:], squared[:, :known]))
+    return others / np.maximum(others + characters, np.finfo(np.float64).tiny)
 
 
 def answers(probabilities: np.ndarray, known: int, threshold: float) -> np.ndarray:
@@ -41,7 +46,7 @@ def choose_threshold(
     score = other_score(probabilities, known)
     right = (probabilities[:, :known].argmax(1) == target)[~is_other]
     w_known, w_other = weight[~is_other], weight[is_other]
-    steps = np.linspace(0.02, 0.98, 97)
+    steps = 1 / (1 + np.exp(-np.linspace(-6, 6, 121)))  # even in the log of the odds
     kept = np.array([np.average(right & (score[~is_other] <= t), weights=w_known) for t in steps])
     found = np.array([np.average(score[is_other] > t, weights=w_other) for t in steps])
     lost = np.average(right, weights=w_known) - kept

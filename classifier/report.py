@@ -13,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from classifier import charts
 from classifier.charts import Series
 from classifier.finished import Answers, Finished, facts, repeat
 from classifier.pictures import png, samples_by_source, spread
+from classifier.suspects import Suspects
 from synth.alphabet import OTHER
 from synth.files import write_text
+from synth.other import NON_CHARACTER_KINDS
 from synth.quota import group_of, real_counts
 from synth.store import Store
 
 GROUPS = ("common", "rare", "few", "none", OTHER)
 SPLITS = ("test", "val")  # what is shown first, and in most detail, if it was measured
 LEAST_OF_CLASS = 5  # images that a class must have for an interval of its group
-MAX_PAIRS, MAX_ERRORS, MAX_SUSPECTS = 20, 60, 60
+MAX_PAIRS, MAX_ERRORS, MAX_SUSPECTS = 20, 60, 2000
 _CURVES = {  # metrics.jsonl -> title, whether it is a share
     "loss": ("Training loss", False),
     "right_real": ("Right on real training images", True),
@@ -35,6 +36,9 @@ _CURVES = {  # metrics.jsonl -> title, whether it is a share
     "right_gan": ("Right on GAN images", True),
     "val_known": ("Validation: real known characters", True),
     "val_other": ("Validation: other", True),
+    "val_macro": ("Validation: mean over classes", True),
+    "gradient_norm": ("Gradient norm before clipping", False),
+    "lr": ("Learning rate", False),
 }
 
 
@@ -47,8 +51,6 @@ def write_report(
     note: str = "",  # a sentence at the top: what kind of data this is
 ) -> None:
     """Raises InputError for a folder that holds no finished run."""
-    import jinja2
-
     mine = Finished.open(run, name)
     others = [Finished.open(path, other) for other, path in (compare or {}).items()]
     runs = [mine, *others]
@@ -59,34 +61,55 @@ def write_report(
     real = next((s for s in stores if s.column("source")[0] == "real"), None)
     counts = real_counts(real) if real else {}
     groups = {c: group_of(counts.get(c, 0)) for c in mine.alphabet.chars}
-    environment = jinja2.Environment(
+    found = Suspects.read(run)
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            note=note,
+            runs=[r.name for r in runs],
+            split=split,
+            totals=[totals(s, runs) for s in SPLITS if s in mine.figures],
+            group_chart=_group_chart(split, runs) if split else "",
+            curves=curves(runs),
+            samples=samples_by_source(stores, mine.alphabet, groups) if stores else [],
+            mix=mine.mix,
+            classes=classes(split, runs) if split else [],
+            pairs=confusions(mine, answers, tested, real) if answers and tested else [],
+            errors=errors(mine, answers, tested) if answers and tested else {},
+            rejection=rejection(mine, answers) if answers else {},
+            calibration=calibration(mine, answers) if answers else {},
+            suspects=tiles(found, real) if found and real else [],
+            suspected=len(found.row) if found else 0,
+            spent=spent(mine),
+            others=others_found(mine, split, answers, tested) if answers and tested else [],
+            missing=[s["store"] for s in mine.info["sources"] if not mine.store(s["store"])],
+            facts=facts(mine),
+            repeat=repeat(mine, stores),
+        )
+    )
+    write_text(out, page)
+
+
+def write_review(out: Path, suspects: Suspects, real: Store) -> None:
+    """A page to decide on suspected labels: each with its image, its given and its likely label."""
+    page = _environment().get_template("review.html.j2")
+    shown = tiles(suspects, real)
+    text = page.render(suspects=shown, suspected=len(suspects.row), store=str(real.path))
+    write_text(out, text)
+
+
+def _environment() -> Any:
+    import jinja2
+
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = environment.get_template("report.html.j2").render(
-        title=title,
-        note=note,
-        runs=[r.name for r in runs],
-        split=split,
-        totals=[totals(s, runs) for s in SPLITS if s in mine.figures],
-        group_chart=_group_chart(split, runs) if split else "",
-        curves=curves(runs),
-        samples=samples_by_source(stores, mine.alphabet, groups) if stores else [],
-        mix=mine.mix,
-        classes=classes(split, runs) if split else [],
-        pairs=confusions(mine, answers, tested, real) if answers and tested else [],
-        errors=errors(mine, answers, tested) if answers and tested else {},
-        rejection=rejection(mine, answers) if answers else {},
-        calibration=calibration(mine, answers) if answers else {},
-        suspects=suspects(mine, real) if real else [],
-        missing=[s["store"] for s in mine.info["sources"] if not mine.store(s["store"])],
-        facts=facts(mine),
-        repeat=repeat(mine, stores),
-    )
-    write_text(out, page)
 
 
 def totals(split: str, runs: list[Finished]) -> dict[str, Any]:
@@ -281,24 +304,72 @@ def calibration(run: Finished, answers: Answers) -> dict[str, Any]:
     }
 
 
-def suspects(run: Finished, real: Store) -> list[dict[str, Any]]:
-    """Real training images whose given label is the least probable, where the run wrote them down.
+def others_found(
+    run: Finished, split: str, answers: Answers, tested: Store
+) -> list[dict[str, Any]]:
+    """How many others were found, and known characters lost, by what they are.
 
-    suspects.parquet: row (of the real store), target (given class), likely (class), probability (of
-    the given class).
+    Others by what the store says they show: a character that the training images showed as other,
+    one that they never did, no character; known ones by their group.
     """
-    path = run.path / "suspects.parquet"
-    if not path.is_file():
-        return []
-    rows = sorted(pq.read_table(path).to_pylist(), key=lambda r: r["probability"])
-    names = run.alphabet.classes
+    known = len(run.alphabet)
+    is_other = answers.target == known
+    seen = np.isin(tested.column("char")[answers.row].astype(str), _trained_others(run))
+    shows = tested.column("char")[answers.row].astype(str) != ""
+    kind = np.isin(tested.column("kind")[answers.row].astype(str), NON_CHARACTER_KINDS)
+    called = answers.answer == known
+    rows = [
+        ("other characters like those trained on", is_other & shows & seen & ~kind, True),
+        ("other characters never trained on", is_other & shows & ~seen & ~kind, True),
+        ("no characters", is_other & kind, True),
+        ("others of which nothing more is known", is_other & ~shows & ~kind, True),
+    ]
+    group = {r["label"]: r["group"] for r in run.figures[split]["classes"]}
+    groups = np.array([*(group.get(c, "") for c in run.alphabet.chars), OTHER])[answers.target]
+    rows += [(f"{g} characters", groups == g, False) for g in GROUPS[:-1]]
     return [
         {
-            "image": png([np.asarray(real.images[r["row"]])]),
-            "given": names[r["target"]],
-            "likely": names[r["likely"]],
-            "probability": r["probability"],
-            "origin": str(real.column("origin")[r["row"]]),
+            "label": label,
+            "images": int(mine.sum()),
+            "other": float(called[mine].mean()),
+            "good": good,
         }
-        for r in rows[:MAX_SUSPECTS]
+        for label, mine, good in rows
+        if mine.any()
+    ]
+
+
+def _trained_others(run: Finished) -> list[str]:
+    """Characters outside the alphabet that the training images are known to show."""
+    found: set[str] = set()
+    for source in run.info["sources"]:
+        store = run.store(source["store"])
+        if store is not None:
+            mine = (store.column("split") == "train") & (store.column("label") == OTHER)
+            found |= set(store.column("char")[mine].astype(str))
+    return sorted(found - {""})
+
+
+def spent(run: Finished) -> list[tuple[str, float]]:
+    """Seconds of each part of the run, the longest first; none where it did not write them down."""
+    return sorted(run.figures.get("spent", {}).items(), key=lambda part: -part[1])
+
+
+def tiles(suspects: Suspects, real: Store) -> list[dict[str, Any]]:
+    """Each suspect as the page shows it, the least probable given label first."""
+    names = real.alphabet.classes
+    digests, origins = real.column("sha256"), real.column("origin")
+    columns = (suspects.row, suspects.target, suspects.likely, suspects.probability)
+    return [
+        {
+            "image": png([np.asarray(real.images[row])]),
+            "given": names[given],
+            "likely": names[likely],
+            "probability": probability,
+            "origin": str(origins[row]),
+            "sha256": str(digests[row]),
+        }
+        for row, given, likely, probability in zip(
+            *(column[:MAX_SUSPECTS].tolist() for column in columns), strict=True
+        )
     ]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from classifier.bending import Bending
+from classifier.best import MONITORED
 from classifier.config import ClassifierConfig
+from classifier.corrections import Corrections
+from classifier.layers import replace_layers
 from classifier.mixing import Mix, MixSettings, Pool, training_classes
-from classifier.networks import require_model
+from classifier.networks import build_network, require_model
+from classifier.noise import NOISE_LOSSES
 from classifier.pipeline import Augment, CheckedFunction, load_function
+from classifier.pretrained import start_from
+from classifier.schedules import OPTIMISERS, SCHEDULES
+from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.store import SOURCES, Store
 
@@ -31,6 +41,7 @@ class Setup:
     augment: Augment
     bending: Bending
     user_function: CheckedFunction | None
+    corrections: Corrections  # what a person decided about real training labels
 
     @property
     def known(self) -> int:
@@ -43,6 +54,8 @@ def prepare(
     config: ClassifierConfig,
     seed: int,
     test: Store | None,
+    corrections: Path | None = None,  # CSV, see classifier.corrections
+    real_rows: np.ndarray | None = None,  # [n] int64 to train on; None: all that are for training
 ) -> Setup:
     """Raises InputError for whatever a run could not end well with."""
     for store in (*synth, *([test] if test else [])):
@@ -53,9 +66,18 @@ def prepare(
         raise InputError(f"--precision {config.precision!r}: there are {', '.join(PRECISIONS)}")
     if seed < 0:
         raise InputError(f"--seed {seed}: must be 0 or more")
+    _require_options(config)
+    _require_start(config)
+    _require_monitored(config, real, synth)
     stores = [real, *synth]
+    decided = Corrections.read(corrections, real) if corrections else Corrections.none()
     others, targets = training_classes(real.alphabet, stores)
-    pools = [Pool.of(store, t) for store, t in zip(stores, targets, strict=True)]
+    targets[0] = decided.targets(targets[0])
+    rows = decided.keep(real.rows("train") if real_rows is None else real_rows)
+    pools = [
+        Pool.of(store, t, rows if store is real else None)
+        for store, t in zip(stores, targets, strict=True)
+    ]
     weights = {
         "real": config.real_weight,
         "font": config.font_weight,
@@ -70,15 +92,19 @@ def prepare(
             sampling=config.sampling,
             other_share=_other_share(config, pools, len(real.alphabet), weights),
             synthetic_cap=config.synthetic_cap,
+            synthetic_start=config.synthetic_start,
             real_only_share=config.real_only_share,
             skip_empty=True,
+            source_weights=config.source_weights,
+            group_weights=config.group_weights,
+            class_weights=config.class_weights,
         ),
         seed=seed,
         batch_size=config.batch_size,
         total_steps=config.steps,
     )
     strength, default = config.augment_strength, Bending()
-    augment = Augment().scaled(strength)  # refuses a strength outside 0 to 2
+    augment = Augment.of(config.augmentation).scaled(strength)  # refuses a strength outside 0 to 2
     return Setup(
         stores=stores,
         others=others,
@@ -90,7 +116,66 @@ def prepare(
             default.elastic_px * strength, default.nodes, min(default.pen * strength, 1.0)
         ),
         user_function=load_function(config.augment) if config.augment else None,
+        corrections=decided,
     )
+
+
+def _require_options(config: ClassifierConfig) -> None:
+    """Raises InputError for a value out of its range."""
+    for flag, value, there in (
+        ("optimiser", config.optimiser, OPTIMISERS),
+        ("schedule", config.schedule, SCHEDULES),
+        ("noise-loss", config.noise_loss, NOISE_LOSSES),
+        ("monitor", config.monitor, (None, *MONITORED)),
+    ):
+        if value not in there:
+            names = ", ".join(name for name in there if name)
+            raise InputError(f"--{flag} {value!r}: there are {names}")
+    for flag, number, least, most in (
+        ("lr-decay-by-depth", config.lr_decay_by_depth, 1e-3, 1.0),
+        ("clip-norm", config.clip_norm, 0.0, np.inf),
+        ("mixup", config.mixup, 0.0, 100.0),
+        ("cutmix", config.cutmix, 0.0, 100.0),
+        ("logit-adjustment", config.logit_adjustment, 0.0, 10.0),
+        ("synthetic-loss-weight", config.synthetic_loss_weight, 0.0, 100.0),
+        ("hard-weight", config.hard_weight, 1.0, 100.0),
+        ("freeze-steps", config.freeze_steps, 0, config.steps),
+        ("patience", 1 if config.patience is None else config.patience, 1, np.inf),
+    ):
+        if not least <= number <= most:
+            raise InputError(f"--{flag} {number}: not between {least:g} and {most:g}")
+    if config.noise_loss == "elr" and (config.mixup or config.cutmix):
+        raise InputError("--noise-loss elr remembers whole images: it goes without mixup, cutmix")
+    compilers = [os.environ.get("CXX") or "g++", "clang++"]
+    if config.compile and not any(map(shutil.which, compilers)):
+        raise InputError("--compile: torch.compile needs a C++ compiler (g++ or clang++), or CXX")
+
+
+def _require_start(config: ClassifierConfig) -> None:
+    """Raises InputError for weights that cannot be had and layers that cannot be replaced."""
+    if config.pretrained or config.replace:
+        network = build_network(config.model, 2)
+        if config.pretrained:
+            start_from(network, config.model, config.pretrained)
+        replace_layers(network, config.replace)
+
+
+def _require_monitored(config: ClassifierConfig, real: Store, synth: list[Store]) -> None:
+    """Raises InputError where validation cannot give the figure that the run goes by."""
+    wanted = {
+        "--monitor": config.monitor,
+        "--patience": config.patience and (config.monitor or "val_known"),
+        "--schedule plateau": config.schedule == "plateau" and (config.monitor or "val_known"),
+    }
+    known = (real.column("label")[real.rows("val")] != OTHER).any()
+    others = any((s.column("label")[s.rows("val")] == OTHER).any() for s in (real, *synth))
+    there = {"val_known": known, "val_other": others, "val_macro": known or others}
+    for flag, figure in wanted.items():
+        if figure and not there[figure]:
+            raise InputError(
+                f"{flag}: {figure} cannot be measured, no such image is for validation; "
+                "import_data.py splits some off"
+            )
 
 
 def _no_leak(real: Store, test: Store | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,41 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.profilers import (
+    AdvancedProfiler,
+    Profiler,
+    PyTorchProfiler,
+    SimpleProfiler,
+)
+from pytorch_lightning.strategies import DDPStrategy
 
+from classifier.best import Best
 from classifier.config import PRESETS, ClassifierConfig
 from classifier.data import MixData
 from classifier.evaluate import evaluate
 from classifier.export import load_model, save_model
 from classifier.finished import versions
+from classifier.gradients import GradientCheck
+from classifier.hardness import Hardness
 from classifier.lit import CheckedCheckpoints, ClassifierModule, Cleaner
+from classifier.processes import Processes
 from classifier.progress import Metrics, Progress, Saver
 from classifier.rejection import choose_threshold
 from classifier.report import write_report
 from classifier.setup import Setup, prepare, threshold_images
+from classifier.suspects import left_out
 from synth.canvas import to_float
 from synth.errors import InputError
 from synth.files import has_checkpoint, write_text
 from synth.quota import real_counts
 from synth.runs import keep_settings, plain
 from synth.store import Store, lock_output
+
+PROFILERS: dict[str, type[Profiler]] = {
+    "simple": SimpleProfiler,
+    "advanced": AdvancedProfiler,
+    "pytorch": PyTorchProfiler,
+}
 
 
 def preset(name: str | None) -> tuple[str, ClassifierConfig]:
@@ -49,21 +67,32 @@ def train(
     seed: int,
     arguments: dict[str, Any],  # as given, for the record
     test: Store | None = None,  # measured once, at the end
+    corrections: Path | None = None,  # CSV of decided labels, see classifier.corrections
+    profile: str | None = None,  # of PROFILERS; written to `out`/profile
 ) -> dict[str, Any]:
-    """Returns the figures, which also stand in `out`/metrics.json.
+    """Returns the figures, which also stand in `out`/metrics.json. Of several processes, those but
+    the first return none.
 
     The same call on an unfinished run goes on from its last checkpoint; on a finished one it
     returns what is there. Raises InputError, with nothing written, for inputs that cannot be used,
     and for a run that was started with other settings or data.
     """
-    setup = prepare(real, synth, config, seed, test)
+    if profile is not None and profile not in PROFILERS:
+        raise InputError(f"--profile {profile!r}: there are {', '.join(PROFILERS)}")
+    processes = Processes.here()
+    setup = prepare(real, synth, config, seed, test, corrections)
     start = {
         "seed": seed,
         "alphabet": real.alphabet.digest,
         "stores": [store.content for store in setup.stores],
         "test": test.content if test else None,
+        "corrections": setup.corrections.digest or None,
     }
     settings = plain({"arguments": arguments, "classifier": asdict(config), "start": start})
+    if not processes.first:
+        if not (out / "metrics.json").is_file():
+            fit(setup, out, config, seed, processes, profile)
+        return {}
     new = not out.exists()
     lock = lock_output(out)
     try:
@@ -74,7 +103,7 @@ def train(
             if not (out / "report.html").is_file():
                 write_report(out / "report.html", out)
             return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-        return _train(setup, out, config, seed, settings, test)
+        return _train(setup, out, config, seed, settings, test, processes, profile)
     finally:
         if new and not any(out.iterdir()):
             out.rmdir()
@@ -88,27 +117,20 @@ def _train(
     seed: int,
     settings: dict[str, Any],
     test: Store | None,
+    processes: Processes,
+    profile: str | None,
 ) -> dict[str, Any]:
-    real, mix, known = setup.stores[0], setup.mix, setup.known
+    real, mix = setup.stores[0], setup.mix
     table = mix.table(config.steps_per_epoch)
     print(table, flush=True)
+    if setup.corrections.digest:
+        print(f"corrections: {setup.corrections.told()}")
     write_text(out / "mix.txt", table + "\n")
-    data = MixData(
-        setup.stores,
-        mix,
-        setup.augment,
-        seed=seed,
-        steps_per_epoch=config.steps_per_epoch,
-        val_stores=setup.stores if sum(map(len, setup.val_rows)) else (),
-        val_rows=setup.val_rows,
-        val_targets=setup.targets,
-        threads=config.threads,
-        user_function=setup.user_function,
-    )
-    module = ClassifierModule(config, mix.classes, known, setup.bending, seed)
     started = time.monotonic()
-    steps = _fit(module, data, out, config, setup.stores)
-    seconds = time.monotonic() - started
+    fitted = fit(setup, out, config, seed, processes, profile)
+    module, seconds = fitted.module, time.monotonic() - started
+    if fitted.stopped:
+        print(f"{out}: no better for {config.patience} validations, stopped at {fitted.steps}")
 
     threshold, chosen = _threshold(module, setup)
     info = {
@@ -118,6 +140,9 @@ def _train(
         "sources": [{"store": str(s.path), "made": s.info["made"]} for s in setup.stores],
         "threshold_on_validation": chosen,
         "versions": versions(),
+        "corrections": setup.corrections.told() if setup.corrections.digest else None,
+        "pretrained": module.started_from or None,
+        "processes": processes.world,
     }
     save_model(
         out,
@@ -131,52 +156,108 @@ def _train(
     )
     figures = {
         "seconds": round(seconds, 1),  # of this process: a resumed run has fewer steps in it
-        "images_per_second": round(steps * config.batch_size / seconds),
+        "images_per_second": round((fitted.steps - fitted.first) * config.batch_size / seconds),
+        "steps": fitted.steps,
+        "best": fitted.best,
+        "spent": {"training": round(seconds, 1)},  # seconds of each part
         "threshold": threshold,
         "validation": chosen,
         "mix": table,
     }
     counts = real_counts(real)
-    model = load_model(out)
+    model = load_model(out, own_code=True)  # it ran a moment ago
+    part = time.monotonic()
+    left_out(model, setup, fitted.weights).write(out)
+    figures["spent"]["suspected labels"] = round(time.monotonic() - part, 1)
     for name, store, rows in (
         ("val", real, real.rows("val")),
         *([("test", test, np.arange(len(test)))] if test else []),
     ):
         if len(rows):
+            part = time.monotonic()
             probabilities = model.probabilities(np.asarray(store.images[rows]))
             evaluation = evaluate(probabilities, store, rows, threshold, counts)
             evaluation.write(out / f"predictions_{name}.parquet")
             figures[name] = evaluation.figures
+            figures["spent"][f"{name} images"] = round(time.monotonic() - part, 1)
     write_text(out / "metrics.json", json.dumps(figures, ensure_ascii=False, indent=1))
     write_report(out / "report.html", out)
     return figures
 
 
-def _fit(
-    module: ClassifierModule,
-    data: MixData,
-    out: Path,
+@dataclass(frozen=True)
+class Fitted:
+    """A network at the end of its training, its moving average ready to be measured."""
+
+    module: ClassifierModule
+    first: int  # step at which this process began
+    steps: int  # at its end
+    stopped: bool  # before its time, since it got no better
+    best: dict[str, Any] | None  # monitored figure, its value and step
+    weights: tuple[np.ndarray, ...] | None  # of the samples, at the end
+
+
+def fit(
+    setup: Setup,
+    out: Path,  # the run's folder
     config: ClassifierConfig,
-    stores: list[Store],
-) -> int:
-    """Trains to the end. Returns the steps done by this process."""
+    seed: int,
+    processes: Processes | None = None,  # None: this one alone
+    profile: str | None = None,
+) -> Fitted:
+    """Trains to the end, from the last checkpoint where there is one."""
+    processes = processes or Processes()
+    data = MixData(
+        setup.stores,
+        setup.mix,
+        setup.augment,
+        seed=seed,
+        steps_per_epoch=config.steps_per_epoch,
+        val_stores=setup.stores if sum(map(len, setup.val_rows)) else (),
+        val_rows=setup.val_rows,
+        val_targets=setup.targets,
+        threads=config.threads,
+        user_function=setup.user_function,
+    )
+    module = ClassifierModule(
+        config,
+        setup.mix.classes,
+        setup.known,
+        setup.bending,
+        seed,
+        setup.mix.prior(),
+        len(setup.stores[0]),
+    )
+    if module.started_from and processes.first:
+        print(f"pretrained: {module.started_from}")
     last = out / "checkpoints" / "last.ckpt"
     resume = last if has_checkpoint(last) else None
+    best = None
+    if config.monitor or config.patience:
+        monitor = config.monitor or "val_known"
+        best = Best(out / "checkpoints" / "best.pt", monitor, config.patience)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
     trainer = pl.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=processes.of_a_node,
+        num_nodes=processes.nodes,
+        strategy=_strategy(config, processes),
+        sync_batchnorm=processes.world > 1 and torch.cuda.is_available(),
         precision=config.precision,
         max_steps=config.steps,
         max_epochs=-1,
         plugins=[CheckedCheckpoints()],
         callbacks=[
-            Cleaner(data, config, stores),
+            Cleaner(data, config, setup.stores, setup.corrections.trusted),
+            *([Hardness(data, config.hard_weight)] if config.hard_weight > 1 else []),
+            *([best] if best else []),
+            GradientCheck(),
             Saver(last),
             Progress(config),
             Metrics(out / "metrics.jsonl"),
         ],
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        profiler=PROFILERS[profile](out, "profile") if profile else None,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -184,18 +265,32 @@ def _fit(
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if data.has_validation else 0,
         reload_dataloaders_every_n_epochs=0,
+        use_distributed_sampler=False,  # each process takes its own part of a batch
     )
     first = 0
     if resume:
         first = int(CheckedCheckpoints().load_checkpoint(resume)["global_step"])
-        print(f"{out}: going on at step {first} of {config.steps}")
+        if processes.first:
+            print(f"{out}: going on at step {first} of {config.steps}")
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
-    if trainer.global_step < config.steps:
-        raise RuntimeError(f"{out}: stopped at step {trainer.global_step} of {config.steps}")
-    return config.steps - first
+    steps = trainer.global_step
+    stopped = best is not None and steps < config.steps and best.enough
+    if steps < config.steps and not stopped:
+        raise RuntimeError(f"{out}: stopped at step {steps} of {config.steps}")
+    if best is not None:
+        best.restore(module)
+    kept = {"figure": best.monitor, "value": best.value, "step": best.step} if best else None
+    return Fitted(module, first, steps, stopped, kept, data.mix.weights)
+
+
+def _strategy(config: ClassifierConfig, processes: Processes) -> str | DDPStrategy:
+    if processes.world == 1:
+        return "auto"
+    # a frozen block has no gradient to wait for
+    return DDPStrategy(find_unused_parameters=config.freeze_steps > 0)
 
 
 def _threshold(module: ClassifierModule, setup: Setup) -> tuple[float, dict[str, float]]:

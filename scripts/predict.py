@@ -14,9 +14,27 @@ def options() -> ArgumentParser:
         __doc__ or "",
         "python scripts/predict.py --model runs/classifier --images DIR --out predictions.csv",
     )
-    p.add_argument("--model", type=Path, required=True, help="run folder, or any with model.json")
-    p.add_argument("--images", type=Path, nargs="+", required=True, help="image files and folders")
-    p.add_argument("--out", type=Path, required=True, help=".csv: path,label,confidence,other")
+    p.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        help="run folder, exported folder, or .onnx file that export_model.py made",
+    )
+    p.add_argument(
+        "--images", type=Path, nargs="+", required=True, help="image files, folders of them, stores"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="table to write, by its ending .csv, .jsonl or .parquet: path,label,confidence,other",
+    )
+    p.add_argument(
+        "--top", type=int, default=1, help="write the k most probable characters too; 1: only label"
+    )
+    p.add_argument(
+        "--own-code", action="store_true", help="import and run the layers that --replace put in"
+    )
     p.add_argument("--workers", type=int, default=cores(), help="processes that decode")
     return p
 
@@ -24,7 +42,9 @@ def options() -> ArgumentParser:
 def main(args: Namespace) -> None:
     from classifier.predict import predict_files
 
-    done, skipped = predict_files(args.model, args.images, args.out, args.workers)
+    done, skipped = predict_files(
+        args.model, args.images, args.out, args.workers, args.top, args.own_code
+    )
     print(
         f"{args.out}: {done} images"
         + (f", {skipped} unreadable (see {args.out}.skipped)" if skipped else "")

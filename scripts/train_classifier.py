@@ -26,14 +26,104 @@ def options() -> ArgumentParser:
         "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
     )
     p.add_argument(
-        "--model", type=str | None, help="compact, resnet18, resnet50, efficientnet-b0 .. b7"
+        "--model",
+        type=str | None,
+        help="compact, resnet18, resnet50, efficientnet-b0 .. b7, or any name of timm's (extra "
+        "timm); default: the preset's",
+    )
+    p.add_argument(
+        "--pretrained",
+        type=str | None,
+        help="weights to start from: library (those of the model's library, fetched), a "
+        ".safetensors or torch file, or a finished run; default: none",
+    )
+    p.add_argument(
+        "--replace",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="PATTERN=MODULE:CLASS",
+        help="layers that a class of yours stands in for: it is called with the old layer; for "
+        "instance body.*.gate=mine:Gate",
+    )
+    p.add_argument(
+        "--freeze-steps",
+        type=int | None,
+        help="first steps that train the head alone, then all thaws (default 0)",
     )
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
+    p.add_argument("--optimiser", type=str | None, help="muon (default), adamw or sgd")
+    p.add_argument(
+        "--schedule",
+        type=str | None,
+        help="of the learning rate: one-cycle (default), cosine, step or plateau",
+    )
+    p.add_argument(
+        "--lr-decay-by-depth",
+        type=float | None,
+        help="learning rate of a block as a share of the next one's, nearer to the head, 0..1 "
+        "(default 1)",
+    )
+    p.add_argument(
+        "--clip-norm", type=float | None, help="of all gradients together; 0: off (default 5)"
+    )
+    p.add_argument(
+        "--mixup", type=float | None, help="m of Beta(m, m) for blending two images (default 0)"
+    )
+    p.add_argument(
+        "--cutmix", type=float | None, help="m of Beta(m, m) for pasting a box in (default 0)"
+    )
+    p.add_argument(
+        "--logit-adjustment",
+        type=float | None,
+        help="strength; 1 trains for classes that are equally frequent (default 0)",
+    )
+    p.add_argument(
+        "--synthetic-loss-weight",
+        type=float | None,
+        help="of a font or GAN image in the loss; a real one has 1 (default 1)",
+    )
+    p.add_argument(
+        "--noise-loss",
+        type=str | None,
+        help="of real images, against wrong labels: none (default), gce, sce or elr",
+    )
+    p.add_argument(
+        "--hard-weight",
+        type=float | None,
+        help="times that an image of middling difficulty is shown for an easy one (default 1)",
+    )
     p.add_argument("--real-weight", type=float | None, help="in the mix, of a real image (3)")
     p.add_argument("--font-weight", type=float | None, help="in the mix, of a font image (1)")
     p.add_argument("--gan-weight", type=float | None, help="in the mix, of a GAN image (1)")
+    p.add_argument(
+        "--synthetic-start",
+        type=float | None,
+        help="font and GAN weights times this at first, linearly to times 1 at the end (1)",
+    )
+    p.add_argument(
+        "--group-weights",
+        type=dict[str, float] | None,
+        help="how often a group's classes are shown, factors on --sampling: common, rare, few, "
+        "none, other; for instance '{rare: 2}'",
+    )
+    p.add_argument(
+        "--class-weights", type=dict[str, float] | None, help="the same of single classes"
+    )
+    p.add_argument(
+        "--source-weights",
+        type=dict[str, dict[str, float]] | None,
+        help="factors on a source's weight in a group or class, 0 switches it off there; for "
+        "instance '{common: {font: 0}}'",
+    )
+    p.add_argument(
+        "--augmentation",
+        type=dict[str, float] | None,
+        help="ranges of the built-in augmentation, before --augment-strength; for instance "
+        "'{perspective: 0.1, grid_probability: 0.2}'",
+    )
     p.add_argument(
         "--augment-strength", type=float | None, help="of the augmentation, 0 to 2 (default 1)"
     )
@@ -61,6 +151,27 @@ def options() -> ArgumentParser:
         type=str | None,
         help="Lightning's: 32-true, bf16-mixed ...; default: the fastest here",
     )
+    p.add_argument(
+        "--corrections",
+        type=Path | None,
+        help="CSV of decided labels, columns sha256 and label, as the report writes it",
+    )
+    p.add_argument(
+        "--monitor",
+        type=str | None,
+        help="keep the weights best at val_known, val_macro or val_other; default: the last",
+    )
+    p.add_argument(
+        "--patience",
+        type=int | None,
+        help="validations without a better --monitor (val_known) that end the run; default: none",
+    )
+    p.add_argument("--compile", type=bool, default=False, help="torch.compile (default false)")
+    p.add_argument(
+        "--profile",
+        type=str | None,
+        help="where the time goes, to OUT/profile*: simple, advanced or pytorch; default: off",
+    )
     p.add_argument("--seed", type=int, default=1)
     return p
 
@@ -79,16 +190,30 @@ def main(args: Namespace) -> None:
     name, config = preset(args.preset)
     names = (
         "model steps batch_size lr real_weight font_weight gan_weight "
-        "augment_strength augment precision sampling synthetic_cap real_only_share"
+        "augment_strength augment precision sampling synthetic_cap real_only_share "
+        "synthetic_start group_weights class_weights source_weights augmentation "
+        "pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup cutmix "
+        "logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor patience compile"
     )
     changes = {n: getattr(args, n) for n in names.split()}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
+    config = replace(config, replace=tuple(args.replace))
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     print(
         f"preset {name}: {config.model}, {config.steps} steps of {config.batch_size}, "
         f"{config.precision}"
     )
-    figures = train(real, synth, args.out, config, args.seed, used(args), test)
+    figures = train(
+        real,
+        synth,
+        args.out,
+        config,
+        args.seed,
+        used(args),
+        test,
+        args.corrections,
+        args.profile,
+    )
     for split in ("val", "test"):
         if split in figures:
             f = figures[split]

@@ -11,12 +11,19 @@ def _bars() -> torch.Tensor:
     return x
 
 
-def test_pure_in_seed_step_and_rank():
+def test_pure_in_seed_and_step():
     x = _bars()
     a, b = (Bending().apply(x, 1, 7) for _ in range(2))
     assert torch.equal(a, b)
-    for other in ((2, 7, 0), (1, 8, 0), (1, 7, 1)):
+    for other in ((2, 7), (1, 8)):
         assert not torch.equal(a, Bending().apply(x, *other))
+
+
+def test_processes_together_bend_as_one():
+    x = _bars() + torch.arange(64).view(64, 1, 1, 1) / 100
+    whole = Bending().apply(x, 1, 7)
+    for rank in range(2):
+        assert torch.equal(Bending().apply(x[rank::2], 1, 7, rank, 2), whole[rank::2])
 
 
 def test_nothing_asked_nothing_done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from conftest import ROOT
 
+from classifier import loaders
 from classifier.data import Batch, EvalLoader, Images, MixData, TrainLoader
 from classifier.mixing import Mix, MixSettings, Pool, training_classes
-from classifier.pipeline import Augment, CheckedFunction
+from classifier.pipeline import Augment, CheckedFunction, load_function
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas, to_float
 from synth.errors import InputError
@@ -96,6 +99,36 @@ def test_a_batch_stays_as_it_is_while_others_come(stores: list[Store]) -> None:
     for _, batch in zip(range(10), loader(stores), strict=False):
         kept.append((batch, digest(batch)))
     assert all(digest(batch) == before for batch, before in kept)
+
+
+def test_torch_gets_dalis_memory_without_a_copy(
+    stores: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that DALI wrote to is the address that torch reads from."""
+    addresses = []
+
+    def noted(tensor: object, own: bool) -> torch.Tensor:
+        out = to_torch(tensor, own)
+        addresses.append((own, tensor.data_ptr() == out.data_ptr()))
+        return out
+
+    to_torch = loaders._to_torch
+    monkeypatch.setattr(loaders, "_to_torch", noted)
+    next(iter(loader(stores)))
+    assert addresses == [(True, True)] * 2
+    addresses.clear()
+    function = CheckedFunction(lambda image: image, "mine:same")  # DALI writes its buffers again
+    next(iter(loader(stores, user_function=function)))
+    assert addresses == [(False, False)] * 2
+
+
+def test_no_place_of_a_batch_goes_to_two_ranks(stores: list[Store]) -> None:
+    mix = mix_of(stores)
+    for step in range(STEPS):
+        whole, parts = mix.batch(step), [mix.batch(step, rank, 2) for rank in (0, 1)]
+        assert [len(part) for part in parts] == [BATCH // 2] * 2
+        places = [list(zip(p.store, p.row, strict=True)) for p in (whole, *parts)]
+        assert sorted(places[0]) == sorted(places[1] + places[2])
 
 
 @pytest.mark.parametrize("start", [1, 77, 160, 199])
@@ -239,11 +272,52 @@ def test_a_users_function_does_not_change_which_batches_come(
     assert [digest(batch) for _, batch in some] == unbroken[:5]
 
 
+def test_the_albumentations_example_goes_through_the_graph(
+    stores: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.path", sys.path[:])
+    function = load_function("scripts.augment_example:distort")
+    plain, bent = (
+        next(iter(loader(stores, Augment.none(), user_function=f))) for f in (None, function)
+    )
+    assert torch.equal(plain["row"], bent["row"])
+    assert bent["images"].shape == plain["images"].shape
+    changed = (plain["images"] != bent["images"]).flatten(1).any(1)
+    assert changed.any()
+    assert bent["images"].min() >= -1 and bent["images"].max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("resident_bytes", [0, 1 << 30])
+def test_a_gpu_gives_the_same_batches_as_the_cpu(stores: list[Store], resident_bytes: int) -> None:
+    augment = Augment(perspective=0.1, grid_probability=0.5)
+    gpu = loader(stores, augment, device="gpu", device_id=0, resident_bytes=resident_bytes)
+    assert gpu._images.on_gpu == bool(resident_bytes)
+    for _, one, two in zip(range(20), loader(stores, augment), gpu, strict=False):
+        for name in FIELDS[1:]:
+            assert torch.equal(one[name], two[name])
+        assert two["images"].is_cuda
+        assert (one["images"] - two["images"].cpu()).abs().mean() < 0.02
+    plain = next(iter(loader(stores, Augment.none())))["images"]
+    on_gpu = next(iter(loader(stores, Augment.none(), device="gpu", device_id=0)))["images"]
+    assert torch.allclose(plain, on_gpu.cpu(), atol=1e-6)
+
+
 def test_stores_of_different_sizes_are_an_error(stores: list[Store], tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "s", Canvas(8, 1), Alphabet.of(CHARS), {}) as writer:
         writer.append(np.zeros((1, 8, 8), np.uint8), [Sample("a", "a", "real")])
     with pytest.raises(InputError, match=r"different sizes: \[8, 16\] px"):
         Images([stores[0], Store.open(tmp_path / "s")])
+
+
+def test_a_row_that_is_not_there_is_an_error(stores: list[Store]) -> None:
+    images, last = Images(stores[:1]), len(stores[0]) - 1
+    assert (images.take(np.array([0]), np.array([last]))[0] == stores[0].images[last]).all()
+    for row in (last + 1, -1):
+        with pytest.raises(IndexError):
+            images.take(np.array([0]), np.array([row]))
 
 
 class Watcher(pl.LightningModule):

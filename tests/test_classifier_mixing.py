@@ -210,6 +210,41 @@ def test_sample_weights_act_within_class_and_source() -> None:
     np.testing.assert_array_equal(run.with_weights(None).batch(9).row, plain.batch(9).row)
 
 
+def test_group_and_class_weights_say_how_often_a_class_is_shown() -> None:
+    settings = MixSettings(
+        sampling="balanced", group_weights={"rare": 2.0, "other": 3.0}, class_weights={"a": 0.5}
+    )
+    run = mix(settings)
+    # a and b common, c and d rare, e few, f none, and "other"
+    wanted = np.array([0.5, 1, 2, 2, 1, 1, 3]) / 10.5
+    prior = run.prior()
+    np.testing.assert_allclose([*prior[:K], prior[K:].sum()], wanted)
+    counts = np.bincount(shown(run).target, minlength=C) / (32 * 400)
+    assert (np.abs(counts - prior) <= 3 * np.sqrt(prior * (1 - prior) / (32 * 400))).all()
+    # a given share of "other" stands, whatever its weight
+    fixed = mix(MixSettings(other_share=0.25, group_weights={"other": 3.0, "common": 0.0}))
+    assert fixed.prior()[K:].sum() == pytest.approx(0.25) and fixed.prior()[:2].sum() == 0
+
+
+def test_source_weights_switch_a_source_off_for_a_group_or_a_class() -> None:
+    settings = MixSettings(
+        {"real": 1, "font": 2, "gan": 1},
+        source_weights={"common": {"font": 0.0}, "c": {"gan": 0.5}, OTHER: {"real": 0.0}},
+    )
+    run = mix(settings)
+    share = run.shares(0) / run.prior()[:, None]
+    np.testing.assert_allclose(share[0], [0.5, 0, 0.5])
+    np.testing.assert_allclose(share[2], np.array([1, 2, 0.5]) / 3.5)
+    np.testing.assert_allclose(share[3], [0.25, 0.5, 0.25])
+    assert share[K, REAL] == 0
+    picks = shown(run)
+    assert not ((picks.target < 2) & (picks.source == FONT)).any()
+    wanted = run.shares(0)
+    sigma = np.sqrt(wanted * (1 - wanted) / len(picks))
+    assert (np.abs(frequencies(picks) - wanted) <= 3 * sigma).all()
+    assert "font    common" not in run.table()
+
+
 def test_two_stores_of_one_source_are_one_pool() -> None:
     halves = [pool("font", [n // 2 for n in IMAGES["font"]]) for _ in range(2)]
     np.testing.assert_allclose(mix(pools=[POOLS[0], *halves, POOLS[2]]).shares(0), mix().shares(0))
@@ -239,6 +274,19 @@ def test_the_table_adds_up() -> None:
         ({"settings": MixSettings({"real": 1.0})}, "1 of 6 characters have no image.*: f;"),
         ({"pools": [pool("real", [5] * 10)]}, "row 15: class 9 is outside the alphabet"),
         ({"total_steps": 0}, "at least 1"),
+        ({"settings": MixSettings(class_weights={"z": 1.0})}, "class_weights: 'z' is no class"),
+        (
+            {"settings": MixSettings(source_weights={"z": {"font": 1.0}})},
+            "source_weights: 'z' is no class",
+        ),
+        (
+            {"settings": MixSettings(source_weights={"none": {"font": 0.0}})},
+            "1 of 6 characters have no image.*: f;",
+        ),
+        (
+            {"settings": MixSettings(class_weights=dict.fromkeys(NAMES[: K + 1], 0.0))},
+            "every class has a weight of 0",
+        ),
         (
             {"settings": MixSettings(other_share=0.1), "pools": [pool("font", [5] * 6)]},
             "no image of 'other'",
@@ -259,6 +307,11 @@ def test_what_cannot_be_mixed_is_an_error(change: dict, message: str) -> None:
         {"synthetic_cap": float("nan")},
         {"sampling": "equal"},
         {"weigh": "sources"},
+        {"group_weights": {"commons": 1.0}},
+        {"group_weights": {"common": -1.0}},
+        {"class_weights": {"a": float("nan")}},
+        {"source_weights": {"common": {"fonts": 1.0}}},
+        {"source_weights": {"a": {"font": float("inf")}}},
     ],
 )
 def test_wrong_settings_are_an_error(settings: dict) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from classifier.pipeline import Augment, CheckedFunction, build, clear_edge, draw, load_function
+from classifier.pipeline import Augment, CheckedFunction, build, draw, load_function
 from synth.canvas import to_float, to_uint8
 from synth.errors import InputError
 
@@ -66,7 +66,7 @@ def test_identity_parameters_leave_images_alone() -> None:
     images = pictures()
     n = len(images)
     identity = {
-        "matrix": np.repeat(np.float32([[[1, 0, 0], [0, 1, 0]]]), n, 0),
+        "matrix": np.repeat(np.eye(3, dtype=np.float32)[None], n, 0),
         "blur_sigma_px": np.full(n, 0.05, np.float32),
         "gain": np.ones(n, np.float32),
         "shift": np.zeros(n, np.float32),
@@ -74,22 +74,64 @@ def test_identity_parameters_leave_images_alone() -> None:
         "noise_gain": np.zeros(n, np.float32),
         "erase_at_px": np.zeros((n, 2), np.float32),
         "erase_size_px": np.zeros((n, 2), np.float32),
+        "grid_ratio": np.zeros(n, np.float32),
     }
-    np.testing.assert_array_equal(to_uint8(run(images, Augment(), identity)[:, 0]), images)
+    everything = Augment(perspective=0.1, grid_probability=0.5)
+    assert set(identity) <= set(everything.inputs)
+    np.testing.assert_array_equal(to_uint8(run(images, everything, identity)[:, 0]), images)
 
 
-def test_warp_equals_scipy() -> None:
-    augment = Augment(**vars(NONE) | vars_of(rotation_deg=20, scale=0.2, shear_deg=10))
+@pytest.mark.parametrize("perspective", [0.0, 0.3])
+def test_warp_equals_scipy(perspective: float) -> None:
+    ranges = vars_of(rotation_deg=20, scale=0.2, shear_deg=10, perspective=perspective)
+    augment = Augment(**vars(NONE) | ranges)
     images = pictures()
     matrix = draw(augment, 0, 0, len(images), SIZE)["matrix"].astype(np.float64)
-    swap = np.array([[0, 1], [1, 0]])  # scipy counts (row, column), pixel middles at 0, 1, ...
-    half = np.array([0.5, 0.5])
-    for image, m, out in zip(images, matrix, to_uint8(run(images, augment)[:, 0]), strict=True):
-        linear, offset = swap @ m[:, :2] @ swap, (m[:, :2] @ half + m[:, 2] - half)[::-1]
-        wanted = ndimage.affine_transform(
-            image.astype(np.float64), linear, offset, order=1, mode="nearest"
-        )
-        assert np.abs(out - wanted).max() <= 1
+    assert (matrix[:, 2, :2] != 0).all() == bool(perspective)
+    y, x = np.indices((SIZE, SIZE)) + 0.5
+    pixels = np.stack([x, y, np.ones_like(x)])
+    out = to_uint8(run(images, augment)[:, 0]).astype(float)
+    for image, m, warped in zip(images, matrix, out, strict=True):
+        at = np.einsum("ij,jyx->iyx", m, pixels)
+        at = at[:2] / at[2] - 0.5
+        wanted = ndimage.map_coordinates(image.astype(float), at[::-1], order=1, mode="constant")
+        # on a CPU places are rounded to 1/32 pixel: half of that times the steepest step
+        steepest = np.abs(np.diff(image.astype(float), axis=0)).max()
+        assert np.abs(warped - wanted).max() <= 1 + 2 * steepest / 64
+        assert np.abs(warped - wanted).mean() < 0.5
+
+
+def test_perspective_moves_the_corners_as_far_as_it_says() -> None:
+    """Corner (x, y) about the middle goes to (x, y) / (1 + tilt)."""
+    augment = Augment(**vars(NONE) | vars_of(perspective=0.2))
+    matrix = draw(augment, 0, 0, 500, SIZE)["matrix"].astype(np.float64)
+    corners = np.array([[x, y, 1.0] for x in (0, SIZE) for y in (0, SIZE)]).T
+    seen = np.linalg.inv(matrix) @ corners
+    distance = np.abs(seen[:, :2] / seen[:, 2:] - SIZE / 2) / (SIZE / 2)
+    assert distance.min() >= 1 / 1.4 - 1e-6 and distance.max() <= 1 / 0.6 + 1e-6
+    assert distance.min() < 0.8 and distance.max() > 1.4
+    middle = np.linalg.inv(matrix) @ np.array([SIZE / 2, SIZE / 2, 1])
+    np.testing.assert_allclose(middle[:, :2] / middle[:, 2:], SIZE / 2, rtol=1e-5)
+
+
+def test_a_grid_covers_the_drawn_share_and_nothing_else_changes() -> None:
+    augment = Augment(**vars(NONE) | vars_of(grid_probability=0.5, grid_px=12, grid_share=0.5))
+    full = np.full((200, 64, 64), 200, np.uint8)
+    inputs = draw(augment, 0, 0, 200, 64)
+    out = to_uint8(run(full, augment, inputs)[:, 0])
+    assert set(np.unique(out)) == {0, 200}
+    share = (out == 0).mean((1, 2))
+    assert np.abs(share - inputs["grid_ratio"] ** 2).max() < 0.1
+    assert abs((share - inputs["grid_ratio"] ** 2).mean()) < 0.01
+    hit = (inputs["grid_ratio"] > 0).mean()
+    assert abs(hit - 0.5) <= 3 * np.sqrt(0.25 / 200)
+    assert inputs["grid_px"].min() >= 8 and inputs["grid_px"].max() <= 12
+    # squares side by side: upright, the pattern repeats after one tile
+    upright = inputs | {"grid_angle": np.zeros(200, np.float32)}
+    out = to_uint8(run(full, augment, upright)[:, 0])
+    for image, tile in zip(out, inputs["grid_px"], strict=True):
+        np.testing.assert_array_equal(image[:, tile:], image[:, :-tile])
+        np.testing.assert_array_equal(image[tile:], image[:-tile])
 
 
 def vars_of(**values: float) -> dict[str, float]:
@@ -98,7 +140,7 @@ def vars_of(**values: float) -> dict[str, float]:
 
 def test_one_quarter_turn_is_rot90() -> None:
     images = pictures()
-    turn = np.repeat(np.float32([[[0, -1, SIZE], [1, 0, 0]]]), len(images), 0)
+    turn = np.repeat(np.float32([[[0, -1, SIZE], [1, 0, 0], [0, 0, 1]]]), len(images), 0)
     augment = Augment(**vars(NONE) | vars_of(rotation_deg=1))
     out = to_uint8(run(images, augment, {"matrix": turn})[:, 0])
     np.testing.assert_array_equal(out, np.rot90(images, 1, (1, 2)))
@@ -108,8 +150,8 @@ def test_translation_moves_by_whole_pixels_to_the_right_and_down() -> None:
     augment = Augment(**vars(NONE) | vars_of(translate_px=3))
     images = pictures()
     matrix = draw(augment, 0, 0, len(images), SIZE)["matrix"]
-    assert np.abs(matrix[:, :, 2]).max() <= 3
-    matrix[:, :, 2] = (-2, -1)  # taken from 2 to the left and 1 above
+    assert np.abs(matrix[:, :2, 2]).max() <= 3
+    matrix[:, :2, 2] = (-2, -1)  # taken from 2 to the left and 1 above
     out = to_uint8(run(images, augment, {"matrix": matrix})[:, 0])
     np.testing.assert_array_equal(out, np.roll(images, (1, 2), (1, 2)))
 
@@ -165,19 +207,33 @@ def test_erasing_puts_a_box_of_paper_there() -> None:
 
 
 def test_parameters_are_a_function_of_seed_and_step() -> None:
-    one, two = draw(Augment(), 1, 7, 16, SIZE), draw(Augment(), 1, 7, 16, SIZE)
-    later = draw(Augment(), 1, 8, 16, SIZE)
+    augment = Augment(perspective=0.1, grid_probability=1)
+    one, two, later = (draw(augment, 1, step, 16, SIZE) for step in (7, 7, 8))
+    assert tuple(one) == augment.inputs
     for name in one:
-        assert one[name].dtype == (np.int8 if name == "noise" else np.float32)
+        types = {"noise": np.int8, "grid_px": np.int32}
+        assert one[name].dtype == types.get(name, np.float32)
         np.testing.assert_array_equal(one[name], two[name])
         assert not np.array_equal(one[name], later[name])
 
 
+def test_switching_one_step_off_leaves_the_others_as_they_were() -> None:
+    everything = Augment(perspective=0.1, grid_probability=1)
+    whole = draw(everything, 1, 2, 8, SIZE)
+    for off in (
+        *("blur_probability", "noise_probability", "erase_probability", "grid_probability"),
+        "perspective",
+    ):
+        part = draw(Augment(**vars(everything) | {off: 0.0}), 1, 2, 8, SIZE)
+        for name, array in part.items():
+            if (off, name) != ("perspective", "matrix"):
+                np.testing.assert_array_equal(array, whole[name])
+
+
 def test_threads_do_not_change_a_byte() -> None:
-    images = pictures(32)
-    assert (
-        run(images, Augment(), threads=1).tobytes() == run(images, Augment(), threads=3).tobytes()
-    )
+    images, everything = pictures(32), Augment(perspective=0.1, grid_probability=1)
+    one, three = (run(images, everything, threads=threads).tobytes() for threads in (1, 3))
+    assert one == three
 
 
 def test_strength_scales_the_ranges() -> None:
@@ -191,12 +247,17 @@ def test_strength_scales_the_ranges() -> None:
         Augment(rotation_deg=-1)
     with pytest.raises(InputError, match="blur_probability 2"):
         Augment(blur_probability=2)
+    assert Augment(perspective=0.3, grid_share=0.8).scaled(2).perspective == 0.4
+    for name, value in (("perspective", 0.5), ("grid_share", 1.0), ("fade", 1.5)):
+        with pytest.raises(InputError, match=f"{name} {value} is not between 0 and"):
+            Augment(**{name: value})
 
 
-def test_clear_edge_touches_only_the_edge() -> None:
-    images = np.full((2, 6, 6), 9, np.uint8)
-    clear_edge(images)
-    assert images.sum() == 2 * 16 * 9 and images[:, 1:-1, 1:-1].min() == 9
+def test_ranges_by_name() -> None:
+    assert Augment.of({}) == Augment()
+    assert Augment.of({"perspective": 0.1}) == Augment(perspective=0.1)
+    with pytest.raises(InputError, match=r"'tilt'; there are rotation_deg, .*perspective"):
+        Augment.of({"tilt": 0.1})
 
 
 def test_a_users_function_gets_single_images_and_acts_before_the_normalisation() -> None:

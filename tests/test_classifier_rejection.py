@@ -23,6 +23,19 @@ def test_answers_follow_the_threshold():
     assert answers(p, 3, 1.0).tolist() == [0, 1, 2]
 
 
+def test_one_likely_stranger_counts_more_than_a_crowd_of_unlikely_ones():
+    crowd, one = np.full(103, 0.4 / 100), np.zeros(103)
+    crowd[:3], one[:3], one[3] = [0.6, 0, 0], [0.6, 0, 0], 0.4
+    scores = other_score(np.stack([crowd, one]), 3)
+    assert scores[0] < scores[1] / 4
+    assert np.isclose(scores[1], 0.4)
+
+
+def test_score_is_finite_where_every_probability_is_nought():
+    assert other_score(np.zeros((1, 5), np.float32), 3)[0] == 0
+    assert other_score(np.eye(5, dtype=np.float32), 3).tolist() == [0, 0, 0, 1, 1]
+
+
 def test_threshold_lies_between_separable_groups():
     known = _probabilities([0.95, 0.9, 0.92, 0.88], [0, 1, 2, 0])
     other = _probabilities([0.4, 0.3, 0.35], [0, 1, 2])

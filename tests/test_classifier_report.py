@@ -23,6 +23,7 @@ from PIL import Image
 from classifier import charts
 from classifier.evaluate import evaluate
 from classifier.finished import Finished
+from classifier.rejection import other_score
 from classifier.report import _half_intervals, write_report
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
@@ -347,6 +348,63 @@ def test_suspects_are_shown_the_least_probable_first(runs: dict[str, Path], tmp_
     assert [i["alt"] for i in shown] == [f"given {names[1]}", f"given {names[0]}"]
     image = Store.open(runs["top"] / "real").images[7].astype(int)
     assert np.abs(decoded(shown[0]["src"]).astype(int) - (255 - image)).max() < 16
+    # what can be decided is what --corrections reads, about the image that is shown
+    digests = Store.open(runs["top"] / "real").column("sha256")
+    marked = [a["data-sha256"] for _, a in page.tags if a.get("data-sha256")]
+    assert marked == [digests[7], digests[3]]
+    choices = [a["value"] for tag, a in page.tags if tag == "option"][:5]
+    assert choices == ["", names[3], names[1], OTHER, "remove"]
+    assert "sha256,label" in page.source
+
+
+def test_others_are_told_apart_by_what_they_show(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Others like those trained on, never seen ones, no characters; known ones by group."""
+    rng = np.random.default_rng(3)
+
+    def store(name: str, split: str, chars: list[tuple[str, str, str]]) -> Store:
+        with StoreWriter(tmp_path / name, Canvas(32, 3), ALPHABET, {}) as writer:
+            images = rng.integers(0, 256, (len(chars), 32, 32)).astype(np.uint8)
+            samples = [
+                Sample(la, c, "real", split, k, f"{i}") for i, (la, c, k) in enumerate(chars)
+            ]
+            writer.append(images, samples)
+        return Store.open(tmp_path / name)
+
+    train = store(
+        "real", "train", [*((c, c, "character") for c in ALPHABET.chars), (OTHER, "月", "common")]
+    )
+    shown = [("永", "永", "character")] * 4 + [(OTHER, "月", "common")] * 3
+    shown += [(OTHER, "火", "common")] * 5 + [(OTHER, "", "blank")] * 2 + [(OTHER, "", "character")]
+    run = make_run(tmp_path / "run", [train], store("test", "test", shown), 1.0, 3)
+    write_report(tmp_path / "report.html", run)
+    rows = {r[0]: r[1:] for r in Page(tmp_path / "report.html").tables["others.others"][1:]}
+    answers = Finished.open(run, "x").answers("test")
+    called = answers.answer == len(ALPHABET)
+    wanted = {
+        "other characters like those trained on": slice(4, 7),
+        "other characters never trained on": slice(7, 12),
+        "no characters": slice(12, 14),
+        "others of which nothing more is known": slice(14, 15),
+        "few characters": slice(0, 4),
+    }
+    assert set(rows) == set(wanted)
+    for label, part in wanted.items():
+        assert rows[label] == [str(part.stop - part.start), percent(called[part].mean())]
+
+
+def test_the_time_spent_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
+    for file in runs["mix"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    told = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    told |= {"spent": {"test images": 2.25, "training": 61.0}, "steps": 75}
+    told["best"] = {"figure": "val_macro", "value": 0.5, "step": 50}
+    (tmp_path / "metrics.json").write_text(json.dumps(told), "utf-8")
+    write_report(tmp_path / "report.html", tmp_path)
+    page = Page(tmp_path / "report.html")
+    assert page.tables["totals.facts spent"] == [["training", "61.0 s"], ["test images", "2.2 s"]]
+    rows = dict(page.tables["totals.facts"])
+    assert rows["Stopped"].startswith("after 75 steps")
+    assert rows["Weights"] == "of step 50, val_macro 50.0 %"
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
@@ -367,7 +425,7 @@ def test_predictions_come_back_as_they_were_given(runs: dict[str, Path], tmp_pat
     run = Finished(tmp_path, "x", {"test": {}}, {}, [], "")
     answers = run.answers("test")
     assert (answers.row == rows).all() and answers.row.dtype == np.int64
-    assert np.allclose(answers.score, 1 - p[:, : len(ALPHABET)].max(1))
+    assert np.allclose(answers.score, other_score(p, len(ALPHABET)))
     ranks = np.argsort(-p[:, : len(ALPHABET)], 1)
     other = answers.answer == len(ALPHABET)
     assert other.any() and not other.all()

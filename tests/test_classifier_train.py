@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synth.alphabet import Alphabet
-from synth.canvas import Canvas
+from synth.canvas import Canvas, place
 from synth.errors import InputError
 from synth.store import Sample, Store, StoreWriter
 
@@ -58,7 +58,8 @@ def _store(path: Path, source: str, chars: str, per_char: int, split: str | None
                 )
                 for i in range(per_char)
             ]
-            writer.append(np.stack([_picture(char, rng) for _ in samples]), samples)
+            pictures = [place(_picture(char, rng), Canvas()) for _ in samples]  # as at import
+            writer.append(np.stack(pictures), samples)
     return Store.open(path)
 
 
@@ -77,7 +78,7 @@ def _config(**changes):
 
     small = replace(
         PRESETS["small"],
-        steps=24,
+        steps=48,
         steps_per_epoch=8,
         batch_size=16,
         lr=4e-3,
@@ -247,7 +248,7 @@ def test_an_unfinished_run_is_bound_to_its_data(stores, tmp_path, monkeypatch):
     def stop(*_):
         raise Stop
 
-    monkeypatch.setattr(module, "_fit", stop)
+    monkeypatch.setattr(module, "fit", stop)
     with pytest.raises(Stop):
         module.train(stores["real"], [stores["font"]], tmp_path / "run", _config(), 1, {})
     with pytest.raises(InputError, match="stores: "):
@@ -295,9 +296,8 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     shown = "A" * 26 + "BBCC" + "B" * 26 + "AACC" + "C" * 26 + "AABB"
     given = "A" * 30 + "B" * 30 + "C" * 30
     with StoreWriter(tmp_path / "noisy", Canvas(), ALPHABET, {}) as writer:
-        writer.append(
-            np.stack([_picture(c, rng) for c in shown]), [Sample(c, c, "real") for c in given]
-        )
+        pictures = [place(_picture(c, rng), Canvas()) for c in shown]
+        writer.append(np.stack(pictures), [Sample(c, c, "real") for c in given])
     noisy = Store.open(tmp_path / "noisy")
     config = _config(steps=120, steps_per_epoch=60, clean_at=(0.5,))
     all_stores = [noisy, stores["font"]]

@@ -13,7 +13,7 @@ from synth.canvas import Canvas
 from synth.command import run
 from synth.store import Sample, StoreWriter
 
-SCRIPTS = ("train_gan", "train_classifier", "predict")
+SCRIPTS = ("train_gan", "train_classifier", "review_labels", "predict")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -57,6 +57,14 @@ def two_alphabets(tmp_path):
         ),
         ("train_classifier", "--real {0}/one --out {0}/run --model vgg", "efficientnet-b0"),
         ("train_classifier", "--real {0}/one --out {0}/run --augment nothing", "module:function"),
+        ("train_classifier", "--real {0}/one --out {0}/run --schedule x", "one-cycle"),
+        ("train_classifier", "--real {0}/one --out {0}/run --pretrained {0}/no.pth", "no file"),
+        ("train_classifier", "--real {0}/one --out {0}/run --monitor val_known", "validation"),
+        ("train_classifier", "--real {0}/one --out {0}/run --corrections {0}/no", "no such file"),
+        ("train_classifier", "--real {0}/one --out {0}/run --profile x", "simple"),
+        ("review_labels", "--real {0}/none --out {0}/run", "no store"),
+        ("review_labels", "--real {0}/one --out {0}/run --folds 1", "at least 2"),
+        ("review_labels", "--real {0}/one --synth {0}/two --out {0}/run", "only here: C"),
         ("predict", "--model {0}/none --images {0} --out {0}/p.csv", "no model"),
     ],
 )

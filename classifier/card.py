@@ -1,0 +1,109 @@
+"""What a model file says of itself: all that turns probabilities into answers. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from classifier.rejection import answers, other_score
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one image."""
+
+    label: str  # a character of the alphabet, or "other"
+    confidence: float  # the probability of the label; for "other" the other score
+    other: float  # the other score, 0 to 1: the higher, the more it looks like nothing known
+    top: tuple[tuple[str, float], ...]  # the most probable known characters, the first one first
+
+
+@dataclass(frozen=True)
+class Card:
+    """Stands in model.json and, the same text, in the metadata of an ONNX file."""
+
+    name: str  # of the architecture
+    alphabet: Alphabet
+    others: tuple[str, ...]  # other characters that are classes of their own
+    canvas: Canvas
+    threshold: float  # of the other score
+    info: dict[str, Any]  # where the model comes from: stores, settings, figures
+
+    @property
+    def classes(self) -> int:
+        """Outputs of the network: known characters, "other", other characters."""
+        return len(self.alphabet) + 1 + len(self.others)
+
+    def to_json(self) -> str:
+        written = {
+            "format": FORMAT,
+            "model": self.name,
+            "alphabet": list(self.alphabet.chars),
+            "digest": self.alphabet.digest,
+            "others": list(self.others),
+            "canvas": asdict(self.canvas),
+            "threshold": self.threshold,
+            "info": self.info,
+        }
+        return json.dumps(written, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def parse(cls, text: str, where: object) -> Card:
+        """`where` stands in errors. Raises InputError for a damaged text or another format."""
+        try:
+            written = json.loads(text)
+            if written["format"] != FORMAT:
+                raise InputError(f"{where}: model format {written['format']}, this reads {FORMAT}")
+            alphabet = Alphabet(tuple(written["alphabet"]))
+            if alphabet.digest != written["digest"]:
+                raise InputError(
+                    f"{where}: its alphabet has digest {alphabet.digest}, but it says "
+                    f"{written['digest']}"
+                )
+            return cls(
+                written["model"],
+                alphabet,
+                tuple(written["others"]),
+                Canvas(**written["canvas"]),
+                float(written["threshold"]),
+                written["info"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise InputError(f"{where}: damaged model ({line})") from None
+
+    def labels(self, probabilities: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """[N, C] -> labels, their confidence [N], other score [N].
+
+        The confidence of "other" is the other score itself.
+        """
+        known = len(self.alphabet)
+        numbers = answers(probabilities, known, self.threshold)
+        score = other_score(probabilities, known)
+        labels = [self.alphabet.classes[i] for i in numbers]
+        best = probabilities[:, :known].max(1)
+        return labels, np.where(numbers == known, score, best), score
+
+    def predictions(self, probabilities: np.ndarray, top: int = 1) -> list[Prediction]:
+        """[N, C] -> N answers, each with its `top` most probable known characters."""
+        labels, confidence, score = self.labels(probabilities)
+        of_known = probabilities[:, : len(self.alphabet)]
+        order = np.argsort(-of_known, axis=1, kind="stable")[:, :top]
+        chars = self.alphabet.chars
+        return [
+            Prediction(
+                labels[i],
+                float(confidence[i]),
+                float(score[i]),
+                tuple((chars[j], float(of_known[i, j])) for j in row),
+            )
+            for i, row in enumerate(order.tolist())
+        ]

@@ -1,0 +1,106 @@
+"""What a person decided about suspected labels, taken back from a CSV file.
+
+Columns, in any order, others are passed over: `sha256` (of the image, as in the store and the
+report) and `label`: a character of the alphabet, "other", "remove", or nothing for what is not
+decided. The given label, written again, confirms it: nothing doubts it any more. Only real training
+images can be decided on; the store on disk stays as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from synth.errors import InputError
+from synth.store import Store
+
+REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Decisions by row of the real store."""
+
+    rows: np.ndarray  # [n] int64, decided
+    classes: np.ndarray  # [n] int64, what each is; -1: removed
+    changed: int  # images that got another label
+    digest: str  # of the file; "" without one
+
+    @classmethod
+    def none(cls) -> Self:
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), 0, "")
+
+    @classmethod
+    def read(cls, path: Path, real: Store) -> Self:
+        """Raises InputError, naming the line, for what cannot be meant."""
+        if not path.is_file():
+            raise InputError(f"--corrections {path}: no such file")
+        raw = path.read_bytes()
+        try:
+            reader = csv.DictReader(raw.decode("utf-8-sig").splitlines())
+            table = [(reader.line_num, row) for row in reader]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"--corrections {path}: no CSV in UTF-8 ({error})") from None
+        if not {"sha256", "label"} <= set(reader.fieldnames or ()):
+            raise InputError(f"--corrections {path}: needs the columns sha256 and label")
+        index = real.alphabet.index()
+        rows_of: dict[str, list[int]] = {}
+        digests, split = real.column("sha256"), real.column("split")
+        for row in real.rows("train").tolist():
+            rows_of.setdefault(digests[row], []).append(row)
+        measured = set(digests[split != "train"])
+        decided: dict[int, int] = {}
+        for line, entry in table:
+            image, label = (entry["sha256"] or "").strip(), (entry["label"] or "").strip()
+            where = f"--corrections {path}, line {line}"
+            if not label:
+                continue
+            if label not in index and label != REMOVE:
+                raise InputError(
+                    f"{where}: {label!r} is not in the alphabet; write its character, other or "
+                    f"{REMOVE}"
+                )
+            if image not in rows_of:
+                what = "for validation or test, which" if image in measured else "not in it;"
+                raise InputError(
+                    f"{where}: image {image[:16]!r} is no training image of {real.path} ({what} "
+                    "only training labels are changed)"
+                )
+            number = -1 if label == REMOVE else index[label]
+            for row in rows_of[image]:
+                if decided.setdefault(row, number) != number:
+                    raise InputError(f"{where}: image {image[:16]} was decided otherwise before")
+        rows = np.array(sorted(decided), np.int64)
+        classes = np.array([decided[row] for row in rows.tolist()], np.int64)
+        changed = int(((classes >= 0) & (classes != real.classes()[rows])).sum())
+        return cls(rows, classes, changed, hashlib.sha256(raw).hexdigest()[:12])
+
+    @property
+    def removed(self) -> int:
+        return int((self.classes < 0).sum())
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """[m] int64: rows whose labels a person gave or confirmed."""
+        return self.rows[self.classes >= 0]
+
+    def targets(self, given: np.ndarray) -> np.ndarray:
+        """[N] classes of the real store's rows -> [N] the decided ones."""
+        result = given.copy()
+        stays = self.classes >= 0
+        result[self.rows[stays]] = self.classes[stays]
+        return result
+
+    def keep(self, rows: np.ndarray) -> np.ndarray:
+        """[n] rows -> those that were not removed."""
+        return rows[~np.isin(rows, self.rows[self.classes < 0])]
+
+    def told(self) -> str:
+        """In one line."""
+        confirmed = len(self.rows) - self.changed - self.removed
+        return f"{self.changed} labels changed, {self.removed} removed, {confirmed} confirmed"

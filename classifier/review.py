@@ -1,0 +1,173 @@
+"""Real training labels reviewed: networks that never saw an image say what it is (confident
+learning, Northcutt et al. 2021, on out-of-fold predictions)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifier.card import Card
+from classifier.config import ClassifierConfig
+from classifier.export import Model
+from classifier.setup import prepare
+from classifier.suspects import Suspects, fold
+from classifier.train import fit
+from synth.errors import InputError
+from synth.files import write_whole
+from synth.quota import group_of
+from synth.store import Store
+
+LEAST_KEPT = 3  # images that a class keeps whatever is thought of them
+SHARE_KEPT = 1 / 3  # of its images, likewise
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What others said of each real training image."""
+
+    rows: np.ndarray  # [n] int64 of the real store
+    given: np.ndarray  # [n] int64 classes, the last one "other"
+    probability: np.ndarray  # [n, K + 1] float32, out of fold
+
+
+def folds_of(given: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """[n] classes -> [n] fold of each: every class evenly, the rest of the division by chance."""
+    rng = np.random.default_rng([seed, folds])
+    result = np.empty(len(given), np.int64)
+    for label in np.unique(given):
+        mine = rng.permutation(np.flatnonzero(given == label))
+        result[mine] = (np.arange(len(mine)) + rng.integers(folds)) % folds
+    return result
+
+
+def require(
+    real: Store, synth: list[Store], config: ClassifierConfig, seed: int, folds: int
+) -> None:
+    """Raises InputError for whatever a review could not end well with."""
+    if folds < 2:
+        raise InputError(f"--folds {folds}: at least 2, or every network has seen every image")
+    if find_spec("cleanlab") is None:
+        raise InputError("reviewing labels needs cleanlab (pip install 'inkfill[review]')")
+    prepare(real, synth, config, seed, None)
+
+
+def out_of_fold(
+    real: Store,
+    synth: list[Store],
+    out: Path,  # a folder; each fold's run stays in it until all are done
+    config: ClassifierConfig,
+    seed: int,
+    folds: int,
+) -> Opinions:
+    """Trains a network for each fold on the real images of the others and all synthetic ones.
+
+    A fold that is done is not trained again. What `require` raises is not looked at again.
+    """
+    rows = real.rows("train")
+    given = real.classes()[rows]
+    fold_of = folds_of(given, folds, seed)
+    probability = np.zeros((len(rows), len(real.alphabet) + 1), np.float32)
+    for number in range(folds):
+        held = fold_of == number
+        if not held.any():
+            continue
+        setup = prepare(real, synth, config, seed + number, None, real_rows=rows[~held])
+        folder = out / f"fold-{number}"
+        answers = folder / "probability.npy"
+        if not answers.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            print(f"fold {number + 1} of {folds}", flush=True)
+            module = fit(setup, folder, config, seed + number).module
+            card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {})
+            model = Model(module.average.module.cpu(), card)
+            p = model.probabilities(np.asarray(real.images[rows[held]]))
+            write_whole(answers, _npy(fold(p, setup.known)))
+        probability[held] = np.load(answers)
+    return Opinions(rows, given, probability)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def review(opinions: Opinions) -> Suspects:
+    """The labels that cleanlab finds wrong, without the most believed ones of a class that would
+    lose too many."""
+    from cleanlab.filter import find_label_issues
+
+    p = opinions.probability / opinions.probability.sum(1, keepdims=True)
+    wrong = find_label_issues(opinions.given, p, filter_by="confident_learning", n_jobs=1)
+    wrong = spared(wrong, opinions.given, p[np.arange(len(p)), opinions.given])
+    return Suspects.of(opinions.rows[wrong], opinions.given[wrong], p[wrong])
+
+
+def spared(wrong: np.ndarray, given: np.ndarray, belief: np.ndarray) -> np.ndarray:
+    """[n] suspected, [n] classes, [n] probability of the given label -> [n] suspected.
+
+    Every class keeps `LEAST_KEPT` images and `SHARE_KEPT` of its images, the most believed: a rare
+    class is never emptied.
+    """
+    result = wrong.copy()
+    for label in np.unique(given[wrong]):
+        mine = np.flatnonzero(given == label)
+        keep = min(len(mine), max(LEAST_KEPT, int(np.ceil(SHARE_KEPT * len(mine)))))
+        short = keep - int((~wrong[mine]).sum())
+        if short > 0:
+            suspected = mine[wrong[mine]]
+            result[suspected[np.argsort(-belief[suspected], kind="stable")[:short]]] = False
+    return result
+
+
+def measure(suspects: Suspects, opinions: Opinions, real: Store, truth: Path) -> dict[str, Any]:
+    """How good a list is, by a table of the truth: precision, recall, and how often the likely
+    label is the true one; for all, and by the group of the given label.
+
+    truth: CSV with the columns path (whose last part is that of the store's `origin`) and label
+    (the true one). Raises InputError for images that it does not tell about.
+    """
+    if not truth.is_file():
+        raise InputError(f"--truth {truth}: no such file")
+    with truth.open(encoding="utf-8", newline="") as f:
+        reader = csv.DictReader(f)
+        if not {"path", "label"} <= set(reader.fieldnames or ()):
+            raise InputError(f"--truth {truth}: needs the columns path and label")
+        true_label: dict[str, str] = {}
+        for row in reader:
+            name = Path(row["path"]).name
+            if true_label.setdefault(name, row["label"]) != row["label"]:
+                raise InputError(f"--truth {truth}: two files called {name} with other labels")
+    origin = [Path(o).name for o in real.column("origin")[opinions.rows]]
+    missing = [o for o in origin if o not in true_label]
+    if missing:
+        raise InputError(f"--truth {truth}: nothing about {len(missing)} images, as {missing[0]}")
+    index = real.alphabet.index()
+    true = np.array([index.get(true_label[o], -1) for o in origin])
+    wrong, flagged = true != opinions.given, np.isin(opinions.rows, suspects.row)
+    likely = np.full(len(true), -2)
+    at = {row: i for i, row in enumerate(opinions.rows.tolist())}
+    likely[[at[row] for row in suspects.row.tolist()]] = suspects.likely
+    count = np.bincount(opinions.given, minlength=len(index))
+    names = [
+        "other" if g == len(real.alphabet) else group_of(int(count[g])) for g in opinions.given
+    ]
+    result = {}
+    for group in ("all", *sorted(set(names))):
+        mine = np.ones(len(true), bool) if group == "all" else np.array(names) == group
+        hit = int((mine & wrong & flagged).sum())
+        result[group] = {
+            "images": int(mine.sum()),
+            "wrong": int((mine & wrong).sum()),
+            "suspected": int((mine & flagged).sum()),
+            "precision": hit / max(1, int((mine & flagged).sum())),
+            "recall": hit / max(1, int((mine & wrong).sum())),
+            "likely_right": int((mine & wrong & (likely == true)).sum()) / max(1, hit),
+        }
+    return result

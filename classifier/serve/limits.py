@@ -1,0 +1,69 @@
+"""What a request may cost: bytes, pixels, images, time, and how many there may be at once."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import Image
+
+from synth.decode import FORMATS
+from synth.errors import InputError
+
+
+class Refused(Exception):
+    """A request that gets no answer: the HTTP status and the reason, for the one who asked."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_body_bytes: int = 8 * 2**20  # of a request; more is refused before it is read
+    max_pixels: int = 4_000_000  # of an image; looked up in its header, before it is decoded
+    max_images: int = 32  # of a request, and of a batch of the network
+    max_requests: int = 64  # being answered at once; one more gets 503 at once
+    deadline_s: float = 1.0  # from the arrival; a request that would wait longer gets 503
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InputError(f"--{name.replace('_', '-')} {value}: more than 0")
+
+    def require_pixels(self, data: bytes) -> None:
+        """Raises Refused for an image file that says it has more pixels. Decodes nothing."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
+        except Image.DecompressionBombError:
+            raise Refused(413, f"too many pixels, the limit is {self.max_pixels}") from None
+        except Exception:  # decoding it tells the reason
+            return
+        if width * height > self.max_pixels:
+            raise Refused(413, f"{width} x {height} pixels, the limit is {self.max_pixels}")
+
+
+class Gate:
+    """Lets `max_requests` in at once and refuses the next, without a wait."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._free = threading.BoundedSemaphore(limits.max_requests)
+
+    @contextmanager
+    def entered(self) -> Iterator[float]:
+        """Yields the deadline, in `time.monotonic()`. Raises Refused, 503."""
+        if not self._free.acquire(blocking=False):
+            raise Refused(503, f"{self._limits.max_requests} requests are being answered")
+        try:
+            yield time.monotonic() + self._limits.deadline_s
+        finally:
+            self._free.release()

@@ -1,0 +1,109 @@
+"""The body of a request -> the images in it. Whatever is wrong is refused with its reason."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Request
+
+from classifier.serve.limits import Limits, Refused
+
+MAX_TOP = 100
+
+
+@dataclass(frozen=True)
+class Question:
+    """What /v1/predict is asked."""
+
+    names: tuple[str, ...]  # of the images: file names, or their numbers
+    files: tuple[bytes, ...]  # the bytes of image files
+    top: int  # how many characters to answer with, the most probable first
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the competition's /inference is asked."""
+
+    esun_uuid: str
+    file: bytes
+
+
+def read_question(request: Request, limits: Limits) -> Question:
+    """multipart/form-data with files `image`, or JSON with `image` or `images` in base64."""
+    if request.mimetype == "multipart/form-data":
+        uploads = request.files.getlist("image")
+        if not uploads:
+            raise Refused(400, "no file in the field 'image'")
+        names = [u.filename or str(i) for i, u in enumerate(uploads)]
+        files = [u.read() for u in uploads]
+        top = request.form.get("top", "5")
+    elif request.mimetype == "application/json":
+        body = _json(request)
+        given = body.get("images", [body["image"]] if "image" in body else None)
+        if not isinstance(given, list) or not given:
+            raise Refused(400, "wanted 'image', or 'images' as a list that is not empty")
+        names = [str(i) for i in range(len(given))]
+        _require_count(len(given), limits)
+        files = [_base64(x, f"image {i}") for i, x in enumerate(given)]
+        top = body.get("top", 5)
+    else:
+        raise Refused(415, "wanted multipart/form-data or application/json")
+    _require_count(len(files), limits)
+    return Question(tuple(names), tuple(files), _top(top))
+
+
+def read_call(request: Request) -> Call:
+    """The competition's JSON; whatever content type it comes with."""
+    body = _json(request)
+    for name in ("esun_uuid", "image"):
+        if not isinstance(body.get(name), str):
+            raise Refused(400, f"'{name}' is {_what(body, name)}, wanted a string")
+    for name in ("esun_timestamp", "retry"):
+        value = body.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Refused(400, f"'{name}' is {_what(body, name)}, wanted a whole number")
+    return Call(body["esun_uuid"], _base64(body["image"], "image"))
+
+
+def _json(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"the body is no JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Refused(400, f"the body is a JSON {type(body).__name__}, wanted an object")
+    return body
+
+
+def _base64(value: Any, name: str) -> bytes:
+    if not isinstance(value, str):
+        raise Refused(400, f"{name}: wanted base64 in a string, found {type(value).__name__}")
+    if value.startswith("data:"):  # as a browser's canvas gives it
+        value = value.partition(",")[2]
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refused(400, f"{name}: no base64 ({error})") from None
+
+
+def _require_count(count: int, limits: Limits) -> None:
+    if count > limits.max_images:
+        raise Refused(413, f"{count} images, the limit is {limits.max_images}")
+
+
+def _top(value: Any) -> int:
+    try:
+        top = int(value) if not isinstance(value, bool | float) else 0
+    except (TypeError, ValueError):
+        top = 0
+    if not 1 <= top <= MAX_TOP:
+        raise Refused(400, f"'top' is {value!r}, wanted a whole number from 1 to {MAX_TOP}")
+    return top
+
+
+def _what(body: dict[str, Any], name: str) -> str:
+    return f"a {type(body[name]).__name__}" if name in body else "missing"

@@ -1,0 +1,1 @@
+"""A comparison of training sets: arms, runs, intervals, a page."""

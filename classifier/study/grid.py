@@ -1,0 +1,242 @@
+"""What a study compares, from one YAML file.
+
+    data:                       # complete, clean sets of images that scenarios are cut from
+      hwdb99:
+        images: hwdb99.zip      # as import_data.py takes them
+        test_names: test_       # files whose names start so are for testing; or, in its place,
+        test_images: null       # a set of their own
+        import_options: ""      # further options of import_data.py
+        groups: common:40:100,rare:20:20,few:10:5,other_seen:10:8,other_unseen:19:0
+        noise: 0.11             # share of wrong training labels
+        known: null             # file of the characters that may be known ones
+        classifier: ""          # options, after the study's own
+        arms: null              # names; null: all
+        scenario_seeds: null    # null: the study's
+        training_seeds: null
+    scenario_seeds: [1, 2]
+    training_seeds: [1, 2, 3]
+    classifier: --steps 900     # options of every arm's train_classifier.py
+    stores:                     # commands that make synthetic stores, once for each scenario
+      font: render_fonts.py --real {real} --out {out} --seed {seed}
+      gan: {command: "train_gan.py --real {real} --out {out} --seed {seed}", makes: samples}
+    arms:
+      real: {title: real images only}
+      fonts: {stores: [font], options: --synthetic-cap 0.5}
+      oracle: {images: {rare: 100, few: 100}}       # another cut of the same scenario
+      clean: {noise: 0}
+    compare: ...                # see `Compare`
+
+In a command {real} is the scenario's real store, {out} the folder to make, {seed} the scenario's
+seed, and a name of `stores` that store. `inside: gan` has a command work in the folder of `gan`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from synth.errors import InputError
+from synth.scenario import parse_groups
+
+_PLACES = re.compile(r"\{(\w+)\}")
+_OWN = ("real", "out", "seed")  # places of a command that are no stores
+
+
+@dataclass(frozen=True)
+class Data:
+    """A complete set of images."""
+
+    images: str
+    groups: str
+    test_names: str | None = None
+    test_images: str | None = None
+    import_options: str = ""
+    noise: float = 0.11
+    known: str | None = None
+    classifier: str = ""
+    arms: tuple[str, ...] | None = None
+    scenario_seeds: tuple[int, ...] | None = None
+    training_seeds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A command that makes a synthetic store."""
+
+    command: str  # script and arguments, as typed
+    makes: str = ""  # the store, inside {out}; "": {out} itself
+    inside: str = ""  # another store, whose {out} is this one's too
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the stores that it reads."""
+        read = [n for n in _PLACES.findall(self.command) if n not in _OWN]
+        return tuple(dict.fromkeys([*read, *([self.inside] if self.inside else [])]))
+
+    def words(self, places: Mapping[str, str]) -> list[str]:
+        """The command line, its places filled."""
+        return [_PLACES.sub(lambda m: places[m[1]], word) for word in shlex.split(self.command)]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train, on a cut of the scenario."""
+
+    title: str = ""  # in tables; "": its name
+    stores: tuple[str, ...] = ()
+    options: str = ""  # of train_classifier.py, after the study's own
+    images: Mapping[str, int] = field(default_factory=dict)  # group -> training images a class
+    noise: float | None = None  # None: the data's
+
+    @property
+    def cut(self) -> str:
+        """The name of its cut of the scenario."""
+        parts = [f"{g}{n}" for g, n in sorted(self.images.items())]
+        parts += [] if self.noise is None else [f"noise{self.noise:g}"]
+        return "-".join(parts) or "base"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure of several arms over a number."""
+
+    title: str
+    x: str  # what the number is
+    figure: str
+    lines: Mapping[str, Mapping[float, str]]  # name -> number -> arm
+
+
+@dataclass(frozen=True)
+class Worth:
+    """How many real images of a class the synthetic ones are worth."""
+
+    group: str  # whose accuracy is looked at
+    real: Mapping[
+        float, str
+    ]  # real images of each class of the group -> arm without synthetic ones
+    arms: Mapping[str, float]  # arm with synthetic images -> real images of each class that it has
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What is set against what."""
+
+    baseline: str  # arm that all others are compared with, seed by seed
+    oracle: str | None = None  # arm that gets the real images that the baseline lacks
+    gap: tuple[str, ...] = ()  # groups whose gap between baseline and oracle is to be closed
+    worth: tuple[Worth, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """All of the YAML file."""
+
+    data: Mapping[str, Data]
+    arms: Mapping[str, Arm]
+    compare: Compare
+    stores: Mapping[str, Maker] = field(default_factory=dict)
+    scenario_seeds: tuple[int, ...] = (1,)
+    training_seeds: tuple[int, ...] = (1,)
+    classifier: str = ""
+    title: str = "Do synthetic characters help?"
+    note: str = ""  # what a reader must know of the data
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Paths of images are from where the command is called. Raises InputError, naming the
+        place, for what no study could run on."""
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read ({error})") from None
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+        raw = _fits(cls, raw, str(path))
+        makers = {
+            name: {"command": m} if isinstance(m, str) else m
+            for name, m in (raw.get("stores") or {}).items()
+        }
+        raw["stores"] = {n: _make(Maker, m, f"{path}: stores: {n}") for n, m in makers.items()}
+        for key, kind in (("data", Data), ("arms", Arm)):
+            if not isinstance(raw[key], dict) or not raw[key]:
+                raise InputError(f"{path}: {key}: wanted at least one, name: {{...}}")
+            raw[key] = {n: _make(kind, v or {}, f"{path}: {key}: {n}") for n, v in raw[key].items()}
+        compare = _fits(Compare, raw["compare"], f"{path}: compare")
+        for key, kind in (("worth", Worth), ("curves", Curve)):
+            compare[key] = [
+                _make(kind, v, f"{path}: compare: {key}") for v in compare.get(key) or ()
+            ]
+        study = _make(cls, raw | {"compare": _make(Compare, compare, str(path))}, str(path))
+        study._check(path)
+        return study
+
+    def arms_of(self, data: str) -> tuple[str, ...]:
+        return self.data[data].arms or tuple(self.arms)
+
+    def seeds_of(self, data: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of its scenarios, and of training in each."""
+        mine = self.data[data]
+        return (
+            mine.scenario_seeds or self.scenario_seeds,
+            mine.training_seeds or self.training_seeds,
+        )
+
+    def _check(self, path: Path) -> None:
+        for name in (*self.data, *self.stores, *self.arms):
+            if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+                raise InputError(f"{path}: {name!r} is to name a folder: letters, digits, _ - .")
+        if taken := set(self.stores) & set(_OWN):
+            raise InputError(f"{path}: stores: {min(taken)!r} means something else in a command")
+        self._known(path, "stores", {n for m in self.stores.values() for n in m.needs})
+        self._known(path, "stores", {n for a in self.arms.values() for n in a.stores})
+        named = {self.compare.baseline, *([self.compare.oracle] if self.compare.oracle else [])}
+        for worth in self.compare.worth:
+            named |= {*worth.real.values(), *worth.arms}
+        for curve in self.compare.curves:
+            named |= {arm for line in curve.lines.values() for arm in line.values()}
+        for data in self.data.values():
+            named |= set(data.arms or ())
+        self._known(path, "arms", named)
+        for name, data in self.data.items():
+            if (data.test_names is None) == (data.test_images is None):
+                raise InputError(f"{path}: data: {name}: wanted test_names or test_images")
+            groups = {g.name for g in parse_groups(data.groups)}
+            for arm in self.arms_of(name):
+                if lost := set(self.arms[arm].images) - groups:
+                    raise InputError(f"{path}: arms: {arm}: {name} has no group {min(lost)!r}")
+        makers = dict(self.stores)
+        while makers:  # each round takes those out that need none of the rest
+            free = [n for n, m in makers.items() if not set(m.needs) & set(makers)]
+            if not free:
+                raise InputError(f"{path}: stores: {', '.join(makers)} need each other")
+            for name in free:
+                del makers[name]
+
+    def _known(self, path: Path, section: str, names: set[str]) -> None:
+        if lost := sorted(names - set(getattr(self, section))):
+            raise InputError(f"{path}: {section}: there is no {lost[0]!r}")
+
+
+def _fits(kind: type, given: Any, where: str) -> dict[str, Any]:
+    """The mapping, if its keys are those of the record."""
+    if not isinstance(given, dict):
+        raise InputError(f"{where}: wanted keys and values, got {given!r}")
+    there = {f.name: f for f in fields(kind)}
+    if unknown := [k for k in given if k not in there]:
+        raise InputError(f"{where}: no {unknown[0]!r}; there are {', '.join(there)}")
+    needed = [n for n, f in there.items() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [n for n in needed if n not in given]:
+        raise InputError(f"{where}: {missing[0]!r} is missing")
+    return dict(given)
+
+
+def _make(kind: type, given: Any, where: str) -> Any:
+    values = _fits(kind, given, where)
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

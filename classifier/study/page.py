@@ -1,0 +1,116 @@
+"""The page of a study: `index.html`, which holds everything itself, `RESULTS.md` with its pictures,
+and `rows.csv`, a line a run."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from classifier.finished import versions
+from classifier.study.grid import Study
+from classifier.study.intervals import METHOD
+from classifier.study.plots import write_arms, write_curve
+from classifier.study.results import Row
+from classifier.study.tables import harms, of_data, tables
+from synth.files import write_text
+
+
+def write_page(
+    study: Study,
+    rows: Sequence[Row],
+    out: Path,  # folder of the files
+    wanted: int,  # runs that the study is to have
+) -> list[Path]:
+    """Of the runs there are; says so where some are missing. Returns the files."""
+    out.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for data in study.data:
+        if of_data(rows, data):
+            sections.append(
+                {
+                    "data": data,
+                    "tables": tables(study, rows, data),
+                    "pictures": _pictures(study, rows, data, out),
+                    "ran": _ran(rows, data),
+                }
+            )
+    told = {
+        "title": study.title,
+        "note": study.note,
+        "runs": f"{len(rows)} of {wanted} runs",
+        "options": study.classifier or "none",
+        "method": METHOD,
+        "harms": [line for data in study.data for line in harms(study, rows, data)],
+        "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
+        "sections": sections,
+    }
+    html, markdown, lines = out / "index.html", out / "RESULTS.md", out / "rows.csv"
+    write_text(html, _html(told))
+    write_text(markdown, _markdown(told))
+    write_text(lines, _csv(rows))
+    return [html, markdown, lines]
+
+
+def _pictures(study: Study, rows: Sequence[Row], data: str, out: Path) -> list[Path]:
+    found = []
+    if write_arms(study, rows, data, path := out / f"{data}_arms.png"):
+        found.append(path)
+    for number, curve in enumerate(study.compare.curves, 1):
+        if write_curve(study, rows, data, curve, path := out / f"{data}_curve{number}.png"):
+            found.append(path)
+    return found
+
+
+def _ran(rows: Sequence[Row], data: str) -> str:
+    """Which seeds are behind the figures."""
+    mine = of_data(rows, data)
+    scenarios = ", ".join(str(s) for s in sorted({r.scenario_seed for r in mine}))
+    seeds = ", ".join(str(s) for s in sorted({r.training_seed for r in mine}))
+    return f"{len(mine)} runs; scenario seeds {scenarios}; training seeds {seeds}"
+
+
+def _markdown(told: dict) -> str:
+    parts = [f"# {told['title']}", f"{told['runs']}. {told['note']}".strip(), told["method"]]
+    parts.append(
+        "Accuracy is the mean over a group's characters, in percent; for other characters the "
+        "share called other. **Bold**: surely better than the baseline; _italic_: surely worse."
+    )
+    for section in told["sections"]:
+        parts += [f"## {section['data']}", f"{section['ran']}."]
+        parts += [f"![{p.stem.replace('_', ' ')}]({p.name})" for p in section["pictures"]]
+        parts += [table.markdown().rstrip() for table in section["tables"]]
+    parts.append("## When not to use them")
+    parts.append(
+        "\n".join(f"- {line}" for line in told["harms"])
+        or "No arm with synthetic images makes a figure surely worse than the baseline."
+    )
+    parts.append(f"Classifier options: `{told['options']}`. Versions: {told['versions']}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _html(told: dict) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data"] = lambda p: base64.b64encode(p.read_bytes()).decode()
+    return environment.get_template("study.html.j2").render(**told)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row.figures))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("data", "arm", "scenario_seed", "training_seed", *names))
+    for row in rows:
+        figures = [f"{row.figures[n]:.6g}" if n in row.figures else "" for n in names]
+        writer.writerow((row.data, row.arm, row.scenario_seed, row.training_seed, *figures))
+    return text.getvalue()

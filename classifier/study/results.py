@@ -1,0 +1,100 @@
+"""A finished run of a study -> its figures, by the groups of its scenario."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from classifier.charts import expected_calibration_error
+from classifier.finished import Finished
+from classifier.study.plan import Trained
+from classifier.study.runner import Runner
+from synth.errors import InputError
+from synth.scenario import read_groups
+from synth.store import Store
+
+# figure -> title and what is better; the groups of the scenario stand in front
+FIGURES = {
+    "macro_f1": "macro F1",
+    "other_auroc": "AUROC other",
+    "ece": "calibration error",
+}
+LOWER_IS_BETTER = ("ece",)
+COSTS = {
+    "minutes": "classifier, min",
+    "store_minutes": "stores, min",
+    "shown": "images shown",
+    "real": "real images",
+    "synthetic": "synthetic images",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one run gave."""
+
+    data: str
+    arm: str
+    scenario_seed: int
+    training_seed: int
+    figures: Mapping[str, float]  # groups, FIGURES and COSTS; what cannot be measured is left out
+
+    @property
+    def pair(self) -> tuple[str, int, int]:
+        """Runs of two arms with the same differ in nothing but the arm."""
+        return (self.data, self.scenario_seed, self.training_seed)
+
+
+def rows_of(trained: list[Trained], runner: Runner) -> list[Row]:
+    """The finished ones of the runs."""
+    return [_row(t, runner) for t in trained if (t.run / "metrics.json").is_file()]
+
+
+def _row(trained: Trained, runner: Runner) -> Row:
+    run = Finished.open(trained.run, trained.arm)
+    test = Store.open(trained.scenario / "test")
+    answers = run.answers("test")
+    if answers is None or len(answers.row) != len(test):
+        raise InputError(f"{trained.run}: no answers to the test images of {trained.scenario}")
+    group_of = read_groups(trained.scenario)
+    figures: dict[str, float] = accuracy_by_group(
+        test.column("char")[answers.row], answers.right, group_of
+    )
+    measured = run.figures["test"]
+    figures |= {n: measured[n] for n in ("macro_f1", "other_auroc") if measured[n] is not None}
+    sure = answers.sure(len(run.alphabet))
+    figures["ece"] = expected_calibration_error(sure, answers.right)
+    seconds = [runner.seconds(name) for name in trained.makers]
+    if (spent := runner.seconds(trained.job)) is not None:
+        figures["minutes"] = spent / 60
+    if None not in seconds:
+        figures["store_minutes"] = sum(s for s in seconds if s) / 60
+    config = run.info["config"]
+    figures["shown"] = run.figures["steps"] * config["batch_size"]
+    figures["real"] = _images(trained.scenario / "real")
+    figures["synthetic"] = sum(_images(store) for store in trained.stores)
+    return Row(trained.data, trained.arm, trained.scenario_seed, trained.training_seed, figures)
+
+
+def accuracy_by_group(
+    chars: np.ndarray,  # [N] str, what each image shows
+    right: np.ndarray,  # [N] bool
+    group_of: Mapping[str, str],  # character -> group
+) -> dict[str, float]:
+    """Group -> mean over its characters of the share of right answers; for a group of other
+    characters a right answer is "other"."""
+    by_char = {c: float(right[chars == c].mean()) for c in np.unique(chars.astype(str)).tolist()}
+    groups: dict[str, list[float]] = {}
+    for char, share in by_char.items():
+        groups.setdefault(group_of[char], []).append(share)
+    return {group: float(np.mean(shares)) for group, shares in groups.items()}
+
+
+def _images(store: Path) -> int:
+    """Training images of a store."""
+    info = json.loads((store / "store.json").read_text(encoding="utf-8"))
+    return sum(info["counts"].get("train", {}).values())

@@ -1,0 +1,170 @@
+"""Runs commands side by side, each once, and goes on where it was stopped.
+
+A job is done when its output stands, which every command writes last. Beside it a record keeps the
+command line and the seconds: a study whose file was changed meanwhile is refused where a result was
+made by another command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from classifier.study.plan import Job
+from synth.command import cores
+from synth.errors import InputError
+from synth.files import write_text
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of the jobs."""
+
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+    waiting: tuple[str, ...]  # for one that failed
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    started: float
+
+
+class Runner:
+    """The jobs of one study."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        out: Path,  # records and logs go here
+        call: Sequence[str],  # what stands before a script's path, the interpreter
+        scripts: Path,  # their folder
+        workers: int,  # commands at once
+    ) -> None:
+        if workers < 1:
+            raise InputError(f"--workers {workers}: at least 1")
+        self.jobs = {job.name: job for job in jobs}
+        self.records, self.logs = out / "records", out / "logs"
+        self._call, self._scripts, self._workers = list(call), scripts, workers
+
+    def seconds(self, name: str) -> float | None:
+        """How long a job took, over all its starts; None: not known."""
+        path = self.records / f"{name}.json"
+        return json.loads(path.read_text("utf-8"))["seconds"] if path.is_file() else None
+
+    def run(self) -> Ended:
+        """Does what is not done. A job that fails holds up only those that need its output.
+
+        Raises InputError, before anything runs, where a record was made by another command line.
+        """
+        for folder in (self.records, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        done = {name for name, job in self.jobs.items() if self._is_done(job)}
+        left = [job for name, job in self.jobs.items() if name not in done]
+        failed: list[str] = []
+        running: list[_Running] = []
+        print(f"{len(done)} of {len(self.jobs)} commands are done already", flush=True)
+        try:
+            while True:
+                for job in [j for j in left if done.issuperset(j.needs)]:
+                    if len(running) < self._workers:
+                        left.remove(job)
+                        running.append(self._start(job))
+                if not running:
+                    break
+                time.sleep(_POLL_S)
+                for one in [r for r in running if r.process.poll() is not None]:
+                    running.remove(one)
+                    good = self._end(one)
+                    (done.add if good else failed.append)(one.job.name)
+                    self._tell(one, good, len(done), left, running)
+        finally:
+            for one in running:
+                one.process.terminate()
+            for one in running:
+                one.process.wait()
+                self._keep(one.job, time.monotonic() - one.started)
+                one.log.close()
+        return Ended(tuple(sorted(done)), tuple(failed), tuple(job.name for job in left))
+
+    def _is_done(self, job: Job) -> bool:
+        path = self.records / f"{job.name}.json"
+        if path.is_file():
+            before = json.loads(path.read_text("utf-8"))["words"]
+            if before != list(job.words):
+                raise InputError(
+                    f"{path}: made by\n  {' '.join(before)}\nnow\n  {' '.join(job.words)}\n"
+                    "remove the record and the output, or take another --out"
+                )
+        return job.done.exists()
+
+    def _start(self, job: Job) -> _Running:
+        self._keep(job, 0.0)
+        log = (self.logs / f"{job.name}.log").open("ab")
+        threads = str(max(1, cores() // self._workers))
+        words = [*self._call, str(self._scripts / job.words[0]), *job.words[1:]]
+        print(f"start {job.name}", flush=True)
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+        )
+        return _Running(job, process, log, time.monotonic())
+
+    def _end(self, one: _Running) -> bool:
+        one.log.close()
+        self._keep(one.job, time.monotonic() - one.started)
+        return one.process.returncode == 0 and one.job.done.exists()
+
+    def _keep(self, job: Job, seconds: float) -> None:
+        """Writes the record; `seconds` are added to those of earlier starts."""
+        record = {"words": list(job.words), "seconds": (self.seconds(job.name) or 0.0) + seconds}
+        text = json.dumps(record, ensure_ascii=False, indent=1)
+        write_text(self.records / f"{job.name}.json", text)
+
+    def _tell(
+        self, one: _Running, good: bool, done: int, left: list[Job], running: list[_Running]
+    ) -> None:
+        took = time.monotonic() - one.started
+        if not good:
+            lines = (self.logs / f"{one.job.name}.log").read_text("utf-8", "replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+            print(f"FAILED {one.job.name}: {last[-300:]}", file=sys.stderr, flush=True)
+            return
+        left_s = self._left_s(left, running)
+        print(
+            f"[{done}/{len(self.jobs)}] {one.job.name}: {took:.0f} s"
+            + (f"; about {left_s / 60:.0f} min left" if left or running else ""),
+            flush=True,
+        )
+
+    def _left_s(self, left: list[Job], running: list[_Running]) -> float:
+        """From the mean time of finished jobs of each kind; a kind with none takes that of all."""
+        times: dict[str, list[float]] = {}
+        for name, job in self.jobs.items():
+            if job.done.exists() and (seconds := self.seconds(name)):
+                times.setdefault(job.kind, []).append(seconds)
+        every = [s for kind in times.values() for s in kind] or [0.0]
+
+        def expected(kind: str) -> float:
+            mine = times.get(kind, every)
+            return sum(mine) / len(mine)
+
+        now = time.monotonic()
+        rest = [max(0.0, expected(r.job.kind) - (now - r.started)) for r in running]
+        rest += [expected(job.kind) for job in left]
+        return max(sum(rest) / self._workers, max(rest, default=0.0))

@@ -1,0 +1,73 @@
+"""A user's own numpy function in the pipeline, with its answers checked."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synth.errors import InputError
+
+UserFunction = Callable[[np.ndarray], np.ndarray]  # [H, W] uint8 -> [H, W] uint8
+
+
+class CheckedFunction:
+    """A user's function in the graph, with its answers checked.
+
+    It is called for one image after the other, after the built-in augmentation: a numpy array (on a
+    GPU: a CuPy array) [H, W] uint8, ink high on 0, -> the same shape and type. Random numbers in it
+    are its own affair: for runs that can be resumed exactly it must derive them from the image.
+    """
+
+    def __init__(self, function: UserFunction, name: str) -> None:
+        self.function, self.name = function, name
+        self.error: InputError | None = None  # DALI turns an exception into text: kept here
+
+    def __call__(self, image: Any) -> Any:
+        try:
+            out = self.function(image)
+            self._check(image, out)
+        except InputError as error:
+            self.error = error
+            raise
+        except Exception as error:
+            self.error = InputError(
+                f"augmentation {self.name}: {type(error).__name__}: {error} "
+                f"(given an image {image.shape} {image.dtype})"
+            )
+            raise self.error from error
+        return out
+
+    def _check(self, image: Any, out: Any) -> None:
+        if not (hasattr(out, "shape") and hasattr(out, "dtype")):
+            raise InputError(f"augmentation {self.name}: gave {type(out).__name__}, not an array")
+        if out.dtype.kind == "f" and bool((out != out).any()):
+            raise InputError(f"augmentation {self.name}: gave NaN in {out.shape} {out.dtype}")
+        if out.shape != image.shape or out.dtype != image.dtype:
+            raise InputError(
+                f"augmentation {self.name}: gave {out.shape} {out.dtype} for an image "
+                f"{image.shape} {image.dtype}; it must keep both"
+            )
+
+
+def load_function(spec: str) -> CheckedFunction:
+    """From "module:function"; the module may lie in the working directory."""
+    module_name, colon, function_name = spec.partition(":")
+    if not (module_name and colon and function_name):
+        raise InputError(f"augmentation {spec!r}: not of the form module:function")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"augmentation {spec}: no module {error.name!r} found") from None
+    except AttributeError:
+        raise InputError(f"augmentation {spec}: {module_name} has no {function_name!r}") from None
+    if not callable(function):
+        raise InputError(f"augmentation {spec}: {function_name} is not a function")
+    return CheckedFunction(function, spec)

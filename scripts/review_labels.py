@@ -1,0 +1,96 @@
+"""Real training images whose label is probably wrong -> a page to decide on them, and a list.
+
+A network for each fold, trained on the others, reads the images it has not seen. The page's button
+saves corrections.csv, which train_classifier.py --corrections takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import parser, run, used
+
+
+def options() -> ArgumentParser:
+    p = parser(
+        __doc__ or "",
+        "python scripts/review_labels.py --real runs/real --synth runs/font --out runs/review",
+    )
+    p.add_argument("--real", type=Path, required=True, help="real store")
+    p.add_argument("--synth", type=Path, nargs="+", default=[], help="font and GAN stores")
+    p.add_argument("--out", type=Path, required=True, help="folder to make: page and list")
+    p.add_argument("--folds", type=int, default=3, help="networks to train (default 3)")
+    p.add_argument(
+        "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
+    )
+    p.add_argument("--steps", type=int | None, help="of each network; default: the preset's")
+    p.add_argument(
+        "--noise-loss", type=str, default="none", help="as train_classifier.py's (default none)"
+    )
+    p.add_argument(
+        "--truth",
+        type=Path | None,
+        help="CSV with path and label (the true one): prints precision and recall of the list",
+    )
+    p.add_argument("--seed", type=int, default=1)
+    return p
+
+
+def main(args: Namespace) -> None:
+    from synth.store import Store, lock_output
+
+    real = Store.open(args.real)
+    synth = [Store.open(path) for path in args.synth]
+
+    import json
+    import shutil
+    from dataclasses import asdict, replace
+
+    from classifier.report import write_review
+    from classifier.review import measure, out_of_fold, require, review
+    from classifier.train import preset
+    from synth.errors import InputError
+    from synth.files import write_text
+    from synth.runs import keep_settings
+
+    _, config = preset(args.preset)
+    config = replace(config, noise_loss=args.noise_loss, steps=args.steps or config.steps)
+    config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
+    require(real, synth, config, args.seed, args.folds)
+    if (args.out / "review.json").is_file():
+        raise InputError(f"{args.out}: a finished review is there already; take another --out")
+    new = not args.out.exists()
+    lock = lock_output(args.out)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        start = {"folds": args.folds, "seed": args.seed, "stores": [real.content]}
+        start["stores"] += [store.content for store in synth]
+        settings = {"arguments": used(args), "classifier": asdict(config), "start": start}
+        keep_settings(args.out, settings, ("classifier", "start"))
+        opinions = out_of_fold(real, synth, args.out, config, args.seed, args.folds)
+        suspects = review(opinions)
+        suspects.write(args.out)
+        write_review(args.out / "review.html", suspects, real)
+        told = {"images": len(opinions.rows), "suspected": len(suspects.row)}
+        print(f"{told['suspected']} of {told['images']} labels suspected: {args.out}/review.html")
+        if args.truth:
+            told["truth"] = measure(suspects, opinions, real, args.truth)
+            for group, f in told["truth"].items():
+                print(
+                    f"{group:<7} {f['images']:>6} images {f['wrong']:>5} wrong "
+                    f"{f['suspected']:>5} suspected  precision {f['precision']:.3f}  "
+                    f"recall {f['recall']:.3f}  likely label right {f['likely_right']:.3f}"
+                )
+        write_text(args.out / "review.json", json.dumps(told, indent=1))
+        for number in range(args.folds):
+            shutil.rmtree(args.out / f"fold-{number}", ignore_errors=True)
+    finally:
+        if new and args.out.exists() and not any(args.out.iterdir()):
+            args.out.rmdir()
+        lock.release()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

@@ -1,0 +1,78 @@
+"""A model over HTTP: the competition's call, a plain one, and a page to write on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import parser, run
+
+
+def options() -> ArgumentParser:
+    p = parser(__doc__ or "", "python scripts/serve.py --model runs/classifier --port 8000")
+    p.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        help="run folder, exported folder, or .onnx file that export_model.py made; a folder "
+        "without model.onnx gets one first, for which torch must be installed",
+    )
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all")
+    p.add_argument("--port", type=int, default=8000, help="0: any free one, which is printed")
+    p.add_argument(
+        "--precision",
+        default="fast",
+        help="fast: bf16 where the processor computes in it, whose cost export_model.py measures; "
+        "f32: as trained",
+    )
+    p.add_argument(
+        "--threads", type=int, default=None, help="of the network; null: the runtime decides"
+    )
+    p.add_argument(
+        "--keep", type=Path, default=None, help="folder for images and answers; null: none is kept"
+    )
+    p.add_argument(
+        "--keep-answers", type=int, default=100_000, help="the oldest go, a thousand at a time"
+    )
+    p.add_argument("--max-body-bytes", type=int, default=8 * 2**20, help="of a request")
+    p.add_argument("--max-pixels", type=int, default=4_000_000, help="of an image")
+    p.add_argument("--max-images", type=int, default=32, help="of a request, and of a batch")
+    p.add_argument(
+        "--max-requests", type=int, default=64, help="answered at once; one more gets 503 at once"
+    )
+    p.add_argument("--deadline-s", type=float, default=1.0, help="of a request, then 503")
+    p.add_argument(
+        "--grace-s", type=float, default=10.0, help="longest wait for the last answers at the end"
+    )
+    return p
+
+
+def main(args: Namespace) -> None:
+    from classifier.serve.launch import onnx_of, serve
+    from classifier.serve.limits import Limits
+
+    limits = Limits(
+        args.max_body_bytes,
+        args.max_pixels,
+        args.max_images,
+        args.max_requests,
+        args.deadline_s,
+    )
+    export = [str(Path(__file__).with_name("export_model.py")), "--model", str(args.model)]
+    onnx = onnx_of(args.model, export)
+    serve(
+        onnx,
+        args.host,
+        args.port,
+        limits,
+        args.precision,
+        args.threads,
+        args.keep,
+        args.keep_answers,
+        args.grace_s,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

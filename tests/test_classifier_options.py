@@ -1,0 +1,275 @@
+"""Each option of a training run through the run itself, resumed runs equal to unbroken ones."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_classifier_train import Stop, _config, _store
+
+from classifier import train as runs
+from classifier.suspects import Suspects
+from synth.errors import InputError
+from synth.store import Store
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*log_every_n_steps.*",
+    "ignore:.*num_workers.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*lr_scheduler.step.*optimizer.step.*",
+)
+
+
+class Group(torch.nn.Module):
+    """In the place of a batch norm: normalises each image by itself."""
+
+    def __init__(self, old: torch.nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.norm = torch.nn.GroupNorm(4, old.num_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)
+
+
+class Nothing(torch.nn.Identity):
+    """In the place of dropout."""
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> dict[str, Store]:
+    top = tmp_path_factory.mktemp("stores")
+    return {
+        "real": _store(top / "real", "real", "ABC", 15),
+        "font": _store(top / "font", "font", "ABCXYZ", 12),
+    }
+
+
+def train(stores, out: Path, corrections: Path | None = None, profile=None, **changes) -> dict:
+    real, font = stores["real"], [stores["font"]]
+    config = _config(**{"steps": 12, "steps_per_epoch": 4} | changes)
+    return runs.train(real, font, out, config, 1, {}, None, corrections, profile)
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def plain(stores, tmp_path_factory) -> bytes:
+    out = tmp_path_factory.mktemp("plain") / "run"
+    train(stores, out)
+    return weights(out)
+
+
+ALL_AT_ONCE = {  # each of them has state, or depends on the step, or draws random numbers
+    "hard_weight": 4.0,
+    "noise_loss": "elr",
+    "monitor": "val_macro",
+    "schedule": "plateau",
+    "optimiser": "sgd",
+    "lr": 0.02,
+    "lr_decay_by_depth": 0.8,
+    "freeze_steps": 2,
+    "logit_adjustment": 1.0,
+    "synthetic_loss_weight": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    "changes", [ALL_AT_ONCE, {"mixup": 0.4, "cutmix": 1.0, "schedule": "cosine"}]
+)
+def test_interrupted_equals_unbroken_with_all_options(
+    stores, tmp_path, monkeypatch, plain, changes
+):
+    from classifier import progress
+
+    train(stores, tmp_path / "whole", **changes)
+    assert weights(tmp_path / "whole") != plain
+    saved = progress.Saver.on_train_epoch_end
+
+    def stop(self, trainer, module):
+        saved(self, trainer, module)
+        raise Stop
+
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
+    for _ in range(2):  # after the first epoch and after the second
+        with pytest.raises(Stop):
+            train(stores, tmp_path / "broken", **changes)
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
+    train(stores, tmp_path / "broken", **changes)
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+
+
+def test_the_head_alone_is_trained_while_the_rest_is_frozen(stores, tmp_path):
+    start = runs.ClassifierModule(_config(), 6, 3, runs_bending(), 1).network.state_dict()
+    train(stores, tmp_path / "run", steps=4, freeze_steps=4, ema_decay=0.0)
+    from safetensors.torch import load_file
+
+    end = load_file(tmp_path / "run" / "model.safetensors")
+    moved = {k for k, v in end.items() if not torch.equal(v, start[k]) and "running" not in k}
+    assert {k for k in moved if "num_batches" not in k} == {"head.weight", "head.bias"}
+
+
+def runs_bending():
+    from classifier.bending import Bending
+
+    return Bending()
+
+
+def test_the_best_weights_are_kept_and_patience_ends_the_run(stores, tmp_path, capsys):
+    """From the second validation on nothing is learned any more: the rate is nothing."""
+    figures = train(stores, tmp_path / "run", steps=40, lr=1e-9, monitor="val_macro", patience=2)
+    assert figures["steps"] == 12 and figures["best"]["step"] == 4
+    assert "stopped at 12" in capsys.readouterr().out
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8")
+    assert "nan" not in lines.lower()
+    # a run that was killed before its model was written does not train on
+    for name in ("metrics.json", "model.json", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    again = train(stores, tmp_path / "run", steps=40, lr=1e-9, monitor="val_macro", patience=2)
+    assert again["steps"] == 12 and again["best"] == figures["best"]
+
+
+def test_replaced_layers_are_trained_and_measured(stores, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    spec = "test_classifier_options:Group"
+    figures = train(stores, tmp_path / "run", replace=(f"*norm?={spec}", f"stem.1={spec}"))
+    assert figures["val"]["images"] == 9
+    from safetensors.torch import load_file
+
+    names = load_file(tmp_path / "run" / "model.safetensors")
+    assert "stem.1.norm.weight" in names and not [n for n in names if "norm1.running" in n]
+    from classifier.export import load_model
+
+    with pytest.raises(InputError, match=r"test_classifier_options:Group.*--own-code"):
+        load_model(tmp_path / "run")
+    image = np.zeros((1, 64, 64), np.uint8)
+    p = load_model(tmp_path / "run", own_code=True).probabilities(image)
+    assert np.isclose(p.sum(), 1)
+
+
+def test_profiles_and_norms_by_layer_are_written(stores, tmp_path):
+    train(stores, tmp_path / "run", profile="simple")
+    (profile,) = (tmp_path / "run").glob("*profile*.txt")
+    assert "run_training_batch" in profile.read_text("utf-8")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert "gradient/head" in tags and "gradient/body.0.first" in tags
+    with pytest.raises(InputError, match="--profile 'x': there are simple"):
+        train(stores, tmp_path / "none", profile="x")
+
+
+def test_corrections_change_real_training_labels_only(stores, tmp_path, plain):
+    real = stores["real"]
+    rows = real.rows("train")
+    digests, labels = real.column("sha256"), real.column("label")
+    a, b, c = (int(rows[labels[rows] == x][0]) for x in "ABC")
+    path = tmp_path / "decided.csv"
+    path.write_text(
+        "note,sha256,label\n"
+        f"x,{digests[a]},B\nx,{digests[b]},remove\nx,{digests[c]},C\nx,{digests[rows[3]]},\n",
+        "utf-8",
+    )
+    from classifier.setup import prepare
+
+    setup = prepare(real, [stores["font"]], _config(), 1, None, path)
+    assert setup.corrections.told() == "1 labels changed, 1 removed, 1 confirmed"
+    pool = setup.mix.pools[0]
+    assert b not in pool.rows and len(pool.rows) == len(rows) - 1
+    assert pool.targets[pool.rows == a] == [1]
+    same = ~np.isin(np.arange(len(real)), [a])
+    assert (setup.targets[0][same] == real.classes()[same]).all()
+    assert setup.corrections.trusted.tolist() == sorted([a, c])
+    assert real.column("label")[a] == "A"  # on disk it stays
+    train(stores, tmp_path / "run", path)
+    assert weights(tmp_path / "run") != plain
+    info = json.loads((tmp_path / "run" / "model.json").read_text("utf-8"))["info"]
+    assert info["corrections"].startswith("1 labels changed")
+    path.write_text(f"sha256,label\n{digests[a]},B\n", "utf-8")
+    with pytest.raises(InputError, match="corrections: "):
+        train(stores, tmp_path / "run", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sha,label\n", "needs the columns sha256 and label"),
+        ("sha256,label\n{val},A\n", "line 2: .* no training image .*validation"),
+        ("sha256,label\n{font},A\n", "line 2: .* no training image"),
+        ("sha256,label\n{a},A\n{a},Q\n", "line 3: 'Q' is not in the alphabet"),
+        ("sha256,label\n{a},A\n{a},B\n", "line 3: .* decided otherwise before"),
+    ],
+)
+def test_corrections_that_cannot_be_meant_are_refused(stores, tmp_path, text, says):
+    from classifier.corrections import Corrections
+
+    real = stores["real"]
+    digests = real.column("sha256")
+    path = tmp_path / "c.csv"
+    values = {"val": digests[real.rows("val")[0]], "a": digests[real.rows("train")[0]]}
+    path.write_text(text.format(font=stores["font"].column("sha256")[0], **values), "utf-8")
+    with pytest.raises(InputError, match=says):
+        Corrections.read(path, real)
+
+
+def test_a_trusted_label_is_never_doubted(stores, tmp_path):
+    """With everything doubted, what a person confirmed stays in."""
+    real = stores["real"]
+    row = int(real.rows("train")[0])
+    path = tmp_path / "c.csv"
+    path.write_text(f"sha256,label\n{real.column('sha256')[row]},A\n", "utf-8")
+    train(stores, tmp_path / "run", path, doubt_below=1.1, clean_at=(0.3,))
+    found = Suspects.read(tmp_path / "run")
+    assert row not in found.row and len(found.row) > 20
+    assert (found.likely != found.target).all() and (np.diff(found.probability) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"optimiser": "adam"}, "--optimiser 'adam': there are muon, adamw, sgd"),
+        ({"schedule": "x"}, "--schedule 'x'"),
+        ({"noise_loss": "x"}, "none, gce, sce, elr"),
+        ({"monitor": "loss"}, "--monitor 'loss': there are val_known"),
+        ({"lr_decay_by_depth": 0.0}, "--lr-decay-by-depth 0.0"),
+        ({"hard_weight": 0.5}, "--hard-weight 0.5: not between 1 and 100"),
+        ({"patience": 0}, "--patience 0"),
+        ({"mixup": -1.0}, "--mixup -1"),
+        ({"noise_loss": "elr", "mixup": 0.2}, "without mixup"),
+        ({"replace": ("x=y:Z",)}, "no module 'y'"),
+    ],
+)
+def test_values_out_of_range_are_one_line_and_leave_nothing(stores, tmp_path, changes, says):
+    with pytest.raises(InputError, match=says):
+        train(stores, tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_infinite_gradient_names_its_layer(stores, tmp_path, monkeypatch):
+    from classifier import lit
+
+    whole = lit.ClassifierModule._losses
+
+    def losses(self, logits, batch):
+        self.network.body[1].first.weight.register_hook(lambda g: g * float("inf"))
+        return whole(self, logits, batch)
+
+    monkeypatch.setattr(lit.ClassifierModule, "_losses", losses)
+    with pytest.raises(RuntimeError, match=r"not finite in body\.1\.first"):
+        train(stores, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_network_learns_the_same(stores, tmp_path):
+    from safetensors.torch import load_file
+
+    for name, compiled in (("eager", False), ("compiled", True)):
+        train(stores, tmp_path / name, steps=4, compile=compiled)
+    a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("eager", "compiled"))
+    assert a.keys() == b.keys()
+    assert max(float((a[k].float() - b[k].float()).abs().max()) for k in a) < 1e-2

@@ -1,0 +1,114 @@
+"""Several processes train as one would; the environment tells which one this is."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from safetensors.torch import load_file
+from test_classifier_train import _store
+
+from classifier.processes import Processes
+
+MINE = """
+from torch import nn
+
+class Group(nn.Module):
+    # a batch norm sees the images of one process alone: replaced, for results that can be equal
+    def __init__(self, old):
+        super().__init__()
+        self.norm = nn.GroupNorm(4, old.num_features)
+
+    def forward(self, x):
+        return self.norm(x)
+
+class Nothing(nn.Module):
+    def __init__(self, old):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+"""
+
+
+def test_torchrun_and_slurm_are_told_apart(monkeypatch):
+    for name in [n for n in os.environ if n.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    assert Processes.here() == Processes(0, 1, 1)
+    values = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    values |= {"GROUP_RANK": "1", "TORCHELASTIC_RUN_ID": "x"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    found = Processes.here()
+    assert found == Processes(3, 4, 2) and found.of_a_node == 2 and not found.first
+    for name in values:
+        monkeypatch.delenv(name)
+    slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "t"}
+    slurm["SLURM_NTASKS_PER_NODE"] = "2"  # Lightning refuses --ntasks alone
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    assert Processes.here() == Processes(0, 4, 2)
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # a shell inside an allocation is one process
+    assert Processes.here() == Processes(0, 1, 1)
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path: Path):
+    """Up to the order of sums: plain SGD, norms of each image by itself, no dropout."""
+    _store(tmp_path / "real", "real", "ABC", 15)
+    _store(tmp_path / "font", "font", "ABCXYZ", 12)
+    (tmp_path / "mine.py").write_text(MINE, "utf-8")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    options = [
+        *("--real", "real", "--synth", "font", "--steps", "6", "--batch-size", "16"),
+        *("--precision", "32-true", "--optimiser", "sgd", "--lr", "0.02", "--noise-loss", "elr"),
+        *("--hard-weight", "2", "--freeze-steps", "2", "--monitor", "val_macro"),
+        *("--replace", "*norm?=mine:Group", "*shortcut.2=mine:Group", "stem.1=mine:Group"),
+        "dropout=mine:Nothing",
+    ]
+    script = [str(ROOT / "scripts" / "train_classifier.py"), *options]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
+    for name, command in (("one", script), ("two", [*launch, *script])):
+        done = subprocess.run(
+            [sys.executable, *command, "--out", name],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("preset small") <= 2
+    one, two = (load_file(tmp_path / n / "model.safetensors") for n in ("one", "two"))
+    assert one.keys() == two.keys()
+    apart = max(float((one[k].float() - two[k].float()).abs().max()) for k in one)
+    moved = max(float(one[k].float().std()) for k in one)
+    assert apart < 1e-4 < moved
+    a, b = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
+    assert a["val"]["accuracy"] == b["val"]["accuracy"] and a["best"]["step"] == b["best"]["step"]
+    lines = [(tmp_path / n / "metrics.jsonl").read_text().splitlines() for n in ("one", "two")]
+    assert len(lines[0]) == len(lines[1])  # written once, by the first process
+    assert json.loads((tmp_path / "two/model.json").read_text())["info"]["processes"] == 2
+
+
+def test_batches_of_processes_are_disjoint_and_together_whole(tmp_path):
+    from classifier.mixing import Mix, MixSettings, Pool, training_classes
+
+    font = _store(tmp_path / "font", "font", "ABCXYZ", 12)
+    names, (targets,) = training_classes(font.alphabet, [font])
+    mix = Mix.of(
+        [Pool.of(font, targets)],
+        (*font.alphabet.classes, *names),
+        MixSettings(),
+        seed=1,
+        batch_size=12,
+        total_steps=9,
+    )
+    for step in range(9):
+        whole, parts = mix.batch(step), [mix.batch(step, r, 3) for r in range(3)]
+        for rank, part in enumerate(parts):
+            assert np.array_equal(part.row, whole.row[rank::3]) and len(part) == 4
+        assert sorted(np.concatenate([p.row for p in parts])) == sorted(whole.row)

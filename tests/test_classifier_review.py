@@ -1,0 +1,153 @@
+"""Suspected labels: folds that are fair, a list that finds planted errors and spares the rare."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from test_classifier_report import Page
+from test_classifier_train import ALPHABET, _picture, _store
+
+from classifier.review import LEAST_KEPT, Opinions, folds_of, measure, review, spared
+from classifier.suspects import Suspects, fold
+from synth.canvas import Canvas
+from synth.command import run
+from synth.errors import InputError
+from synth.store import Sample, Store, StoreWriter
+
+needs_cleanlab = pytest.mark.skipif(
+    importlib.util.find_spec("cleanlab") is None, reason="no cleanlab here"
+)
+
+
+def opinions(seed: int = 0, sure: float = 0.8) -> tuple[Opinions, np.ndarray]:
+    """Three classes of 60 images and one of 6; a tenth of the labels is wrong, the readers are
+    sure of the true class by about `sure`. Returns the true classes too."""
+    rng = np.random.default_rng(seed)
+    true = np.repeat([0, 1, 2, 3], [60, 60, 60, 6])
+    wrong = rng.random(len(true)) < 0.1
+    given = np.where(wrong, (true + rng.integers(1, 4, len(true))) % 4, true)
+    p = rng.dirichlet([1, 1, 1, 1], len(true)) * (1 - sure)
+    p[np.arange(len(true)), true] += sure
+    return Opinions(np.arange(len(true)) * 2, given, p.astype(np.float32)), true
+
+
+def test_folds_share_every_class_evenly():
+    given = np.repeat([0, 1, 2], [100, 7, 2])
+    fold_of = folds_of(given, 3, seed=1)
+    for label, count in ((0, 100), (1, 7), (2, 2)):
+        sizes = np.bincount(fold_of[given == label], minlength=3)
+        assert sizes.sum() == count and sizes.max() - sizes.min() <= 1
+    assert np.array_equal(fold_of, folds_of(given, 3, seed=1))
+    assert not np.array_equal(fold_of, folds_of(given, 3, seed=2))
+
+
+@needs_cleanlab
+def test_planted_errors_are_found():
+    told, true = opinions()
+    found = review(told)
+    wrong = told.rows[told.given != true]
+    assert np.isin(found.row, wrong).mean() > 0.9
+    assert np.isin(wrong, found.row).mean() > 0.7
+    index = found.row // 2
+    right = np.isin(found.row, wrong)
+    assert (found.likely[right] == true[index[right]]).all()
+    assert (found.target == told.given[index]).all() and (np.diff(found.probability) >= 0).all()
+
+
+@needs_cleanlab
+def test_a_rare_class_is_never_emptied():
+    """Readers that never read the rare class would have all of its labels called wrong."""
+    told, true = opinions()
+    p = told.probability.copy()
+    p[true == 3] = [0.9, 0.05, 0.05, 0.0]
+    p[told.given == 3, 3] = np.linspace(0, 1e-3, (told.given == 3).sum())
+    found = review(Opinions(told.rows, told.given, p / p.sum(1, keepdims=True)))
+    for label in range(4):
+        left = told.rows[(told.given == label) & ~np.isin(told.rows, found.row)]
+        assert len(left) >= LEAST_KEPT
+
+
+def test_what_is_spared_is_what_is_most_believed():
+    given = np.array([0] * 9 + [1] * 2 + [2] * 4)
+    wrong = np.array([True] * 9 + [True] * 2 + [True, False, False, False])
+    belief = np.arange(15) / 15
+    left = ~spared(wrong, given, belief)
+    assert left.tolist() == [False] * 6 + [True] * 3 + [True] * 2 + [False, True, True, True]
+
+
+def test_suspects_come_back_as_written_and_likely_is_never_the_given(tmp_path):
+    p = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.2, 0.3, 0.5]], np.float32)
+    found = Suspects.of(np.array([5, 6, 7]), np.array([0, 0, 1]), p)
+    assert found.row.tolist() == [6, 7, 5] and found.likely.tolist() == [2, 2, 1]
+    found.write(tmp_path)
+    again = Suspects.read(tmp_path)
+    for name in Suspects.__dataclass_fields__:
+        assert np.array_equal(getattr(found, name), getattr(again, name))
+    assert Suspects.read(tmp_path / "nothing") is None
+    assert np.allclose(fold(np.array([[0.1, 0.2, 0.3, 0.4]]), 2), [[0.1, 0.2, 0.7]])
+    none = Suspects.of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
+    assert len(none.row) == 0
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    """26 images of each character as it is and 4 filed under it that show others, and the truth."""
+    rng = np.random.default_rng(9)
+    shown = "A" * 26 + "BBCC" + "B" * 26 + "AACC" + "C" * 26 + "AABB"
+    given = "A" * 30 + "B" * 30 + "C" * 30
+    with StoreWriter(tmp_path / "noisy", Canvas(), ALPHABET, {}) as writer:
+        samples = [Sample(g, g, "real", origin=f"{g}/{i}.png") for i, g in enumerate(given)]
+        writer.append(np.stack([_picture(c, rng) for c in shown]), samples)
+    lines = [f"train/{g}/{i}.png,{s}" for i, (s, g) in enumerate(zip(shown, given, strict=True))]
+    (tmp_path / "truth.csv").write_text("path,label\n" + "\n".join(lines) + "\n", "utf-8")
+    _store(tmp_path / "font", "font", "ABCXYZ", 12)
+    return tmp_path
+
+
+def test_a_list_is_measured_against_the_truth(noisy):
+    real = Store.open(noisy / "noisy")
+    p = np.full((90, 4), 0.1, np.float32)
+    told = Opinions(np.arange(90), real.classes(), p)
+    # 6 of the 12 wrong ones, with 2 likely labels that are true, and 2 that are right
+    rows = np.array([26, 27, 28, 29, 56, 57, 0, 1])
+    target = real.classes()[rows]
+    likely = np.array([1, 1, 1, 1, 2, 2, 1, 1])
+    found = Suspects(rows, target, likely, np.zeros(8, np.float32))
+    figures = measure(found, told, real, noisy / "truth.csv")
+    assert figures["all"] == {
+        "images": 90,
+        "wrong": 12,
+        "suspected": 8,
+        "precision": 6 / 8,
+        "recall": 6 / 12,
+        "likely_right": 2 / 6,
+    }
+    assert set(figures) == {"all", "rare"}
+    (noisy / "half.csv").write_text("path,label\ntrain/A/0.png,A\n", "utf-8")
+    with pytest.raises(InputError, match=r"nothing about 89 images, as 1\.png"):
+        measure(found, told, real, noisy / "half.csv")
+    (noisy / "twice.csv").write_text("path,label\na/0.png,A\nb/0.png,B\n", "utf-8")
+    with pytest.raises(InputError, match=r"two files called 0\.png"):
+        measure(found, told, real, noisy / "twice.csv")
+
+
+@needs_cleanlab
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*workers.*")
+def test_the_command_finds_wrong_labels_and_takes_decisions_back(noisy, load_script, capsys):
+    script = load_script("review_labels")
+    words = f"--real {noisy}/noisy --synth {noisy}/font --out {noisy}/review --folds 2 --steps 150"
+    words += f" --preset demo --truth {noisy}/truth.csv"
+    assert run(script.options(), script.main, words.split()) == 0
+    told = json.loads((noisy / "review" / "review.json").read_text("utf-8"))["truth"]["all"]
+    assert told["precision"] > 0.7 and told["recall"] > 0.5
+    page = Page(noisy / "review" / "review.html")
+    marked = [a["data-sha256"] for _, a in page.tags if a.get("data-sha256")]
+    assert len(marked) == told["suspected"]
+    assert run(script.options(), script.main, words.split()) == 2
+    assert "finished review" in capsys.readouterr().err
+    from classifier.corrections import Corrections
+
+    (noisy / "c.csv").write_text(f"sha256,label\n{marked[0]},remove\n", "utf-8")
+    assert Corrections.read(noisy / "c.csv", Store.open(noisy / "noisy")).removed == 1

@@ -1,0 +1,112 @@
+"""Kept answers: what was sent and said, rotating, never in the way of an answer."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from prometheus_client import Counter
+from toy_model import LINES, drawing
+
+from classifier.card import Prediction
+from classifier.serve import keep as module
+from classifier.serve.keep import Answered, Keeper
+from classifier.serve.metrics import Metrics
+from synth.canvas import Canvas
+from synth.corpus import import_images
+from synth.decode import encode
+from synth.errors import InputError
+
+
+def answered(number: int, label: str, file: bytes = b"\x89PNG") -> Answered:
+    return Answered(f"id{number:05d}", file, Prediction(label, 0.9, 0.1, ()), 0.0)
+
+
+def counted(counter: Counter, outcome: str) -> float:
+    return counter.labels(outcome)._value.get()
+
+
+def test_a_folder_of_kept_answers_can_be_imported_as_labelled_images(tmp_path):
+
+    keeper = Keeper(tmp_path / "kept", 1000, Metrics())
+    labels = [*LINES] * 2
+    for i, char in enumerate(labels):
+        ink = 255 - np.asarray(drawing(LINES[char], 70 + i, 5 + i % 3))
+        keeper.put(answered(i, char, encode(ink)))
+    keeper.close()
+    (folder,) = (tmp_path / "kept").iterdir()
+    rows = [json.loads(x) for x in (folder / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert [r["label"] for r in rows] == labels
+    assert all((folder / r["file"]).is_file() for r in rows)
+    assert rows[0]["time"] == "1970-01-01T00:00:00Z" and rows[0]["confidence"] == 0.9
+    with Image.open(folder / rows[0]["file"]) as image:
+        assert image.size == (70, 70)
+    store = import_images(folder, tmp_path / "store", None, Canvas())
+    assert set(store.column("label")) == set(LINES)
+
+
+def test_the_oldest_folders_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PER_FOLDER", 3)
+    metrics = Metrics()
+    for start in (0, 10):  # two runs of the server: the second goes on
+        keeper = Keeper(tmp_path, 6, metrics)
+        for i in range(start, start + 10):
+            keeper.put(answered(i, "other"))
+        keeper.close()
+    kept = sorted(p.name for p in tmp_path.rglob("*.png"))
+    assert kept == [f"id{i:05d}_other.png" for i in range(16, 20)]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["00000007", "00000008"]
+    assert counted(metrics.kept, "written") == 20
+
+
+def test_a_slow_disk_drops_answers_and_holds_nobody_up(tmp_path, monkeypatch):
+    metrics = Metrics()
+    keeper = Keeper(tmp_path, 1000, metrics)
+    write = keeper._write
+    monkeypatch.setattr(keeper, "_write", lambda a: (time.sleep(0.02), write(a)))
+    monkeypatch.setattr(keeper._queue, "maxsize", 5)
+    started = time.monotonic()
+    for i in range(50):
+        keeper.put(answered(i, "一"))
+    assert time.monotonic() - started < 0.5
+    keeper.close()
+    written, dropped = (counted(metrics.kept, x) for x in ("written", "dropped"))
+    assert written + dropped == 50 and dropped > 30 and written >= 5
+    assert len(list(tmp_path.rglob("*.png"))) == written
+
+
+def test_a_full_disk_is_told_once_and_the_next_answer_is_kept(tmp_path, monkeypatch, caplog):
+    metrics = Metrics()
+    keeper = Keeper(tmp_path, 1000, metrics)
+    write, full = keeper._write, [True]
+
+    def failing(a):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        write(a)
+
+    monkeypatch.setattr(keeper, "_write", failing)
+    for i in range(4):
+        keeper.put(answered(i, "一"))
+    limit = time.monotonic() + 10
+    while counted(metrics.kept, "failed") < 4:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    full[0] = False
+    keeper.put(answered(9, "一"))
+    keeper.close()
+    assert caplog.text.count("No space left") == 1
+    assert counted(metrics.kept, "written") == 1
+
+
+def test_names_and_places_that_cannot_be(tmp_path):
+    keeper = Keeper(tmp_path / "kept", 1000, Metrics())
+    keeper.put(answered(1, "/", b"GIF89a"))
+    keeper.close()
+    assert [p.name for p in tmp_path.rglob("id*")] == ["id00001_U+002F.gif"]
+    with pytest.raises(InputError, match="--keep-answers 10"):
+        Keeper(tmp_path, 10, Metrics())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="--keep"):
+        Keeper(tmp_path / "file", 1000, Metrics())

@@ -1,0 +1,246 @@
+"""The server: it ends without losing a request, and slow or greedy clients do not stop it."""
+
+import base64
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+
+import pytest
+from toy_model import LINES, drawing, write_toy_model
+
+from classifier.onnx import load_onnx
+from classifier.serve.app import Service, create_app
+from classifier.serve.limits import Limits
+from classifier.serve.metrics import Metrics
+from classifier.serve.server import Server
+from synth.errors import InputError
+
+LIMITS = Limits(max_body_bytes=100_000, max_requests=4)
+
+
+class Running:
+    """A server in a thread of this process."""
+
+    def __init__(self, onnx, limits: Limits = LIMITS, grace_s: float = 20) -> None:
+        self.service = Service(load_onnx(onnx), limits, Metrics())
+        self.server = Server(create_app(self.service), "127.0.0.1", 0, limits, grace_s)
+        self.port = self.server.effective_port
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+
+    def ask(self, connection: http.client.HTTPConnection | None = None) -> tuple[int, dict]:
+        """By the open connection, or one of its own."""
+        own = connection is None
+        if own:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("POST", "/inference", BODY, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            if own:
+                connection.close()
+
+    def end(self) -> None:
+        self.server.stop()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+def _body() -> bytes:
+    stream = io.BytesIO()
+    drawing(LINES["十"]).save(stream, "PNG")
+    image = base64.b64encode(stream.getvalue()).decode()
+    return json.dumps({"esun_uuid": "u", "esun_timestamp": 1, "image": image, "retry": 1}).encode()
+
+
+BODY = _body()
+
+
+@pytest.fixture(scope="module")
+def onnx(tmp_path_factory):
+    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
+
+
+@pytest.fixture
+def running(onnx):
+    it = Running(onnx)
+    yield it
+    it.end()
+
+
+def test_it_answers_and_the_port_is_free_afterwards(onnx):
+    running = Running(onnx)
+    assert running.ask()[1]["answer"] == "十"
+    with pytest.raises(InputError, match=rf"127\.0\.0\.1:{running.port}: Address already in use"):
+        Server(running.server.application, "127.0.0.1", running.port, LIMITS, 1)
+    running.end()
+    with pytest.raises(ConnectionRefusedError):
+        running.ask()
+    again = Server(running.server.application, "127.0.0.1", running.port, LIMITS, 1)
+    again.stop()
+    again.run()
+
+
+def test_a_request_that_it_began_is_answered_after_stop(onnx):
+    """The network is held while the server is told to stop."""
+    running = Running(onnx)
+    begun, go = threading.Event(), threading.Event()
+    answer = running.service.batcher._run
+
+    def held(images):
+        begun.set()
+        assert go.wait(20)
+        return answer(images)
+
+    running.service.batcher._run = held
+    got = []
+    asking = threading.Thread(target=lambda: got.append(running.ask()))
+    asking.start()
+    assert begun.wait(20)
+    half = socket.create_connection(("127.0.0.1", running.port))  # half of a request is here
+    head = f"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+    half.sendall(head + BODY[:50])
+    time.sleep(0.2)
+    running.server.stop()
+    time.sleep(0.2)
+    assert running.thread.is_alive() and not got
+    go.set()
+    half.sendall(BODY[50:])
+    raw = b""
+    while piece := half.recv(4096):
+        raw += piece
+    half.close()
+    asking.join(20)
+    running.thread.join(20)
+    assert got[0][0] == 200 and got[0][1]["answer"] == "十"
+    assert raw.startswith(b"HTTP/1.1 200 OK") and "十".encode() in raw
+    assert b"Connection: close" in raw
+    assert not running.thread.is_alive()
+
+
+def test_clients_that_never_stop_asking_lose_nothing(onnx):
+    """Eight clients with open connections; in their midst the server is told to stop. Each request
+    is answered, or its connection was refused before anything was sent."""
+    limits = Limits(max_body_bytes=100_000, max_requests=16)
+    running = Running(onnx, limits)
+    answered, lost = [0] * 8, []
+
+    def client(number: int) -> None:
+        connection = None
+        while True:
+            if connection is None:
+                connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+                try:
+                    connection.connect()
+                except ConnectionRefusedError:
+                    return
+            try:
+                status, _ = running.ask(connection)
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(repr(error))
+                connection.close()
+                return
+            if status != 200:
+                lost.append(status)
+            answered[number] += 1
+            if connection.sock is None:  # told that this was the last answer
+                connection = None
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    limit = time.monotonic() + 20
+    while min(answered) < 5 and time.monotonic() < limit:
+        time.sleep(0.01)
+    running.end()
+    for thread in threads:
+        thread.join(30)
+    assert not lost and min(answered) >= 5
+
+
+def test_the_grace_is_not_endless(onnx):
+    running = Running(onnx, grace_s=0.3)
+    half = socket.create_connection(("127.0.0.1", running.port))
+    half.sendall(b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\nabc")
+    time.sleep(0.1)
+    started = time.monotonic()
+    running.end()
+    assert time.monotonic() - started < 10
+    half.close()
+
+
+def test_slow_senders_hold_no_thread(running):
+    """More of them than there are threads, each in the middle of a body; others are answered."""
+    slow = []
+    for _ in range(40):
+        one = socket.create_connection(("127.0.0.1", running.port))
+        one.sendall(b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{")
+        slow.append(one)
+    started = time.monotonic()
+    assert running.ask()[0] == 200
+    assert time.monotonic() - started < 5
+    for one in slow:
+        one.close()
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(running):
+    one = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+    one.sendall(b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
+    assert b" 413 " in one.recv(4096).split(b"\r\n")[0]
+    one.close()
+    chunked = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+    chunked.sendall(b"POST /inference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    raw = b""
+    try:
+        for _ in range(40):
+            chunked.sendall(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+        chunked.sendall(b"0\r\n\r\n")
+        raw = chunked.recv(4096)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    assert not raw or b" 413 " in raw.split(b"\r\n")[0]
+    chunked.close()
+    assert running.ask()[0] == 200
+
+
+def test_more_than_it_lets_in_get_503_at_once_and_health_is_told(running):
+    go = threading.Event()
+    answer = running.service.batcher._run
+    running.service.batcher._run = lambda images: (go.wait(20), answer(images))[1]
+    limits = Limits(max_body_bytes=100_000, max_requests=4, deadline_s=20)
+    running.service.gate._limits = limits
+    got: list[int] = []
+    held = [threading.Thread(target=lambda: got.append(running.ask()[0])) for _ in range(4)]
+    for thread in held:
+        thread.start()
+    limit = time.monotonic() + 20
+    while running.service.gate._free._value and time.monotonic() < limit:
+        time.sleep(0.01)
+    for _ in range(10):
+        started = time.monotonic()
+        status, body = running.ask()
+        assert status == 503 and "4 requests" in body["error"]
+        assert time.monotonic() - started < 2
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    connection.close()
+    go.set()
+    for thread in held:
+        thread.join(20)
+    assert got == [200] * 4
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\0\xff\x16\x03\x01" * 20 + b"\r\n\r\n", b"GET\r\n\r\n", b"POST / HTTP/9\r\n\r\n"]
+)
+def test_noise_does_not_stop_it(running, raw):
+    one = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+    one.sendall(raw)
+    one.recv(4096)
+    one.close()
+    assert running.ask()[0] == 200

@@ -1,0 +1,93 @@
+"""The image's recipe: it installs and copies all that the serving process needs, and no torch.
+
+No container runtime is asked for: the recipe is read, and held against what a process loads.
+"""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from toy_model import write_toy_model
+
+RECIPE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+# used by others only where they are there: an environment of the list alone serves without them
+NOT_NEEDED = {
+    "inkfill",
+    "setuptools",
+    "pip",
+    "absl-py",
+    "packaging",
+    "typeshed-client",
+    "typing-extensions",
+}
+
+
+def installed() -> set[str]:
+    """What the recipe's pip names, and what those need."""
+    words = re.search(r"pip install (.*)", RECIPE)[1].split()
+    waiting = [w for w in words if not w.startswith("-") and w != "constraints.txt"]
+    found: set[str] = set()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        for text in distribution(name).requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                waiting.append(needed.name)
+    return found
+
+
+def test_all_that_serving_loads_is_installed(tmp_path: Path):
+    """Loaded in a process that serves a page, an answer and the nearest glyphs."""
+    onnx = write_toy_model(tmp_path / "toy.onnx")
+    code = f"""
+import io, runpy, sys, time
+from pathlib import Path
+runpy.run_path({str(ROOT / "scripts" / "serve.py")!r})
+from classifier.onnx import load_onnx
+from classifier.serve import launch
+from classifier.serve.app import Service, create_app
+from classifier.serve.glyphs import _drawn
+from classifier.serve.limits import Limits
+from classifier.serve.metrics import Metrics
+from synth.decode import encode
+import numpy as np
+service = Service(load_onnx(Path({str(onnx)!r})), Limits(), Metrics())
+client = create_app(service).test_client()
+_drawn(service.model.card.alphabet)
+image = np.zeros((64, 64), np.uint8)
+image[30:34, 8:56] = 255
+answer = client.post("/v1/predict", data={{"image": (io.BytesIO(encode(image)), "a.png")}})
+assert answer.status_code == 200 and client.get("/").status_code == 200
+print(*{{m.split(".")[0] for m in sys.modules}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    where = packages_distributions()
+    loaded = {canonicalize_name(d) for m in done.stdout.split() for d in where.get(m, [])}
+    assert {"flask", "openvino", "numpy"} <= loaded
+    assert loaded - NOT_NEEDED <= installed()
+
+
+def test_no_torch_no_root_and_signals_arrive():
+    names = installed()
+    assert not names & {"torch", "torchvision", "pytorch-lightning", "onnx", "inkfill"}
+    assert re.search(r"^USER inkfill$", RECIPE, re.MULTILINE)
+    assert re.search(r'^CMD \["sh", "-c", "exec python ', RECIPE, re.MULTILINE)
+
+
+def test_what_is_copied_is_there_and_not_ignored():
+    allowed = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    copied = re.findall(r"^COPY (\S+) ", RECIPE, re.MULTILINE)
+    assert {"synth", "classifier", "assets/fonts"} <= set(copied)
+    for source in copied:
+        assert (ROOT / source).exists() and f"!{source}" in allowed, source
+    assert allowed[0] == "*"
