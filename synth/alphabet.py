@@ -24,7 +24,7 @@ def clean_label(text: str) -> str:
     Raises InputError for an empty label, an invisible character, a lone surrogate, and more than
     one character (a base with its combining marks is one).
     """
-    label = unicodedata.normalize("NFC", text.strip().strip("\ufeff"))
+    label = unicodedata.normalize("NFC", text.strip().strip("\ufeff").strip())
     if label == OTHER:
         return label
     # a variation selector picks a glyph, not a character: the class is the same

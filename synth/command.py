@@ -37,10 +37,12 @@ def run(
     """Parses and calls. Returns the exit code: 0 only when the output is whole, 2: wrong input."""
     try:
         args = options.parse_args(argv)
-        main(args)
-    except ParseError as error:
+    except (ParseError, UnicodeDecodeError, RecursionError) as error:
+        # the last two: a --config file that is no text, or has brackets without end
         _say(f"{options.prog}: {' '.join(str(error).split())} (see --help)")
         return 2
+    try:
+        main(args)
     except InputError as error:
         _say(f"{options.prog}: {error}")
         return 2

@@ -20,11 +20,16 @@ def write_whole(path: Path, data: bytes) -> None:
         f.flush()
         os.fsync(f.fileno())
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)  # the rename itself
+
+
+def sync(path: Path) -> None:
+    """What was written to a file, or renamed in a folder, is on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,9 +37,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save_checked(path: Path, data: bytes) -> None:
-    """With a checksum in front; the file that was there before is kept as `<name>.previous`."""
+    """With a checksum in front; the file that was there before is kept as `<name>.previous`.
+
+    A damaged one is not kept: the one before it may be all that a kill leaves.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
+    if _checked(path) is not None:
         path.replace(path.with_name(path.name + ".previous"))
     write_whole(path, _MAGIC + hashlib.sha256(data).digest() + data)
 
@@ -46,14 +54,20 @@ def load_checked(path: Path) -> tuple[bytes, Path]:
     """
     candidates = [path, path.with_name(path.name + ".previous")]
     for candidate in candidates:
-        if candidate.is_file():
-            raw = candidate.read_bytes()
-            head, data = raw[: len(_MAGIC) + _DIGEST_BYTES], raw[len(_MAGIC) + _DIGEST_BYTES :]
-            if head == _MAGIC + hashlib.sha256(data).digest():
-                return data, candidate
+        if (data := _checked(candidate)) is not None:
+            return data, candidate
     there = [c.name for c in candidates if c.exists()]
     what = f"damaged ({', '.join(there)})" if there else "no checkpoint"
     raise InputError(f"{path}: {what}; remove the run's folder to start anew")
+
+
+def _checked(path: Path) -> bytes | None:
+    """What `save_checked` was given; None where the file is missing or damaged."""
+    if not path.is_file():
+        return None
+    raw = path.read_bytes()
+    head, data = raw[: len(_MAGIC) + _DIGEST_BYTES], raw[len(_MAGIC) + _DIGEST_BYTES :]
+    return data if head == _MAGIC + hashlib.sha256(data).digest() else None
 
 
 def has_checkpoint(path: Path) -> bool:

@@ -26,12 +26,12 @@ def keep_settings(
     run that was started with others."""
     path, now = out / "config.yaml", plain(settings)
     if path.is_file():
-        before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        before = _settings(path, binding)
         changed = [
-            f"{name}: {before.get(section, {}).get(name)} -> {value}"
+            f"{name}: {before[section].get(name)} -> {value}"
             for section in binding
             for name, value in now[section].items()
-            if before.get(section, {}).get(name) != value
+            if before[section].get(name) != value
         ]
         if changed:
             raise InputError(
@@ -39,6 +39,18 @@ def keep_settings(
                 f"({', '.join(changed)}); remove it or take another --out"
             )
     write_text(path, yaml.safe_dump(now, allow_unicode=True, sort_keys=False))
+
+
+def _settings(path: Path, sections: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Those sections of a config.yaml. Raises InputError where it is damaged."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {name: dict(found[name]) for name in sections}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: damaged ({line}); remove the run's folder to start anew"
+        ) from None
 
 
 class MetricsFile:

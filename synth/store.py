@@ -17,8 +17,10 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Self
 
 import numpy as np
@@ -28,7 +30,7 @@ import pyarrow.parquet as pq
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.files import write_text
+from synth.files import sync, write_text
 
 FORMAT = 1
 SOURCES = ("real", "font", "gan")
@@ -99,9 +101,12 @@ class Store:
         shape = (count, canvas.size_px, canvas.size_px)
         try:
             images = np.lib.format.open_memmap(path / "images.npy", mode="r")
-            table = pq.ParquetFile(path / "samples.parquet").read()
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise InputError(f"{path}: damaged ({error}); {again}") from None
+            file = pq.ParquetFile(path / "samples.parquet", page_checksum_verification=True)
+            table = file.read()
+            table.validate(full=True)  # strings that are no UTF-8
+        except (OSError, ValueError, SyntaxError, TokenError, pa.ArrowException) as error:
+            line = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: damaged ({line}); {again}") from None
         if table.schema != SCHEMA:
             raise InputError(
                 f"{path}/samples.parquet: columns {table.schema.names}, "
@@ -111,6 +116,12 @@ class Store:
             raise InputError(
                 f"{path}: store.json says {shape} uint8, images.npy holds {images.shape} "
                 f"{images.dtype}, samples.parquet {table.num_rows} rows; {again}"
+            )
+        lost = set(table.column("label").unique().to_pylist()) - set(alphabet.classes)
+        if lost or any(column.null_count for column in table.columns):
+            raise InputError(
+                f"{path}/samples.parquet: labels that are not in the alphabet "
+                f"({', '.join(map(repr, sorted(map(str, lost))[:5]))}) or missing values; {again}"
             )
         return cls(path, canvas, alphabet, images, table, info)
 
@@ -182,18 +193,19 @@ class StoreWriter:
         self._labels: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_output(self.path)
-        try:
+        with ExitStack() as undo:  # whatever fails, what was begun is taken back
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            undo.callback(lock_output(self.path).release)
             refuse_existing(self.path)  # another process may have finished it meanwhile
-        except InputError:
-            self._lock.release()
-            raise
-        shutil.rmtree(self._part, ignore_errors=True)  # what a killed process left
-        self._part.mkdir()
-        self._images = (self._part / "images.npy").open("wb")
-        self._images.write(b"\0" * _HEADER_BYTES)
-        self._table = pq.ParquetWriter(self._part / "samples.parquet", SCHEMA)
+            shutil.rmtree(self._part, ignore_errors=True)  # what a killed process left
+            undo.callback(shutil.rmtree, self._part, ignore_errors=True)
+            self._part.mkdir()
+            self._images = undo.enter_context((self._part / "images.npy").open("wb"))
+            self._images.write(b"\0" * _HEADER_BYTES)
+            self._table = pq.ParquetWriter(
+                self._part / "samples.parquet", SCHEMA, write_page_checksum=True
+            )
+            self._undo = undo.pop_all()
         return self
 
     def append(self, images: np.ndarray, samples: Sequence[Sample]) -> None:
@@ -218,14 +230,10 @@ class StoreWriter:
         self._count += len(samples)
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
-        try:
+        with self._undo:
             self._table.close()
             if kind is None:
                 self._finish()
-        finally:
-            self._images.close()
-            shutil.rmtree(self._part, ignore_errors=True)
-            self._lock.release()
 
     def _finish(self) -> None:
         if self._count == 0:
@@ -254,18 +262,9 @@ class StoreWriter:
             "notes": self.notes,
         }
         write_text(self._part / "store.json", json.dumps(info, ensure_ascii=False, indent=1))
-        _sync(self._part / "samples.parquet")
+        sync(self._part / "samples.parquet")
         os.rename(self._part, self.path)  # noqa: PTH104  fails on a folder that came meanwhile
-        _sync(self.path.parent)
-
-
-def _sync(path: Path) -> None:
-    """What was written to a file, or renamed in a folder, is on the disk when it returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(self.path.parent)
 
 
 class Lock:

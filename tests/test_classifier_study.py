@@ -138,6 +138,7 @@ def test_every_training_seed_compares_all_arms_before_the_next(tmp_path: Path) -
         ({"arms": {"a/b": {}}}, "to name a folder"),
         ({"data": {"d": {"images": "x", "groups": "a:1:1"}}}, "test_names or test_images"),
         ({"arms": {}}, "at least one"),
+        ({"compare": {"baseline": "real", "gap": ["fwe"]}}, "no data has a group 'fwe'"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_one_line(
@@ -215,9 +216,22 @@ def test_a_result_of_another_command_is_refused_before_anything_runs(tmp_path: P
     chain = Chain(tmp_path)
     chain.runner().run()
     (tmp_path / "d").unlink()
+    assert chain.runner(more="").run().done == ("a", "b", "c", "d")
     with pytest.raises(InputError, match="--steps 9"):
         chain.runner(more="--steps 9").run()
-    assert len(chain.calls) == 4
+    assert len(chain.calls) == 5
+
+
+def test_a_result_of_what_was_made_anew_is_refused(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+    chain.runner().run()
+    (tmp_path / "b").unlink()
+    chain.runner().run()
+    assert chain.calls[4:] == ["b"]
+    with pytest.raises(InputError, match="b was made anew"):
+        chain.runner().run()
+    (tmp_path / "d").unlink()
+    assert chain.runner().run().done == ("a", "b", "c", "d")
 
 
 def rows(study: Study, seed: int = 0) -> list[Row]:

@@ -99,6 +99,18 @@ def test_the_same_seed_gives_the_same_bytes(run, plan, store, tmp_path):
     assert store.content == again.content != other.content
 
 
+def test_nothing_is_missing_where_the_refused_are_kept(run, plan, store, tmp_path):
+    studio = SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET)
+    whole = generate(run, studio, tmp_path / "all", 1, {}, keep_refused=True)
+    notes = whole.info["notes"]
+    assert len(whole) == notes["tried"] == plan.whole.sum() > len(store)
+    # the others are those that passed at the first attempt
+    first = np.array(['"turn": 0' in record for record in store.column("record")])
+    kept = set(store.column("sha256")[first])
+    assert kept <= set(whole.column("sha256"))
+    assert len(whole) - sum(notes["refused"].values()) == len(kept)
+
+
 def test_counts_in_the_store_are_those_of_its_images(plan, store):
     notes, chars = store.info["notes"], store.column("char")
     wanted = int(plan.whole.sum())

@@ -211,6 +211,9 @@ class Study:
             for arm in self.arms_of(name):
                 if lost := set(self.arms[arm].images) - groups:
                     raise InputError(f"{path}: arms: {arm}: {name} has no group {min(lost)!r}")
+        groups = {g.name for data in self.data.values() for g in parse_groups(data.groups)}
+        if lost := {*self.compare.gap, *(w.group for w in self.compare.worth)} - groups:
+            raise InputError(f"{path}: compare: no data has a group {min(lost)!r}")
         makers = dict(self.stores)
         while makers:  # each round takes those out that need none of the rest
             free = [n for n, m in makers.items() if not set(m.needs) & set(makers)]

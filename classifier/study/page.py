@@ -76,7 +76,8 @@ def _markdown(told: dict) -> str:
     parts = [f"# {told['title']}", f"{told['runs']}. {told['note']}".strip(), told["method"]]
     parts.append(
         "Accuracy is the mean over a group's characters, in percent; for other characters the "
-        "share called other. **Bold**: surely better than the baseline; _italic_: surely worse."
+        "share called other. **Bold**: the whole interval is better than the baseline; "
+        "_italic_: worse."
     )
     for section in told["sections"]:
         parts += [f"## {section['data']}", f"{section['ran']}."]
@@ -85,7 +86,7 @@ def _markdown(told: dict) -> str:
     parts.append("## When not to use them")
     parts.append(
         "\n".join(f"- {line}" for line in told["harms"])
-        or "No arm with synthetic images makes a figure surely worse than the baseline."
+        or "No arm with synthetic images is worse than the baseline by its whole interval."
     )
     parts.append(f"Classifier options: `{told['options']}`. Versions: {told['versions']}.")
     return "\n\n".join(parts) + "\n"

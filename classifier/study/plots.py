@@ -42,6 +42,7 @@ def write_arms(study: Study, rows: Sequence[Row], data: str, out: Path) -> bool:
         panel.set_title(name + (" (less is better)" if key in LOWER_IS_BETTER else ""), fontsize=9)
         panel.set_yticks(at, [title_of(study, arm) for arm in arms], fontsize=8)
         panel.tick_params(axis="x", labelsize=8)
+        panel.tick_params(axis="y", length=0)
         panel.grid(axis="x", color="#e5e5e5", lw=0.6)
         panel.spines[["top", "right", "left"]].set_visible(False)
     for panel in panels.flat[len(figures) :]:
@@ -56,7 +57,7 @@ def _mark(panel, y: float, arm: str, key: str, rows: list[Row], base: bool) -> N
         return
     colour = _COLOURS[1] if base else _COLOURS[0]
     dots = [100 * r.figures[key] for r in rows if r.arm == arm and key in r.figures]
-    panel.plot(dots, [y] * len(dots), "o", ms=2.5, color=colour, alpha=0.4, mew=0)
+    panel.plot(dots, [y] * len(dots), "o", ms=3.5, color=colour, alpha=0.4, mew=0)
     panel.plot([100 * found.mean], [y], "o", ms=5, color=colour)
     if math.isfinite(found.low):
         panel.plot([100 * found.low, 100 * found.high], [y, y], "-", lw=1.4, color=colour)

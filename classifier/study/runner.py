@@ -1,21 +1,22 @@
 """Runs commands side by side, each once, and goes on where it was stopped.
 
-A job is done when its output stands, which every command writes last. Beside it a record keeps the
-command line and the seconds: a study whose file was changed meanwhile is refused where a result was
-made by another command.
+A job is done when its output stands, which every command writes last. A record keeps its command
+line, its seconds, when it ended, and when those that it needs had ended: a result that was made by
+another command, or from something that was made anew since, is refused and not mixed with others.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from classifier.study.plan import Job
 from synth.command import cores
@@ -61,13 +62,13 @@ class Runner:
 
     def seconds(self, name: str) -> float | None:
         """How long a job took, over all its starts; None: not known."""
-        path = self.records / f"{name}.json"
-        return json.loads(path.read_text("utf-8"))["seconds"] if path.is_file() else None
+        record = self._record(name)
+        return record["seconds"] if record else None
 
     def run(self) -> Ended:
         """Does what is not done. A job that fails holds up only those that need its output.
 
-        Raises InputError, before anything runs, where a record was made by another command line.
+        Raises InputError, before anything runs, where a result is not what this study would make.
         """
         for folder in (self.records, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,16 +100,31 @@ class Runner:
                 one.log.close()
         return Ended(tuple(sorted(done)), tuple(failed), tuple(job.name for job in left))
 
+    def _record(self, name: str) -> dict[str, Any] | None:
+        path = self.records / f"{name}.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
     def _is_done(self, job: Job) -> bool:
-        path = self.records / f"{job.name}.json"
-        if path.is_file():
-            before = json.loads(path.read_text("utf-8"))["words"]
-            if before != list(job.words):
-                raise InputError(
-                    f"{path}: made by\n  {' '.join(before)}\nnow\n  {' '.join(job.words)}\n"
-                    "remove the record and the output, or take another --out"
-                )
-        return job.done.exists()
+        if not job.done.exists():
+            return False
+        if (record := self._record(job.name)) is None:
+            return True
+        again = (
+            f"remove {job.done.parent} and {self.records / job.name}.json, or take another --out"
+        )
+        if record["words"] != list(job.words):
+            raise InputError(
+                f"{job.done} was made by {shlex.join(record['words'])}, not by "
+                f"{shlex.join(job.words)}; {again}"
+            )
+        for need, ended in record["made_from"].items():
+            if self._ended(need) != ended:
+                raise InputError(f"{job.done}: {need} was made anew since; {again}")
+        return True
+
+    def _ended(self, name: str) -> float | None:
+        record = self._record(name)
+        return record["ended"] if record else None
 
     def _start(self, job: Job) -> _Running:
         self._keep(job, 0.0)
@@ -127,12 +143,20 @@ class Runner:
 
     def _end(self, one: _Running) -> bool:
         one.log.close()
-        self._keep(one.job, time.monotonic() - one.started)
+        self._keep(one.job, time.monotonic() - one.started, ended=True)
         return one.process.returncode == 0 and one.job.done.exists()
 
-    def _keep(self, job: Job, seconds: float) -> None:
-        """Writes the record; `seconds` are added to those of earlier starts."""
-        record = {"words": list(job.words), "seconds": (self.seconds(job.name) or 0.0) + seconds}
+    def _keep(self, job: Job, seconds: float, ended: bool = False) -> None:
+        """Writes the record; `seconds` are added to those of earlier starts of the same command."""
+        before = self._record(job.name)
+        if before and before["words"] == list(job.words):
+            seconds += before["seconds"]
+        record = {
+            "words": list(job.words),
+            "seconds": seconds,
+            "ended": time.time() if ended else None,
+            "made_from": {need: self._ended(need) for need in job.needs},
+        }
         text = json.dumps(record, ensure_ascii=False, indent=1)
         write_text(self.records / f"{job.name}.json", text)
 

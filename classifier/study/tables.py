@@ -15,7 +15,7 @@ from synth.scenario import parse_groups
 @dataclass(frozen=True)
 class Cell:
     text: str
-    sign: int = 0  # 1: surely better than the baseline, -1: surely worse
+    sign: int = 0  # 1: the whole interval is better than the baseline, -1: worse
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _costs(study: Study, rows: list[Row], arms: list[str], data: str) -> Table:
             for cost, e in zip(COSTS, found, strict=True)
         ]
         lines.append((Cell(title_of(study, arm)), *map(Cell, texts)))
-    title = f"{data}: cost of a run (stores are made once for all runs of a scenario)"
+    title = f"{data}: cost of a run, beside the other commands (stores: once for a scenario)"
     return Table(title, ("arm", *COSTS.values()), tuple(lines))
 
 
@@ -188,14 +188,15 @@ def _worth(study: Study, rows: list[Row], worth: Worth, data: str) -> Table:
     there = ", ".join(f"{n:g}" for n in sorted(worth.real))
     return Table(
         f"{data}: real images that the synthetic images of a class in {worth.group!r} are worth "
-        f"(measured without synthetic images at {there} a class)",
+        f"(measured without synthetic images at {there} a class; "
+        "a run outside the curve counts as its end)",
         ("arm", "real images it has", "worth further real images", "runs outside the curve"),
         tuple(lines),
     )
 
 
 def harms(study: Study, rows: Sequence[Row], data: str) -> list[str]:
-    """When not to use them: what an arm surely makes worse, in sentences."""
+    """When not to use them: what an arm makes worse by its whole interval."""
     mine, figures, base = of_data(rows, data), figures_of(study, data), study.compare.baseline
     found = []
     for arm in study.arms_of(data):

@@ -1,0 +1,77 @@
+"""Do synthetic characters help? Runs every arm of a study with the project's own commands, and
+writes a table with intervals, pictures and a page.
+
+The same command goes on where it stopped: what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import cores, parser, run
+from synth.errors import InputError
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+def options() -> ArgumentParser:
+    p = parser(
+        __doc__ or "", "python scripts/study.py --grid studies/default.yaml --out runs/study"
+    )
+    p.add_argument(
+        "--grid",
+        type=Path,
+        required=True,
+        help="YAML file: data, arms, seeds; studies/default.yaml is meant for 90 minutes "
+        "on 2 cores, studies/full.yaml is the whole comparison",
+    )
+    p.add_argument("--out", type=Path, required=True, help="folder of everything that is made")
+    p.add_argument(
+        "--workers", type=int | None, help="commands at once; default: one for each core"
+    )
+    p.add_argument(
+        "--plan", action="store_true", help="only print the commands that are still to be run"
+    )
+    p.add_argument(
+        "--page-only", action="store_true", help="run nothing, write the page of what is there"
+    )
+    return p
+
+
+def main(args: Namespace) -> None:
+    from classifier.study.grid import Study
+    from classifier.study.page import write_page
+    from classifier.study.plan import plan
+    from classifier.study.results import rows_of
+    from classifier.study.runner import Runner
+
+    study = Study.read(args.grid)
+    jobs, trained = plan(study, args.out)
+    if args.plan:
+        import shlex
+
+        for job in jobs:
+            if not job.done.exists():
+                print(f"python scripts/{shlex.join(job.words)}")
+        return
+    workers = cores() if args.workers is None else args.workers
+    runner = Runner(jobs, args.out, [sys.executable], SCRIPTS, workers)
+    ended = None if args.page_only else runner.run()
+    rows = rows_of(trained, runner)
+    if rows:
+        files = write_page(study, rows, args.out / "page", len(trained))
+        print("\n".join(str(file) for file in files))
+    if ended and ended.failed:
+        raise InputError(
+            f"{len(ended.failed)} commands failed, {len(ended.waiting)} wait for them; "
+            f"see {runner.logs / ended.failed[0]}.log"
+        )
+    if not rows:
+        raise InputError(f"{args.out}: no finished run yet")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

@@ -1,0 +1,116 @@
+"""Damaged copies of good files, tried in a process of their own with bounded memory and time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from synth.errors import InputError
+
+Case = tuple[str, Any]  # what it is, what the action gets
+
+
+def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    """`count` damaged copies: cut, bits turned, bytes replaced, doubled, moved, and fields of 1, 2
+    or 4 bytes set to what breaks sizes and offsets. Most hit the first 200 bytes, where headers
+    are."""
+    rng = np.random.default_rng([seed, len(data)])
+    for number in range(count):
+        raw = bytearray(data)
+        within = min(len(raw), 200) if rng.random() < 0.6 else len(raw)
+        at = int(rng.integers(within))
+        span = int(rng.integers(1, 65))
+        match number % 7:
+            case 0:
+                del raw[at:]
+            case 1:
+                for _ in range(int(rng.integers(1, 9))):
+                    raw[int(rng.integers(within))] ^= 1 << int(rng.integers(8))
+            case 2:
+                raw[at : at + span] = rng.integers(0, 256, span, np.uint8).tobytes()
+            case 3:
+                raw[at : at + span] = bytes(span)
+            case 4:
+                width = int(rng.choice([1, 2, 4]))
+                value = [0, 1, 127, 128, 255][int(rng.integers(5))]
+                raw[at : at + width] = bytes([value]) * width
+            case 5:
+                raw[at:at] = raw[at : at + span]
+            case 6:
+                to = int(rng.integers(len(raw)))
+                raw[to : to + span] = raw[at : at + span]
+        yield f"mutation {number} of seed {seed}", bytes(raw)
+
+
+def try_all(
+    action: Callable[[Any], str],  # a module's function: says what became of a case
+    cases: Sequence[Case],
+    memory_mib: int,  # that all cases may take beyond what the process has at its start
+    each_s: float = 5.0,
+) -> Counter[str]:
+    """What became of the cases: the action's own words, or "refused" for an InputError.
+
+    Raises AssertionError naming the case that ended in another error, a crash, a hang or too much
+    memory.
+    """
+    outcomes: Counter[str] = Counter()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_child, args=(there, action, cases, memory_mib, each_s))
+    process.start()
+    there.close()
+    number = -1
+    try:
+        for number in range(len(cases)):
+            what, trouble = here.recv()
+            if trouble:
+                raise AssertionError(f"{cases[number][0]}: {trouble}")
+            outcomes[what] += 1
+    except EOFError:
+        process.join()
+        code = process.exitcode
+        what = "hangs" if code == -signal.SIGALRM else f"ends the process with {code}"
+        raise AssertionError(f"{cases[number][0]}: {what}") from None
+    finally:
+        here.close()
+        process.join()
+    return outcomes
+
+
+def _child(
+    pipe: Connection,
+    action: Callable[[Any], str],
+    cases: Sequence[Case],
+    memory_mib: int,
+    each_s: float,
+) -> None:
+    import traceback
+
+    with open("/proc/self/statm") as f:  # noqa: PTH123
+        held = int(f.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    limit = held + memory_mib * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number, (_, data) in enumerate(cases):
+        # the first may have late imports to wait for
+        signal.setitimer(signal.ITIMER_REAL, each_s if number else each_s + 120)
+        try:
+            what, trouble = action(data), ""
+        except InputError as error:
+            what, trouble = "refused", ""
+            if not str(error) or "\n" in str(error):
+                trouble = f"not one line: {str(error)!r}"
+        except BaseException:
+            what, trouble = "", traceback.format_exc()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        pipe.send((what, trouble))
+        if trouble:
+            return

@@ -1,0 +1,190 @@
+"""No space, no permission, two writers, a wrong clock: nothing lost, nothing torn looks whole."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import write_images
+
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.command import run
+from synth.corpus import import_images
+from synth.errors import InputError
+from synth.files import load_checked, save_checked, write_whole
+from synth.store import Sample, Store, StoreWriter, lock_output
+
+
+def write_store(path: Path, images: int = 2000) -> None:
+    with StoreWriter(path, Canvas(), Alphabet.of("A"), {}) as writer:
+        for _ in range(images // 100):
+            writer.append(np.full((100, 64, 64), 7, np.uint8), [Sample("A", "A", "real")] * 100)
+
+
+def small_disk(work: Callable[[Path], None], place: Path, limit_bytes: int) -> int:
+    """`work` in a fork that may write no larger file. Returns the number of its error, or 0."""
+    pid = os.fork()
+    if not pid:
+        code = 99
+        try:
+            import signal
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write fails with EFBIG
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+            work(place)
+            code = 0
+        except OSError as error:
+            code = error.errno or 98
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("limit_bytes", [50, 128, 100_000, 8_000_000])
+def test_a_store_that_finds_no_space_leaves_nothing(tmp_path: Path, limit_bytes: int) -> None:
+    assert small_disk(lambda place: write_store(place / "store"), tmp_path, limit_bytes) == 27
+    assert list(tmp_path.iterdir()) == []
+    write_store(tmp_path / "store")
+    assert len(Store.open(tmp_path / "store")) == 2000
+
+
+def test_a_checkpoint_that_finds_no_space_keeps_the_ones_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    save_checked(path, b"1" * 1000)
+    save_checked(path, b"2" * 1000)
+    assert small_disk(lambda _: save_checked(path, b"3" * 100_000), tmp_path, 50_000) == 27
+    assert load_checked(path)[0] == b"2" * 1000
+    save_checked(path, b"4" * 1000)
+    assert load_checked(path)[0] == b"4" * 1000
+
+
+def test_an_import_that_finds_no_space_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    """The real command, on a disk (a tmpfs where this process may mount one) of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a small disk")
+    try:
+        images = write_images(tmp_path / "images", {"A": 150, "B": 150})
+        script = Path(__file__).parent.parent / "scripts" / "import_data.py"
+        done = subprocess.run(
+            [sys.executable, script, images, "--out", disk / "store", "--workers", "1"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert "No space left" in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert [p.name for p in disk.iterdir() if p.name != ".store.lock"] == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("how", ["mkdir", "open", "rename"])
+def test_permission_lost_leaves_nothing(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a patch: tests may run as root, who may do everything."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "store")
+
+    import synth.store
+
+    before = {p.name for p in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        if how == "rename":
+            patch.setattr(synth.store.os, "rename", refuse)
+        else:
+            original = getattr(Path, how)
+            hit = [".store.partial", "images.npy"]
+            patch.setattr(
+                Path, how, lambda p, *a, **k: (refuse if p.name in hit else original)(p, *a, **k)
+            )
+        with pytest.raises(PermissionError):
+            write_store(tmp_path / "store")
+    assert {p.name for p in tmp_path.iterdir()} == before
+    write_store(tmp_path / "store")
+
+
+def test_two_writers_of_one_store(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store", Canvas(), Alphabet.of("A"), {}) as first:
+        with pytest.raises(InputError, match=r"store.*another process is writing"):
+            write_store(tmp_path / "store")
+        first.append(np.zeros((1, 64, 64), np.uint8), [Sample("A", "A", "real")])
+    assert len(Store.open(tmp_path / "store")) == 1
+
+
+def test_a_damaged_newest_checkpoint_does_not_push_out_the_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found so: newest damaged, resumed from the one before, killed in the next save: both lost."""
+    import synth.files
+
+    path = tmp_path / "last.ckpt"
+    save_checked(path, b"good")
+    save_checked(path, b"newer")
+    path.write_bytes(b"torn by the disk")
+    assert load_checked(path)[0] == b"good"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(synth.files, "write_whole", killed)
+        save_checked(path, b"newest")
+    assert load_checked(path)[0] == b"good"
+
+
+def test_the_clock_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set back by a year between writing and reading, and files from the future."""
+    images = write_images(tmp_path / "images", {"A": 6, "B": 6})
+    one = import_images(images, tmp_path / "one", None, Canvas())
+    save_checked(tmp_path / "last.ckpt", b"1")
+    future = time.time() + 3e8
+    for path in (*images.rglob("*.png"), tmp_path / "last.ckpt"):
+        os.utime(path, (future, future))
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    save_checked(tmp_path / "last.ckpt", b"2")
+    assert load_checked(tmp_path / "last.ckpt")[0] == b"2"
+    two = import_images(images, tmp_path / "two", None, Canvas())
+    for name in ("images.npy", "samples.parquet"):
+        assert (one.path / name).read_bytes() == (two.path / name).read_bytes()
+
+
+def test_two_predictions_to_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load_script: Callable[[str], ModuleType]
+) -> None:
+    """The second would write into the first one's unfinished table."""
+    from classifier import predict
+
+    def must_not_run(*_: object) -> None:
+        raise AssertionError("it began to answer")
+
+    monkeypatch.setattr(predict, "open_model", lambda *_: None)
+    monkeypatch.setattr(predict, "open_table", must_not_run)
+    images = write_images(tmp_path / "images", {"A": 1})
+    script = load_script("predict")
+    arguments = f"--model {tmp_path} --images {images} --out {tmp_path / 'p.csv'}".split()
+    lock = lock_output(tmp_path / "p.csv")
+    try:
+        assert run(script.options(), script.main, arguments) == 2
+    finally:
+        lock.release()
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_write_whole_into_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "gone" / "a", b"x")

@@ -1,0 +1,173 @@
+"""Validation and test images reach no generator, by no door, and an audit says what was used."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import ROOT, write_images
+from PIL import Image
+
+import synth.fit
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.command import run
+from synth.corpus import import_images
+from synth.decode import PAPER, decode
+from synth.errors import InputError
+from synth.fit import fit_style
+from synth.fonts import FontFile, check_fonts
+from synth.provenance import font_licences, origins, refuse_trained
+from synth.quota import real_counts
+from synth.store import Sample, Store, StoreWriter
+from synth.style import Style
+
+CHARS = "ABC"
+
+
+def written(path: Path, images: np.ndarray, split: list[str], source: str = "real") -> Store:
+    with StoreWriter(path, Canvas(), Alphabet.of(CHARS), {"images": "data"}) as writer:
+        rows = [
+            Sample(CHARS[i % 3], CHARS[i % 3], source, s, origin=f"{i}.png")
+            for i, s in enumerate(split)
+        ]
+        writer.append(images, rows)
+    return Store.open(path)
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Store:
+    counts = dict.fromkeys(CHARS, 20)
+    return import_images(
+        write_images(tmp_path / "images", counts), tmp_path / "real", None, Canvas(), val_share=0.3
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # of what torch and Lightning deprecate
+def test_every_door_to_a_generator_sees_the_training_split_alone(
+    real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two stores that differ in their validation and test images alone give the same of all that
+    rendering and the GAN measure, count, learn from and remember."""
+    from gan.memorised import Neighbours
+    from gan.train import real_of_known
+
+    split = ["val" if i % 3 == 1 else "test" if i % 7 == 0 else "train" for i in range(len(real))]
+    images = np.asarray(real.images)
+    hidden = np.array(split) != "train"
+    poisoned = images.copy()
+    poisoned[hidden] = 255 - poisoned[hidden]
+    one = written(tmp_path / "one", images, split)
+    two = written(tmp_path / "two", poisoned, split)
+    fonts = check_fonts([FontFile(ROOT / "assets" / "fonts" / "caveat.woff")], list(CHARS))
+
+    monkeypatch.setattr(synth.fit, "ROUNDS", 1)
+
+    class Room:  # what `real_of_known` asks of a studio
+        alphabet = one.alphabet
+
+    assert fit_style(Style(), one, fonts, 1) == fit_style(Style(), two, fonts, 1)
+    assert real_counts(one) == real_counts(two)
+    for a, b in zip(real_of_known(one, Room), real_of_known(two, Room), strict=True):
+        assert np.array_equal(a, b)
+    for store in (one, two):
+        Neighbours.of_store(store).save(tmp_path / f"{store.path.name}.npz")
+    kept = [np.load(tmp_path / f"{name}.npz") for name in ("one", "two")]
+    assert all(np.array_equal(kept[0][k], kept[1][k]) for k in kept[0].files)
+    # and it is no accident: the same change in one training image is seen
+    poisoned[np.flatnonzero(~hidden)[:10]] ^= 255
+    three = written(tmp_path / "three", poisoned, split)
+    assert fit_style(Style(), one, fonts, 1) != fit_style(Style(), three, fonts, 1)
+    assert not np.array_equal(real_of_known(one, Room)[0], real_of_known(three, Room)[0])
+
+
+def test_a_store_for_testing_trains_no_gan(real: Store, tmp_path: Path) -> None:
+    from gan.train import real_of_known
+
+    test = written(tmp_path / "test", np.asarray(real.images), ["test"] * len(real))
+
+    class Room:
+        alphabet = test.alphabet
+
+    with pytest.raises(InputError, match="no training image"):
+        real_of_known(test, Room)
+    style = Style()
+    assert fit_style(style, test, [], 1) == style
+
+
+def test_copies_are_refused_by_name_others_are_not(real: Store, tmp_path: Path) -> None:
+    train, val = real.rows("train"), real.rows("val")
+    refuse_trained(real, val, real)
+    copy = np.asarray(real.images[[*val[:3], train[0]]])
+    test = written(tmp_path / "test", copy, ["test"] * 4)
+    with pytest.raises(InputError, match=r"3\.png \(test\) is a training image of .*real"):
+        refuse_trained(test, np.arange(4), real)
+    buffer = io.BytesIO()
+    Image.fromarray(PAPER - copy[3]).save(buffer, "JPEG", quality=85)
+    copy[3] = decode(buffer.getvalue(), real.canvas)
+    nearly = written(tmp_path / "nearly", copy, ["test"] * 4)
+    with pytest.raises(InputError, match=r"3\.png \(test\) is nearly a training image"):
+        refuse_trained(nearly, np.arange(4), real)
+    refuse_trained(nearly, np.arange(3), real)
+
+
+def test_places_and_licences(real: Store, tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "font", Canvas(), Alphabet.of(CHARS), {}) as writer:
+        rows = [Sample("A", "A", "font", origin="caveat:A")] * 3
+        rows += [Sample("B", "B", "gan", origin="gan/generator.safetensors:tw-kai:B")] * 2
+        rows += [Sample("C", "C", "font", origin="my-own:C")]
+        writer.append(np.full((6, 64, 64), 9, np.uint8), rows)
+    told = {
+        (o.source, o.place): (o.licence, o.images) for o in origins(Store.open(tmp_path / "font"))
+    }
+    assert told == {
+        ("font", "caveat"): ("OFL-1.1", 3),
+        ("gan", "tw-kai"): ("OGDL-Taiwan-1.0", 2),
+        ("font", "my-own"): ("not stated", 1),
+    }
+    (data,) = origins(real)
+    assert data.source == "real" and data.place.endswith("images") and data.images == len(real)
+    assert all(font_licences().values())
+
+
+def test_the_audit(
+    real: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with StoreWriter(tmp_path / "font", Canvas(), real.alphabet, {"seed": 1}) as writer:
+        rows = [
+            Sample("A", "A", "font", origin="my-own:A"),
+            Sample("A", "A", "font", origin="caveat:A"),
+        ]
+        writer.append(np.full((2, 64, 64), 9, np.uint8), rows)
+    run_ = tmp_path / "run"
+    run_.mkdir()
+    stores = [real, Store.open(tmp_path / "font")]
+    sources = [{"store": str(s.path), "made": s.info["made"]} for s in stores]
+    (run_ / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
+    script = load_script("audit")
+
+    def audited(*more: str) -> tuple[int, str]:
+        code = run(script.options(), script.main, ["--model", str(run_), *more])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    code, told = audited()
+    assert code == 2 and "no licence is known of my-own;" in told
+    code, told = audited("--allow", "my-own")
+    assert code == 0 and "font  caveat: OFL-1.1" in told and "no validation or test" in told
+    copy = np.asarray(real.images[real.rows("train")[:3]])
+    written(tmp_path / "test", copy, ["test"] * 3)
+    code, told = audited("--allow", "my-own", "--test", str(tmp_path / "test"))
+    assert code == 2 and "0.png (test) is a training image" in told
+    sources[0]["made"] = {"seed": 99}
+    (run_ / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
+    code, told = audited("--allow", "my-own")
+    assert code == 2 and "made again" in told
