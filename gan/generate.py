@@ -8,7 +8,7 @@ by character and reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from gan.glyphs import content_plan
 from gan.memorised import COPY_BELOW, Neighbours
 from gan.train import GanRun, device, fast_precision
 from synth import chance
-from synth.canvas import place, to_float, to_uint8
+from synth.canvas import place, to_uint8
 from synth.command import progress
 from synth.paper import restretch
 from synth.render import Plan, clean_range
@@ -31,7 +31,7 @@ from synth.studio import Studio
 BATCH = 256
 TRIES = 3  # glyphs and styles tried for one place
 LEAST_TRIED = 5  # images of a character, before it is said that most are refused
-_STYLE, _NOISE = 61, 62
+_NOISE = 62
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def generate(
     With `real`, the run keeps its training images, shrunk, so that further images of the finished
     run can be compared with them.
     """
-    plan = studio.plan
+    plan = run.within_reach(studio.plan)
     whole = plan.whole
     neighbours = _neighbours(run, real)
     checks = Checks.prepare(
@@ -168,7 +168,8 @@ def _checked(
             # another turn is another glyph: the same character and font in another hand
             content = replace(content_plan(plan, run.config.content_strength), seed=seed + turn)
             glyphs = clean_range(content, at[left])
-            made = inked(generator, glyphs, at[left], seed + turn, run, where)
+            chars = [plan.chars[c] for c in plan.char[at[left]]]
+            made = inked(generator, glyphs, chars, at[left], seed + turn, run, where)
             failed, p = checks.ask(made, glyphs, plan.char[at[left]])
             good = (failed < 0) | keep_refused
             images[left[good]], attempt[left] = made[good], turn
@@ -198,21 +199,21 @@ def _checked(
 def inked(
     generator: torch.nn.Module,
     glyphs: np.ndarray,  # [n, H, W] uint8
+    chars: Sequence[str],  # what they show
     number: np.ndarray,  # [n] int64: seeds the style and the grain of each
     seed: int,
     run: GanRun,
     where: torch.device,
 ) -> np.ndarray:
     """-> [n, H, W] uint8, in the canvas's box at full ink, like every image of a store."""
-    style = chance.normal(seed, _STYLE, number, run.config.style_dim).astype(np.float32)
+    style = run.styles(number, seed)
     noise = chance.normal(seed, _NOISE, number, glyphs[0].size).astype(np.float32)
-    x = torch.from_numpy(to_float(glyphs))[:, None].to(where)
     precision = fast_precision()
     with torch.autocast(where.type, precision, enabled=precision != torch.float32):
         made = generator(
-            x.contiguous(memory_format=torch.channels_last),
+            run.contents(glyphs, chars).to(where),
             torch.from_numpy(style).to(where),
-            torch.from_numpy(noise).view_as(x).to(where),
+            torch.from_numpy(noise).view(len(glyphs), 1, *glyphs.shape[1:]).to(where),
         )
     images = restretch(to_uint8(made[:, 0].float().cpu().numpy()).astype(np.float32))
     # the generator may move and stretch a character; an imported one stands in its box

@@ -13,7 +13,7 @@ from gan.config import PRESETS
 from gan.generate import Tally, generate
 from gan.glyphs import content_plan, written_glyphs
 from gan.memorised import Neighbours, shrunk
-from gan.networks import BendingGenerator
+from gan.networks import BendingGenerator, Generator
 from gan.recogniser import train_recogniser
 from gan.train import GanRun
 from synth.alphabet import Alphabet
@@ -202,7 +202,44 @@ def test_characters_that_are_mostly_refused_are_named():
 def test_the_place_in_the_box_is_the_importers(run, plan, glyphs):
     from gan.generate import inked
 
-    images = inked(run.generator, glyphs[0], np.arange(len(glyphs[0])), 1, run, torch.device("cpu"))
+    chars = [plan.chars[c] for c in glyphs[1]]
+    number = np.arange(len(chars))
+    images = inked(run.generator, glyphs[0], chars, number, 1, run, torch.device("cpu"))
     again = np.stack([place(i, Canvas()) for i in images])
     moved = np.abs(again.astype(int) - images).mean((1, 2))
     assert (moved < 6).all()
+
+
+def test_a_run_of_class_numbers_generates_only_what_it_had_images_of(run, plan, tmp_path):
+    """Its content is the number: the glyph of another font changes nothing."""
+    torch.manual_seed(2)
+    config = replace(run.config, condition="class")
+    drawable = {c: i for i, c in enumerate("永國")}
+    generator = Generator(config, 64, len(drawable)).eval()
+    classes = replace(run, config=config, generator=generator, drawable=drawable)
+    store = generate(
+        classes,
+        SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET),
+        tmp_path / "store",
+        1,
+        {},
+        keep_refused=True,
+    )
+    assert set(store.column("char")) == set(drawable) and len(store) == 12
+    from gan.generate import inked
+
+    number, where = np.arange(2), torch.device("cpu")
+    two = [
+        inked(generator, ink, ["永", "國"], number, 1, classes, where)
+        for ink in (np.zeros((2, 64, 64), np.uint8), np.full((2, 64, 64), 200, np.uint8))
+    ]
+    assert (two[0] == two[1]).all() and (two[0][0] != two[0][1]).any()
+
+
+def test_styles_read_off_real_images_are_used(run, plan):
+    """Without doubt and with one image read, every style is that image's."""
+    read = np.stack([np.full(run.config.style_dim, 0.7), np.zeros(run.config.style_dim)])
+    styled = replace(run, read_styles=read[None].astype(np.float32))
+    assert np.allclose(styled.styles(np.arange(5), 1), 0.7)
+    noise = run.styles(np.arange(2000), 1)
+    assert abs(noise.mean()) < 3 / np.sqrt(noise.size) and abs(noise.std() - 1) < 0.02
