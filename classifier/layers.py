@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from torch import nn
 
+from classifier.named import load_named
 from synth.errors import InputError
 
 
@@ -53,7 +51,7 @@ def replace_layers(network: nn.Module, replacements: Sequence[str]) -> None:
         pattern, equals, spec = text.partition("=")
         if not (pattern and equals and spec):
             raise InputError(f"--replace {text!r}: not of the form pattern=module:Class")
-        make = _load_class(spec)
+        make = load_named(spec, f"--replace ...={spec}", "Class")
         names = [n for n, _ in network.named_modules() if n and fnmatchcase(n, pattern)]
         # a layer inside one that matches itself goes with it
         names = [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
@@ -73,21 +71,3 @@ def replace_layers(network: nn.Module, replacements: Sequence[str]) -> None:
                     f"--replace {text!r}: {spec} made {type(new).__name__}, not a torch module"
                 )
             network.set_submodule(name, new)
-
-
-def _load_class(spec: str) -> type[nn.Module]:
-    module_name, colon, name = spec.partition(":")
-    if not (module_name and colon and name):
-        raise InputError(f"--replace ...={spec}: not of the form module:Class")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except ModuleNotFoundError as error:
-        raise InputError(f"--replace ...={spec}: no module {error.name!r} found") from None
-    except AttributeError:
-        raise InputError(f"--replace ...={spec}: {module_name} has no {name!r}") from None
-    if not callable(found):
-        raise InputError(f"--replace ...={spec}: {name} is no class")
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +27,7 @@ from classifier.networks import build_network
 from classifier.noise import EarlyLearning, generalised_cross_entropy, symmetric_cross_entropy
 from classifier.pretrained import start_from
 from classifier.schedules import optimiser, schedule
-from synth.files import load_checked, save_checked
+from synth.learning import load_checkpoint, save_checkpoint
 
 _NORM_BATCHES = 16  # enough for steady statistics: 2,000 images
 
@@ -351,17 +350,12 @@ class CheckedCheckpoints(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        save_checked(Path(path), buffer.getvalue())
+        save_checkpoint(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        data, found = load_checked(Path(path))
-        if found != Path(path):
-            print(f"{path} is damaged or missing: going on from {found.name}")
-        return torch.load(io.BytesIO(data), map_location=map_location or "cpu", weights_only=True)
+        return load_checkpoint(Path(path), map_location)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)

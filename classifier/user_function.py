@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from classifier.named import load_named
 from synth.errors import InputError
 
 UserFunction = Callable[[np.ndarray], np.ndarray]  # [H, W] uint8 -> [H, W] uint8
@@ -56,18 +54,4 @@ class CheckedFunction:
 
 def load_function(spec: str) -> CheckedFunction:
     """From "module:function"; the module may lie in the working directory."""
-    module_name, colon, function_name = spec.partition(":")
-    if not (module_name and colon and function_name):
-        raise InputError(f"augmentation {spec!r}: not of the form module:function")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except ModuleNotFoundError as error:
-        raise InputError(f"augmentation {spec}: no module {error.name!r} found") from None
-    except AttributeError:
-        raise InputError(f"augmentation {spec}: {module_name} has no {function_name!r}") from None
-    if not callable(function):
-        raise InputError(f"augmentation {spec}: {function_name} is not a function")
-    return CheckedFunction(function, spec)
+    return CheckedFunction(load_named(spec, f"augmentation {spec}", "function"), spec)

@@ -4,11 +4,15 @@ torch: `gan` and `classifier` may not import each other, and nothing else here i
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from synth.files import load_checked, save_checked
 
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: steepest at nought
@@ -96,3 +100,18 @@ def groups_for_muon(
         {"params": plain, "lr": lr, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Whole or not there, with a checksum, and the one before kept."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    save_checked(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, map_location: Any | None = None) -> dict[str, Any]:
+    """The newest whole one; says so where that is the one before. Runs no code that is in it."""
+    data, found = load_checked(path)
+    if found != path:
+        print(f"{path} is damaged or missing: going on from {found.name}")
+    return torch.load(io.BytesIO(data), map_location=map_location or "cpu", weights_only=True)
