@@ -66,7 +66,7 @@ def test_any_label(text: str) -> None:
 
 @pytest.mark.slow
 @given(LABELS)
-@settings(max_examples=MANY, deadline=None)
+@settings(max_examples=MANY, deadline=None, derandomize=False)
 def test_many_labels(text: str) -> None:
     holds(text)
 
@@ -91,9 +91,13 @@ def test_any_folder_names(tmp_path_factory: pytest.TempPathFactory, labels: list
     """What the file system takes is imported under its clean label, or refused by name."""
     top = tmp_path_factory.mktemp("data")
     images, wanted = top / "images", set()
+    images.mkdir()
     for seed, label in enumerate(labels):
+        name = label.replace("/", "")
+        if name in ("", ".", ".."):
+            continue  # no name of a folder: the image would lie elsewhere
         try:
-            folder = images / label.replace("/", "")
+            folder = images / name
             folder.mkdir(parents=True, exist_ok=True)
             draw_strokes(seed).save(folder / f"{seed}.png")
             wanted.add(cleaned(folder.name))
