@@ -78,10 +78,16 @@ def apply(outlines: Sequence[Outline], draws: Sequence[Draw], canvas: Canvas) ->
     scale = (canvas.box_px - 2 * offset) / extent
     points = (points - centre[who]) * scale[who, None]
     push = offset[who, None]
-    if d["pressure"].any():  # half a swing a side
+    if d["pressure"].any():
+        # a swing of what the pen has got, not of what was asked; on each side half of it. Bounded:
+        # an edge pushed past the edge across from it would turn ink and paper about
+        there = stroke_em * scale
+        pen = np.maximum(there + 2 * offset, 0)
         em = points / scale[who, None]
-        wave = _waves(em, who, d["field"], 2, (0.6, 2.0), d["pressure"] * d["stroke_px"] / 4)
-        push = push + wave[:, :1]
+        wave = _waves(em, who, d["field"], 2, (0.6, 2.0), d["pressure"] * pen / 8)[:, :1]
+        most_px, least_px = 0.15 * pen, -0.2 * there
+        wave = np.clip(wave, -most_px[who, None], most_px[who, None])
+        push = np.maximum(push + wave, least_px[who, None])
     points = points + _normals(points, packed) * push
     # corners move by less than the offset, and tips sideways: a few percent are left to fit
     centre, extent = _box(points, packed.point_starts)

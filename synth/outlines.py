@@ -222,7 +222,7 @@ def _cut(curves: np.ndarray) -> np.ndarray:
 
 
 def _components(contours: list[np.ndarray]) -> np.ndarray:
-    """[C] int32: a hole goes with the smallest outside whose box holds it; all else is alone."""
+    """[C] int32: a hole goes with the smallest outside that encloses it; all else is alone."""
     area = np.array([np.sum(_cross(c, np.roll(c, -1, axis=0))) for c in contours])
     outside = np.sign(area) == np.sign(area.sum())
     low, high = (np.array([f(c, axis=0) for c in contours]) for f in (np.min, np.max))
@@ -230,9 +230,24 @@ def _components(contours: list[np.ndarray]) -> np.ndarray:
     for i in np.flatnonzero(~outside):
         holds = outside & (low <= low[i]).all(1) & (high >= high[i]).all(1)
         if holds.any():
+            # a box is not enough: that of a long thin stroke (勹, 廴) holds whatever lies beside it
             candidates = np.flatnonzero(holds)
-            result[i] = candidates[np.argmin(np.abs(area[candidates]))]
+            share = np.array([_share_within(contours[i], contours[k]) for k in candidates])
+            inside = candidates[share > 0.5] if share.max() > 0.5 else candidates[[share.argmax()]]
+            result[i] = inside[np.argmin(np.abs(area[inside]))]
     return np.unique(result, return_inverse=True)[1].astype(np.int32)
+
+
+def _share_within(points: np.ndarray, polygon: np.ndarray) -> float:
+    """Share of [k, 2] points that a closed [P, 2] polygon encloses, by the even-odd rule."""
+    start, end = polygon, np.roll(polygon, -1, axis=0)
+    x, y = points[:, :1], points[:, 1:]
+    rise = end[:, 1] - start[:, 1]
+    spans = (start[:, 1] > y) != (end[:, 1] > y)
+    at = start[:, 0] + (y - start[:, 1]) * (
+        (end[:, 0] - start[:, 0]) / np.where(rise == 0, 1, rise)
+    )
+    return float(((spans & (x < at)).sum(1) % 2).mean())
 
 
 GAP_EM = -0.02  # radicals may overlap by this much and are still two

@@ -378,6 +378,17 @@ def test_pressure_varies_the_width_along_a_stroke(tmp_path: Path) -> None:
     assert 0.1 < np.mean(swings) < 0.6 * still.stroke_px
 
 
+def test_pressure_goes_by_the_pen_that_was_given(tmp_path: Path) -> None:
+    """A pen too broad for a crowded glyph is refused; its pressure may not close the gaps."""
+    bars = [box(0, 150 * k, 900, 150 * k + 75) for k in range(6)]
+    outline = open_font(build_font(tmp_path / "b.ttf", {"三": bars})).outline("三")
+    for field in range(20):
+        record = replace(NEUTRAL, stroke_px=9.0, pressure=0.6, field=field)
+        dark = ink_of(outline, record)[:, 14:50] > 128
+        begins = dark & ~np.roll(dark, 1, 0)
+        assert (begins.sum(0) == 6).all()
+
+
 def test_a_crowded_glyph_keeps_its_counters() -> None:
     [outline] = outlines_of("klee-one", "國")
     broad = ink_of(outline, replace(NEUTRAL, stroke_px=9.0))

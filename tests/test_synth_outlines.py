@@ -122,6 +122,16 @@ def test_a_hole_goes_with_the_smallest_outside_around_it(tmp_path: Path, cff: bo
 
 
 @pytest.mark.parametrize("cff", [False, True], ids=["TrueType", "CFF"])
+def test_a_hole_stays_with_its_ring_under_a_long_stroke(tmp_path: Path, cff: bool) -> None:
+    """The box of the thin stroke of 句 holds the ring, and its area is smaller than the ring's."""
+    wrap = [(100, 800), (100, 840), (900, 840), (900, 0), (860, 0), (860, 800)]
+    glyph = [wrap, box(200, 200, 600, 600), hole(260, 260, 540, 540)]
+    outline = open_font(build_font(tmp_path / "a.otf", {"句": glyph}, cff=cff)).outline("句")
+    stroke, ring, inner = outline.component.tolist()
+    assert inner == ring != stroke
+
+
+@pytest.mark.parametrize("cff", [False, True], ids=["TrueType", "CFF"])
 def test_stroke_width_of_a_bar_is_its_width(tmp_path: Path, cff: bool) -> None:
     bar, ring = [box(0, 0, 80, 800)], [box(0, 0, 800, 800), hole(60, 60, 740, 740)]
     font = open_font(build_font(tmp_path / "bar.otf", {"|": bar, "口": ring}, cff=cff))
