@@ -19,7 +19,7 @@ import torch
 from gan.glyphs import written_glyphs
 from gan.memorised import COPY_BELOW, Neighbours
 from gan.networks import Recogniser
-from gan.skeleton import hausdorff_px, skeletons
+from gan.skeleton import fitted_hausdorff_px, hausdorff_px, skeletons
 from synth.canvas import to_float
 from synth.render import Plan
 
@@ -102,8 +102,12 @@ class Checks:
         features = features_of(self.recogniser, images, self.device, self.precision)
         score = self._probabilities(features, self.number[char])
         read = (np.nan_to_num(score) >= KEEP_FROM) | (self.margins(features, char) >= -self.near)
-        away = np.maximum(*hausdorff_px(skeletons(images), skeletons(glyphs)))
-        failed = [away > SKELETON_SHARE * images.shape[1], ~read, np.zeros(len(images), bool)]
+        drawn, wanted = skeletons(images), skeletons(glyphs)
+        astray = np.maximum(*hausdorff_px(drawn, wanted)) > SKELETON_SHARE * images.shape[1]
+        far = np.flatnonzero(astray)  # a hand that leans, perhaps
+        away = np.maximum(*fitted_hausdorff_px(drawn[far], wanted[far]))
+        astray[far] = away > SKELETON_SHARE * images.shape[1]
+        failed = [astray, ~read, np.zeros(len(images), bool)]
         if self.real is not None:
             failed[2] = self.real.distances(images, self.chars[char]) < COPY_BELOW
         table = np.stack(failed, 1)

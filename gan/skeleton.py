@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 INK_FROM = 80  # of 255: the ink that `synth.canvas.ink_box` counts as writing
 _MOST_ROUNDS = 32  # a round takes a pixel off each side of a stroke
@@ -70,10 +71,52 @@ def hausdorff_px(
     return _directed(first, second, rank), _directed(second, first, rank)
 
 
+_FIT_ROUNDS = 10
+_FIT_WITHIN = (0.6, 1.6)  # scale of any direction: further is another character, not another hand
+
+
+def fitted_hausdorff_px(
+    images: np.ndarray, glyphs: np.ndarray, rank: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `hausdorff_px`, after the glyph's skeleton was slanted, stretched, turned and moved onto
+    the image's: a hand that leans is no lost stroke.
+
+    The map is that of iterative closest points: Besl and McKay 1992, "A method for registration of
+    3-D shapes", sec. IV, here in two dimensions and affine. Trimming (leaving the furthest points
+    out of the fit) ended further away. A map that stretches any direction by less or more than
+    `_FIT_WITHIN` is no hand: the glyph stays as it is.
+    """
+    out = np.full((2, len(images)), np.inf)
+    for i in np.flatnonzero(images.any((1, 2)) & glyphs.any((1, 2))):
+        drawn = np.argwhere(images[i]).astype(float)
+        tree = KDTree(drawn)
+        glyph = _fitted(np.argwhere(glyphs[i]).astype(float), drawn, tree)
+        out[0, i] = _ranked(KDTree(glyph).query(drawn)[0], rank)
+        out[1, i] = _ranked(tree.query(glyph)[0], rank)
+    return out[0], out[1]
+
+
+def _fitted(glyph: np.ndarray, drawn: np.ndarray, tree: KDTree) -> np.ndarray:
+    """[g, 2] points -> the same, mapped onto [d, 2] points."""
+    padded = np.column_stack([glyph, np.ones(len(glyph))])
+    moved = glyph
+    for _ in range(_FIT_ROUNDS):
+        matrix = np.linalg.lstsq(padded, drawn[tree.query(moved)[1]], rcond=None)[0]
+        stretch = np.linalg.svd(matrix[:2], compute_uv=False)
+        if stretch.min() < _FIT_WITHIN[0] or stretch.max() > _FIT_WITHIN[1]:
+            return glyph
+        moved = padded @ matrix
+    return moved
+
+
+def _ranked(away: np.ndarray, rank: float) -> float:
+    """The distance that this share of them does not exceed."""
+    nth = min(int(rank * len(away)), len(away) - 1)
+    return float(np.partition(away, nth)[nth])
+
+
 def _directed(points: np.ndarray, to: np.ndarray, rank: float) -> np.ndarray:
     out = np.full(len(points), np.inf)
     for i in np.flatnonzero(points.any((1, 2)) & to.any((1, 2))):
-        away = ndimage.distance_transform_edt(~to[i])[points[i]]
-        nth = min(int(rank * len(away)), len(away) - 1)
-        out[i] = np.partition(away, nth)[nth]
+        out[i] = _ranked(ndimage.distance_transform_edt(~to[i])[points[i]], rank)
     return out

@@ -5,7 +5,7 @@ from conftest import draw_strokes
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from gan.skeleton import INK_FROM, hausdorff_px, skeletons
+from gan.skeleton import INK_FROM, fitted_hausdorff_px, hausdorff_px, skeletons
 
 
 def drawings(count: int, first: int = 0) -> np.ndarray:
@@ -75,3 +75,37 @@ def test_nothing_is_far_from_everything():
     blank = np.zeros_like(drawn)
     for pair in ((drawn, blank), (blank, drawn), (blank, blank)):
         assert np.isinf(hausdorff_px(*pair)).all()
+
+
+def moved(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """[H, W] uint8 -> the same, slanted and stretched about its middle."""
+    middle = np.array(image.shape) / 2 - 0.5
+    return ndimage.affine_transform(image, matrix, middle - matrix @ middle, order=1)
+
+
+def test_a_leaning_hand_is_near_its_glyph_and_another_character_is_not():
+    glyphs = drawings(12)
+    leaning = np.stack([moved(g, np.array([[1.1, 0.0], [0.25, 0.9]])) for g in glyphs])
+    plain = np.maximum(*hausdorff_px(skeletons(leaning), skeletons(glyphs)))
+    fitted = np.maximum(*fitted_hausdorff_px(skeletons(leaning), skeletons(glyphs)))
+    assert np.median(plain) > 5 and np.median(fitted) < 2 and (fitted < plain).all()
+    others = np.maximum(*fitted_hausdorff_px(skeletons(leaning), skeletons(np.roll(glyphs, 1, 0))))
+    assert np.median(others) > 2.5 * np.median(fitted) and others.min() > fitted.max()
+
+
+def test_a_lost_stroke_is_far_even_after_the_fit():
+    whole = np.zeros((1, 64, 64), np.uint8)
+    for row in (10, 30, 50):
+        whole[0, row : row + 3, 10:54] = 255
+    whole[0, 10:53, 31:34] = 255
+    lost = whole.copy()
+    lost[0, 48:, :] = 0
+    assert max(d[0] for d in fitted_hausdorff_px(skeletons(whole), skeletons(whole))) < 0.5
+    assert max(d[0] for d in fitted_hausdorff_px(skeletons(lost), skeletons(whole))) > 6
+
+
+def test_nothing_is_fitted_to_nothing():
+    drawn = skeletons(drawings(1))
+    blank = np.zeros_like(drawn)
+    for pair in ((drawn, blank), (blank, drawn), (blank, blank)):
+        assert np.isinf(fitted_hausdorff_px(*pair)).all()
