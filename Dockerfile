@@ -13,6 +13,7 @@ RUN pip install --no-cache-dir -c constraints.txt \
     freetype-py \
     jsonargparse \
     numpy \
+    opencv-python-headless \
     openvino \
     pillow \
     prometheus-client \

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
+from synth import fonts
 from synth.canvas import Canvas, place
 from synth.command import parser, run
 from synth.errors import InputError
@@ -126,6 +127,19 @@ def ours_full() -> Callable[[int], None]:
             render_range(plan, first, first + min(256, images - i))
 
     work(len(CHARS) * 12)  # outlines are kept; fonts were read
+    return work
+
+
+def ours_cold() -> Callable[[int], None]:
+    """The same, but no outline is kept: each is read and cut into points anew."""
+    plan = sample_plan(400)
+
+    def work(images: int) -> None:
+        for i in range(0, images, 64):
+            fonts._outlines.clear()
+            first = i % (len(plan) - 64)
+            render_range(plan, first, first + min(64, images - i))
+
     return work
 
 
@@ -263,6 +277,7 @@ def main(args: Namespace) -> None:
     full: dict[str, Timed] = {
         "ours, full": cpu(full_work),
         "ours, full again": cpu(full_work),
+        "ours, full, nothing kept": cpu(ours_cold()),
         "Pillow + albumentations": cpu(albumentations_full()),
     }
     goals = [("ours, full", "Pillow + albumentations", 5.0)]

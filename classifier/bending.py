@@ -21,8 +21,16 @@ class Bending:
     nodes: int = 5  # of that grid, each way
     pen: float = 0.7  # up to this share of a stroke one pixel wider or thinner on each side
 
-    def apply(self, images: Tensor, seed: int, step: int, rank: int = 0, world: int = 1) -> Tensor:
-        """[B, 1, H, W] float -1..1 -> the same.
+    def apply(
+        self,
+        images: Tensor,  # [B, 1, H, W] float -1..1
+        seed: int,
+        step: int,
+        rank: int = 0,
+        world: int = 1,
+        share: Tensor | float = 1.0,  # of the ranges; [B, 1, 1, 1] for each image its own
+    ) -> Tensor:
+        """-> [B, 1, H, W] float -1..1.
 
         A process of several draws for the whole batch and takes every `world`-th, as it does of the
         images: together they bend as one process would.
@@ -34,9 +42,10 @@ class Bending:
         if self.elastic_px:
             nodes = torch.randn(whole, 2, self.nodes, self.nodes, generator=draws)[rank::world]
             strength = torch.rand(whole, 1, 1, 1, generator=draws)[rank::world]  # neat, wild hands
-            scale = torch.tensor([2 / width, 2 / height]).view(1, 2, 1, 1) * self.elastic_px
+            nodes, strength = nodes.to(images.device), strength.to(images.device) * share
+            scale = torch.tensor([2 / width, 2 / height], device=images.device).view(1, 2, 1, 1)
             field = F.interpolate(
-                (nodes * strength * scale).to(images.device),
+                nodes * strength * scale * self.elastic_px,
                 size=(height, width),
                 mode="bicubic",
                 align_corners=True,
@@ -47,7 +56,7 @@ class Bending:
             images = F.grid_sample(images + 1, grid, align_corners=False) - 1
         if self.pen:
             amount = (torch.rand(whole, 1, 1, 1, generator=draws) * 2 - 1)[rank::world]
-            amount = amount.to(images.device) * self.pen
+            amount = amount.to(images.device) * self.pen * share
             wider = F.max_pool2d(images, 3, 1, 1)
             thinner = -F.max_pool2d(-images, 3, 1, 1)
             other = torch.where(amount > 0, wider, thinner)

@@ -57,3 +57,12 @@ class Blend:
         out = images.clone()
         out[:, :, y0:y1, x0:x1] = others[:, :, y0:y1, x0:x1]
         return out
+
+    def larger(self, own: Tensor, partners: Tensor) -> Tensor:
+        """[B] values of each place's own target, [B] of its partner's -> [B] for each image that of
+        the place where it is the larger part. It stands at two: its own, and one as a partner."""
+        if self.share >= 0.5:
+            return own
+        result = torch.empty_like(partners)
+        result[self.partner.to(partners.device)] = partners
+        return result

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+_EASE_FROM = 0.7  # of the run
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,7 @@ class ClassifierConfig:
     """One run. Images are counted in steps of a batch, not in epochs."""
 
     model: str = "compact"
-    steps: int = 4500
+    steps: int = 3600
     batch_size: int = 128
     steps_per_epoch: int = 250  # a validation after each
     lr: float = 3e-3  # peak of the one-cycle schedule
@@ -21,14 +24,15 @@ class ClassifierConfig:
     smoothing_real: float = 0.10
     smoothing_synthetic: float = 0.02  # its labels are right
     # A class's places go to its sources by weight x images. A real image counts as three synthetic
-    # ones; a class with five real images, half of them wrongly labelled, still shows mostly others.
-    real_weight: float = 3.0
+    # ones at first, so that a class with five of them, half of them wrongly labelled, shows mostly
+    # others; as nine at the end, when wrong labels have been left out.
+    real_weight: float = 9.0
     font_weight: float = 1.0
     gan_weight: float = 1.0
     sampling: str = "balanced"  # of the classes: balanced, sqrt or natural
     synthetic_cap: float | None = None  # most that font and GAN may be of a class with real images
     real_only_share: float = 0.0  # last part of the run without synthetic images of known classes
-    synthetic_start: float = 1.0  # font and GAN weights times this at first, times 1 at the end
+    synthetic_start: float = 3.0  # font and GAN weights times this at first, times 1 at the end
     # Factors: how often the classes of a group (common, rare, few, none, other) or one class are
     # shown; and on a source's weight in a group or class, 0 switches it off there.
     group_weights: Mapping[str, float] = field(default_factory=dict)
@@ -36,6 +40,8 @@ class ClassifierConfig:
     source_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     other_share: float | None = 0.35  # of a batch, where there are other images enough
     augment_strength: float = 1.0  # 0 to 2
+    augment_ease: float = 0.4  # share of it that is left at the end of the run, see `ease`
+    synthetic_bending: float = 0.5  # share of the bending for images that were bent when made
     augmentation: Mapping[str, float] = field(default_factory=dict)  # ranges, see Augment
     augment: str | None = None  # module:function, a user's own on top
     clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted
@@ -62,6 +68,19 @@ class ClassifierConfig:
     # which weights are kept
     monitor: str | None = None  # validation figure whose best weights are kept; None: the last
     patience: int | None = None  # validations without a better `monitor` that end the run
+
+    def changed(self, named: Mapping[str, Any]) -> Self:
+        """With what a user named. Weights that are started from are trained by adamw unless an
+        optimiser is named: `muon_lr` is a rate for hidden layers that start from nothing."""
+        if named.get("pretrained") and "optimiser" not in named:
+            named = {**named, "optimiser": "adamw"}
+        return replace(self, **named)
+
+    def ease(self, step: int) -> float:
+        """Share of the augmentation's ranges at a step: all, and at the end less, so that the last
+        images look like those to be read."""
+        late = (step / self.steps - _EASE_FROM) / (1 - _EASE_FROM)
+        return 1 - (1 - self.augment_ease) * min(max(late, 0.0), 1.0)
 
 
 PRESETS = {

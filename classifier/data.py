@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,20 @@ from classifier.pipeline import Augment, CheckedFunction, Device
 from synth.store import Store
 
 __all__ = ["Batch", "EvalLoader", "Images", "MixData", "TrainLoader"]
+
+
+class NoImages:
+    """One batch, an empty dict: the validation of a run that has no images for one.
+
+    Without any, Lightning 2.6 takes a run resumed at the end of an epoch for one that was cut off
+    in a validation, trains a batch more in that epoch, and all later epochs end elsewhere.
+    """
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield {}
 
 
 class MixData(pl.LightningDataModule):
@@ -41,13 +55,14 @@ class MixData(pl.LightningDataModule):
         user_function: CheckedFunction | None = None,
         device: Device = "cpu",
         resident_bytes: int = RESIDENT_BYTES,
+        ease: Callable[[int], float] = lambda step: 1.0,  # step -> share of the augmentation
     ) -> None:
         super().__init__()
         self.mix, self.steps_per_epoch = mix, steps_per_epoch
         self._stores, self._augment, self._seed = stores, augment, seed
         self._val = (val_stores, val_rows, val_targets)
         self._val_batch_size, self._threads = val_batch_size, threads
-        self._user_function, self._device = user_function, device
+        self._user_function, self._device, self._ease = user_function, device, ease
         self._resident_bytes = resident_bytes
         self._train: TrainLoader | None = None
 
@@ -62,17 +77,21 @@ class MixData(pl.LightningDataModule):
             start_step=self.trainer.global_step,
             steps_per_pass=self.steps_per_epoch,
             user_function=self._user_function,
+            ease=self._ease,
             **self._where(),
         )
         return self._train
 
     @property
-    def has_validation(self) -> bool:
-        return bool(self._val[0])
+    def images(self) -> Images:
+        """Of the training stores: those that the batches are taken from, once they are."""
+        if self._train is None:
+            return Images(self._stores, self._resident_bytes)
+        return self._train.images
 
-    def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
+    def val_dataloader(self) -> EvalLoader | NoImages:
         if not self._val[0]:
-            return []
+            return NoImages()
         return EvalLoader(*self._val, batch_size=self._val_batch_size, **self._where())
 
     def set_weights(self, weights: Sequence[np.ndarray] | None) -> None:

@@ -21,9 +21,14 @@ from synth.errors import InputError
 from synth.files import write_text, write_whole
 
 
+def fastest_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Model:
-    """A trained classifier, ready to answer."""
+    """A trained classifier, ready to answer, on whatever device its network is."""
 
     network: nn.Module
     card: Card
@@ -35,11 +40,11 @@ class Model:
     @torch.inference_mode()
     def probabilities(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """[N, H, W] uint8 -> [N, C] float32; C = known + 1 + other characters."""
-        out = []
+        device, out = next(self.network.parameters()).device, []
         for i in range(0, len(images), batch_size):
-            x = torch.from_numpy(to_float(images[i : i + batch_size]))[:, None]
+            x = torch.from_numpy(to_float(images[i : i + batch_size]))[:, None].to(device)
             logits = self.network(x.contiguous(memory_format=torch.channels_last)).float()
-            out.append(torch.softmax(logits, 1).numpy())
+            out.append(torch.softmax(logits, 1).cpu().numpy())
         return np.concatenate(out) if out else np.zeros((0, self.card.classes), np.float32)
 
     def predict(self, images: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -67,7 +72,7 @@ def save_model(
     write_text(folder / "model.json", card.to_json())
 
 
-def load_model(folder: Path, own_code: bool = False) -> Model:
+def load_model(folder: Path, own_code: bool = False, device: torch.device | str = "cpu") -> Model:
     """Raises InputError for a folder that holds no whole model.
 
     A model whose layers a user's own classes replaced names code that must run to load it; that
@@ -86,7 +91,8 @@ def load_model(folder: Path, own_code: bool = False) -> Model:
                 )
             replace_layers(network, replaced)
         network.load_state_dict(load_file(folder / "model.safetensors"))
-        return Model(network.eval().to(memory_format=torch.channels_last), card)
+        network = network.eval().to(device, memory_format=torch.channels_last)
+        return Model(network, card)
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         line = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: damaged model ({line})") from None

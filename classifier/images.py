@@ -52,6 +52,10 @@ class Images:
         at = torch.from_numpy(self._first[store] + row).to(self._on_gpu.device)
         return self._on_gpu.index_select(0, at)
 
+    def fetch(self, store: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """[n], [n] int64 -> [n, H, W] uint8, a new array in main memory wherever they lie."""
+        return self.take_on_gpu(store, row).cpu().numpy() if self.on_gpu else self.take(store, row)
+
     @staticmethod
     def _read(store: Store) -> np.ndarray:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from classifier.bending import Bending
 from classifier.blending import Blend
@@ -25,11 +24,10 @@ from classifier.losses import folded_log_prob, log_prior, smoothed_loss
 from classifier.mixing import REAL, Pool
 from classifier.networks import build_network
 from classifier.noise import EarlyLearning, generalised_cross_entropy, symmetric_cross_entropy
+from classifier.norms import measure_norms, split_norms
 from classifier.pretrained import start_from
 from classifier.schedules import optimiser, schedule
 from synth.learning import load_checkpoint, save_checkpoint
-
-_NORM_BATCHES = 16  # enough for steady statistics: 2,000 images
 
 
 class ClassifierModule(pl.LightningModule):
@@ -44,6 +42,7 @@ class ClassifierModule(pl.LightningModule):
         seed: int = 1,
         prior: np.ndarray | None = None,  # [classes] how often each is shown: logit adjustment
         real_images: int = 0,  # rows of the real store, the first one: early-learning memory
+        steady: np.ndarray | None = None,  # [n, H, W] uint8: the statistics of norms are of these
     ) -> None:
         super().__init__()
         self.config, self.known, self.bending, self.seed = config, known, bending, seed
@@ -57,6 +56,7 @@ class ClassifierModule(pl.LightningModule):
                     f"{config.pretrained}: {taken} tensors taken, fresh: {', '.join(fresh) or '-'}"
                 )
             replace_layers(network, config.replace)
+        self.parts, self.steady = split_norms(network), steady
         self.network = network.to(memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network, avg_fn=partial(_follow, config.ema_decay), use_buffers=True
@@ -73,26 +73,43 @@ class ClassifierModule(pl.LightningModule):
             adjustment = config.logit_adjustment * log_prior(torch.from_numpy(prior)).float()
         self.register_buffer("adjustment", adjustment, persistent=False)
         self.early = EarlyLearning(real_images, known + 1) if config.noise_loss == "elr" else None
-        self.given: Tensor | None = None  # [B] probability of each given label, of the last batch
+        # [B] probability of each image's given label, in the last batch
+        self.given: Tensor | None = None
         if config.compile:
             self.network.compile()
         self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._recent: deque[Tensor] = deque(maxlen=_NORM_BATCHES)
+        self._refreshed = False  # whether the average is as `refresh_average` left it
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         step = self.global_step
-        # dropout and everything else random depends on (seed, step) alone: a resumed run is the
-        # same
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
-        images = self.bending.apply(batch["images"], self.seed, step, self.global_rank, self._world)
-        self._recent.append(images)
+        # dropout and everything else random depends on (seed, step, process) alone: a resumed run
+        # is the same. The first process draws what a single one does: a 0 at the end adds nothing
+        entropy = np.random.SeedSequence([self.seed, step, self.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
+        real = batch["source"] == REAL
+        eased = self.config.ease(step)
+        images = self.bending.apply(
+            batch["images"],
+            self.seed,
+            step,
+            self.global_rank,
+            self._world,
+            # a synthetic image was bent when it was made
+            torch.where(real, eased, eased * self.config.synthetic_bending).view(-1, 1, 1, 1),
+        )
         blend = self._blend(images, step)
         seen = images if blend is None else blend.apply(images)
-        logits = self.network(seen.contiguous(memory_format=torch.channels_last)).float()
+        order = torch.argsort(~real, stable=True)  # real ones first: norms take the two apart
+        with self.parts.of(int(real.sum())):
+            logits = self.network(seen[order].contiguous(memory_format=torch.channels_last))
+        logits = logits.float()[torch.argsort(order)]
         losses = self._losses(logits, batch)
         if blend is not None:
             partner = {k: v[blend.partner.to(v.device)] for k, v in batch.items()}
+            own = self.given
             losses = blend.share * losses + (1 - blend.share) * self._losses(logits, partner)
+            if self.given is not None:
+                self.given = blend.larger(own, self.given)
         loss = losses.mean()
         if not torch.isfinite(loss):
             raise RuntimeError(f"classifier: loss {loss.item()} at step {step}")
@@ -165,24 +182,17 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.average.update_parameters(self.network)
+        self._refreshed = False
+        if 0 < self.trainer.max_steps <= self.global_step:
+            self.trainer.should_stop = True  # Lightning then validates, however short the epoch
 
     def refresh_average(self) -> None:
-        """The batch norms of the averaged weights get statistics of their own, from the last
-        batches.
-
-        Averages of the running statistics belong to no one set of weights: at the height of the
-        learning rate they read 10 % of what fresh ones read 79 % of (docs/LOG.md; Izmailov et al.
-        2018, sec. 3.2, say why).
-        """
-        if self._recent:
-            update_bn(list(self._recent), self.average.module)
-            if torch.distributed.is_initialized():  # each process saw other images
-                for buffer in self.average.module.buffers():
-                    torch.distributed.broadcast(buffer, 0)
+        """The batch norms of the averaged weights get statistics of their own, the same in every
+        process and in a resumed run."""
+        if self.steady is not None and not self._refreshed:
+            measure_norms(self.average.module, self.steady)
+            self._refreshed = True
         self.average.eval()
-
-    def on_train_epoch_start(self) -> None:
-        self._recent.clear()  # a resumed run has no more of them than an unbroken one
 
     def on_train_end(self) -> None:
         self.refresh_average()
@@ -192,6 +202,8 @@ class ClassifierModule(pl.LightningModule):
         self.refresh_average()
 
     def validation_step(self, batch: Batch, index: int) -> None:
+        if not batch:  # there are no images for it
+            return
         images = batch["images"].contiguous(memory_format=torch.channels_last)
         logits = self.average.module(images).float()[batch["valid"]]
         target = batch["target"][batch["valid"]]
@@ -254,6 +266,10 @@ def _follow(decay: float, mean: Tensor, now: Tensor, steps: Tensor | int) -> Ten
     return now + keep * (mean - now) if mean.is_floating_point() else now
 
 
+# A network that doubts more than this share of the real images has not learned enough to judge.
+MOST_DOUBTED = 0.5
+
+
 class Cleaner(pl.Callback):
     """Leaves out real images whose given label the network finds improbable.
 
@@ -265,10 +281,9 @@ class Cleaner(pl.Callback):
         self,
         data: MixData,
         config: ClassifierConfig,
-        stores: list[Any],
         trusted: np.ndarray | None = None,  # rows of the first store whose labels a person gave
     ) -> None:
-        self.data, self.config, self.stores = data, config, stores
+        self.data, self.config = data, config
         self.trusted = np.zeros(0, np.int64) if trusted is None else trusted
         self.pools = data.mix.pools
         epochs = max(1, round(config.steps / config.steps_per_epoch))
@@ -279,13 +294,19 @@ class Cleaner(pl.Callback):
         assert isinstance(module, ClassifierModule)
         if trainer.current_epoch + 1 not in self.epochs:
             return
-        given = given_probabilities(module, self.data, self.stores)
+        given = given_probabilities(module, self.data)
         given[0][np.isin(self.pools[0].rows, self.trusted)] = np.inf
         weights, kept = believed(self.data.mix.pools, given, module.known, self.config.doubt_below)
         weights, kept = trainer.strategy.broadcast((weights, kept))  # one opinion in all processes
-        self.data.set_weights(weights)
         doubted = sum(int((w == 0).sum()) for w in weights)
         real = sum(int(((p.sources == 0) & (p.targets < module.known)).sum()) for p in self.pools)
+        if doubted > MOST_DOUBTED * real:
+            trainer.print(
+                f"labels: {doubted} of {real} real images look doubtful, more than "
+                f"{MOST_DOUBTED:.0%}: the network is not to be trusted yet, all stays as it is"
+            )
+            return
+        self.data.set_weights(weights)
         trainer.print(f"labels: {doubted} of {real} real images left out as doubtful")
         if kept:
             trainer.print(f"labels: {kept} classes would have lost every image and keep half")
@@ -319,14 +340,15 @@ def believed(
 
 
 @torch.no_grad()
-def given_probabilities(
-    module: ClassifierModule, data: MixData, stores: list[Any]
-) -> list[np.ndarray]:
-    """For each pool [n] float: the moving average's probability of each image's given class."""
-    from classifier.data import Images
+def given_probabilities(module: ClassifierModule, data: MixData) -> list[np.ndarray]:
+    """For each pool [n] float: the moving average's probability of each image's given class.
+
+    That of a known character is among the known ones alone: how much an image looks like something
+    outside the alphabet says nothing about which of its characters it shows.
+    """
     from synth.canvas import to_float
 
-    images = Images(stores)
+    known, images = module.known, data.images
     module.refresh_average()
     network = module.average.module
     result = []
@@ -335,11 +357,14 @@ def given_probabilities(
         at = np.flatnonzero(pool.sources == 0)
         for i in range(0, len(at), 512):
             part = at[i : i + 512]
-            pixels = images.take(np.full(len(part), number), pool.rows[part])
+            pixels = images.fetch(np.full(len(part), number), pool.rows[part])
             x = torch.from_numpy(to_float(pixels))[:, None].to(module.device)
             logits = network(x.contiguous(memory_format=torch.channels_last)).float()
             target = torch.from_numpy(pool.targets[part]).to(module.device)
-            out[part] = folded_log_prob(logits, target, module.known).exp().cpu().numpy()
+            among = torch.log_softmax(logits[:, :known], 1)
+            single = among.gather(1, target.clamp(max=known - 1)[:, None])[:, 0]
+            rest = folded_log_prob(logits, target, known)
+            out[part] = torch.where(target < known, single, rest).exp().cpu().numpy()
         result.append(out)
     return result
 

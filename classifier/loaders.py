@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -51,16 +51,17 @@ class TrainLoader:
         device: Device = "cpu",
         device_id: int | None = None,  # the GPU; None for device "cpu"
         resident_bytes: int = RESIDENT_BYTES,
+        ease: Callable[[int], float] = lambda step: 1.0,  # step -> share of the augmentation
     ) -> None:
         if len(stores) != len(mix.pools):
             raise ValueError(f"{len(stores)} stores for {len(mix.pools)} pools")
         if mix.batch_size % world:
             raise InputError(f"a batch of {mix.batch_size} cannot be shared by {world} processes")
-        self.mix, self.augment, self.seed = mix, augment, seed
+        self.mix, self.augment, self.seed, self._ease = mix, augment, seed, ease
         self.next_step, self.steps_per_pass = start_step, steps_per_pass
         self._threads, self._rank, self._world = threads, rank, world
         self._user_function, self._device, self._device_id = user_function, device, device_id
-        self._images = Images(stores, resident_bytes, device_id)
+        self.images = Images(stores, resident_bytes, device_id)
         self._pipeline: Pipeline | None = None
         self._pipeline_step = -1  # the step that the pipeline gives next
 
@@ -92,7 +93,7 @@ class TrainLoader:
         self.next_step = state["next_step"]
 
     def _build(self, first: int) -> Pipeline:
-        mix, images, augment = self.mix, self._images, self.augment
+        mix, images, augment = self.mix, self.images, self.augment
         rank, world = self._rank, self._world
         shape = (mix.batch_size // world, images.size_px, images.size_px)
         buffer = np.empty(shape, np.uint8)  # DALI copies what it is given before it asks again
@@ -102,7 +103,8 @@ class TrainLoader:
             if step >= mix.total_steps:
                 raise StopIteration
             picks = mix.batch(step, rank, world)
-            drawn = draw(augment, self.seed, step, mix.batch_size, images.size_px)
+            eased = augment.scaled(self._ease(step))
+            drawn = draw(eased, self.seed, step, mix.batch_size, images.size_px)
             mine = {name: array[rank::world] for name, array in drawn.items()}
             if not images.on_gpu:
                 mine["images"] = images.take(picks.store, picks.row, buffer)

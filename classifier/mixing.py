@@ -114,7 +114,9 @@ class Mix:
         weight = np.ones(sum(lengths)) if weights is None else np.concatenate(weights)
         source = np.concatenate([pool.sources for pool in pools])
         target = np.concatenate([pool.targets for pool in pools])
-        groups = class_groups(np.bincount(target[source == REAL], minlength=classes), known)
+        # an image that is left out is none that its class has
+        real = (source == REAL) & (weight > 0)
+        groups = class_groups(np.bincount(target[real], minlength=classes), known)
         in_force = source_weights(settings, groups, known, names)
         counts = np.zeros((classes, len(SOURCES)))
         np.add.at(counts, (target, source), weight > 0)
@@ -140,7 +142,14 @@ class Mix:
             _counts=counts,
             _groups=groups,
             _source_weight=in_force,
-            _prior=class_shares(counts.sum(1), groups, known, settings, names),
+            _prior=class_shares(
+                counts.sum(1),
+                (counts * in_force if settings.weigh == "image" else counts).sum(1),
+                groups,
+                known,
+                settings,
+                names,
+            ),
         )
 
     def with_weights(self, weights: Sequence[np.ndarray] | None) -> Mix:

@@ -51,7 +51,8 @@ class Read:
 def open_model(place: Path, own_code: bool = False) -> Answering:
     """A run folder, an exported folder, or an .onnx file. Raises InputError.
 
-    A folder's model.safetensors is run by torch; where torch is not installed, its model.onnx.
+    A folder's model.safetensors is run by torch, on a GPU where there is one; where torch is not
+    installed, its model.onnx.
     With `own_code` the classes that replaced its layers, if any, are imported and run.
     """
     if place.suffix == ".onnx":
@@ -64,9 +65,9 @@ def open_model(place: Path, own_code: bool = False) -> Answering:
         from classifier.onnx import load_onnx
 
         return load_onnx(place / "model.onnx")
-    from classifier.export import load_model
+    from classifier.export import fastest_device, load_model
 
-    return load_model(place, own_code)
+    return load_model(place, own_code, fastest_device())
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:

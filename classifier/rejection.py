@@ -32,13 +32,14 @@ def choose_threshold(
     weight: np.ndarray,  # [N] float: how much each image counts
     most_lost: float = 0.04,  # share of known images that may be lost: right, but called other
 ) -> tuple[float, dict[str, float]]:
-    """The threshold with the best mean of two rates: known images answered right, others found,
-    among those that lose no more than `most_lost` of the known images.
+    """The threshold that finds the most others among those that lose no more than `most_lost` of
+    the known images (right, but called other); of several the middle one.
 
-    Without the bound, a handful of other images in validation could buy their discovery with any
-    number of known ones. Returns 1.0, which finds nothing, where validation holds no other or no
-    known image. The other images must show *characters held out from training*: a threshold set on
-    seen ones lets unseen ones through.
+    The others of validation are easier than those to come: they are drawn by what drew those of
+    training. The best mean of both rates on them lay too high (development data: macro F1 .891,
+    and .899 with the whole allowance used). Returns 1.0, which finds nothing, where validation
+    holds no other or no known image. The other images must show *characters held out from
+    training*: a threshold set on seen ones lets unseen ones through.
     """
     is_other = target >= known
     if not is_other.any() or is_other.all():
@@ -50,10 +51,10 @@ def choose_threshold(
     kept = np.array([np.average(right & (score[~is_other] <= t), weights=w_known) for t in steps])
     found = np.array([np.average(score[is_other] > t, weights=w_other) for t in steps])
     lost = np.average(right, weights=w_known) - kept
-    mean = np.where(lost <= most_lost, (kept + found) / 2, -1.0)
-    if mean.max() < 0:
+    allowed = lost <= most_lost
+    if not allowed.any():
         return 1.0, {}
-    # the optimum is flat: take the middle of what is within a thousandth of it
-    at = int(np.median(np.flatnonzero(mean >= mean.max() - 1e-3)))
+    flat = np.flatnonzero(allowed & (found >= found[allowed].max()))
+    at = int(flat[len(flat) // 2])
     rates = {"known_right": kept[at], "known_lost": lost[at], "other_found": found[at]}
     return float(steps[at]), {name: float(rate) for name, rate in rates.items()}

@@ -17,6 +17,7 @@ import numpy as np
 from classifier import charts
 from classifier.charts import Series
 from classifier.finished import Answers, Finished, facts, repeat
+from classifier.loop.section import verdict_section
 from classifier.pictures import png, samples_by_source, spread
 from classifier.suspects import Suspects
 from synth.alphabet import OTHER
@@ -76,6 +77,7 @@ def write_report(
             samples=samples_by_source(stores, mine.alphabet, groups) if stores else [],
             mix=mine.mix,
             classes=classes(split, runs) if split else [],
+            verdict=verdict_section(run, mine.alphabet.digest),
             pairs=confusions(mine, answers, tested, real) if answers and tested else [],
             errors=errors(mine, answers, tested) if answers and tested else {},
             rejection=rejection(mine, answers) if answers else {},

@@ -14,7 +14,7 @@ import numpy as np
 
 from classifier.card import Card
 from classifier.config import ClassifierConfig
-from classifier.export import Model
+from classifier.export import Model, fastest_device
 from classifier.setup import prepare
 from classifier.suspects import Suspects, fold
 from classifier.train import fit
@@ -85,7 +85,7 @@ def out_of_fold(
             print(f"fold {number + 1} of {folds}", flush=True)
             module = fit(setup, folder, config, seed + number).module
             card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {})
-            model = Model(module.average.module.cpu(), card)
+            model = Model(module.average.module.to(fastest_device()), card)
             p = model.probabilities(np.asarray(real.images[rows[held]]))
             write_whole(answers, _npy(fold(p, setup.known)))
         probability[held] = np.load(answers)

@@ -14,9 +14,10 @@ from classifier.best import MONITORED
 from classifier.config import ClassifierConfig
 from classifier.corrections import Corrections
 from classifier.layers import replace_layers
-from classifier.mixing import Mix, MixSettings, Pool, training_classes
+from classifier.mixing import CHARACTER_KINDS, REAL, Mix, MixSettings, Pool, training_classes
 from classifier.networks import build_network, require_model
 from classifier.noise import NOISE_LOSSES
+from classifier.norms import steady_rows
 from classifier.pipeline import Augment, CheckedFunction, load_function
 from classifier.pretrained import start_from
 from classifier.schedules import OPTIMISERS, SCHEDULES
@@ -27,6 +28,8 @@ from synth.store import SOURCES, Store
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 # Fewer other images than this are a sample, not a class to fill a third of every batch with.
 ENOUGH_OTHERS = 1000
+# Fewer real images than this give no statistics to normalise by.
+ENOUGH_REAL = 256
 
 
 @dataclass(frozen=True)
@@ -204,28 +207,45 @@ def _other_share(
     return config.other_share if others >= ENOUGH_OTHERS else None
 
 
+def steady_images(setup: Setup, seed: int) -> np.ndarray:
+    """[n, H, W] uint8: training images that the batch norms' final statistics are of.
+
+    Real ones, as those to be read will be; with few of these, or none in use, of all sources.
+    """
+    pools = setup.mix.pools
+    real = pools[0].rows[pools[0].sources == REAL]
+    if setup.mix.settings.weights["real"] > 0 and len(real) >= ENOUGH_REAL:
+        return np.asarray(setup.stores[0].images[steady_rows(real, seed)])
+    store = np.repeat(np.arange(len(pools)), [len(pool.rows) for pool in pools])
+    row = np.concatenate([pool.rows for pool in pools])
+    drawn = steady_rows(np.arange(len(row)), seed)
+    return np.stack([setup.stores[store[i]].images[row[i]] for i in drawn])
+
+
 def threshold_images(setup: Setup) -> tuple[np.ndarray, np.ndarray]:
     """[n, H, W] uint8 and [n] int64 targets of the validation images that set the threshold.
 
     Real known ones, and others. Of these, GAN images are used where there are some (they are nearer
-    to real ones than font images), else font images; never one of a character that another store
+    to real ones than font images), else font images; those that show no character at all are in
+    either case the font ones, since no GAN draws any. Never one of a character that another store
     shows in training, which would not be held out.
     """
-    images, targets, sources = [], [], []
+    images, targets, sources, characters = [], [], [], []
     for store, rows, target in zip(setup.stores, setup.val_rows, setup.targets, strict=True):
         if len(rows):
             images.append(np.asarray(store.images[rows]))
             targets.append(target[rows])
             names = store.column("source")[rows]
             sources.append(np.array([SOURCES.index(name) for name in names]))
+            characters.append(np.isin(store.column("kind")[rows], [*CHARACTER_KINDS, "unknown"]))
     if not images:
         size = setup.stores[0].canvas.size_px
         return np.zeros((0, size, size), np.uint8), np.zeros(0, np.int64)
-    image, target, source = (np.concatenate(x) for x in (images, targets, sources))
+    image, target, source, character = map(np.concatenate, (images, targets, sources, characters))
     real, font, gan = range(len(SOURCES))
     other = target == setup.known  # above: a character of the training images
     best = gan if (other & (source == gan)).any() else font
     use = ((target < setup.known) & (source == real)) | (
-        other & ((source == best) | (source == real))
+        other & ((source == best) | (source == real) | ((source == font) & ~character))
     )
     return image[use], target[use]

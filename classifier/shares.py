@@ -144,6 +144,7 @@ def shares_at(
 
 def class_shares(
     images: np.ndarray,  # [C] images in use
+    weighted: np.ndarray,  # [C] the same, each as often as its source's weight; see `weigh`
     groups: np.ndarray,  # [C] see `class_groups`
     known: int,
     settings: MixSettings,
@@ -177,11 +178,11 @@ def class_shares(
     )
     shares = np.zeros(len(images))
     shares[:known] = rule(images[:known]) * factor[:known]
-    # inside "other" the unspecified (real ones, blanks, scribbles) go by their number of images, or
-    # a thousand other characters would leave them nothing; the rest by the rule
+    # inside "other" the unspecified (real ones, blanks, scribbles) go by their number of images and
+    # their weight, or a thousand other characters would leave them nothing; the rest by the rule
     inside = np.zeros(len(others))
     if others.sum() > 0:
-        inside[0] = others[0] / others.sum()
+        inside[0] = weighted[known] / weighted[known:].sum()
         rest = rule(others[1:])
         inside[1:] = (1 - inside[0]) * rest / max(rest.sum(), np.finfo(float).tiny)
     if settings.other_share is None:

@@ -22,21 +22,22 @@ from pytorch_lightning.profilers import (
 from pytorch_lightning.strategies import DDPStrategy
 
 from classifier.best import Best
+from classifier.card import Card
 from classifier.config import PRESETS, ClassifierConfig
 from classifier.data import MixData
 from classifier.evaluate import evaluate
-from classifier.export import load_model, save_model
+from classifier.export import Model, fastest_device, load_model, save_model
 from classifier.finished import versions
 from classifier.gradients import GradientCheck
 from classifier.hardness import Hardness
 from classifier.lit import CheckedCheckpoints, ClassifierModule, Cleaner
+from classifier.pipeline import Device
 from classifier.processes import Processes
 from classifier.progress import Metrics, Progress, Saver
 from classifier.rejection import choose_threshold
 from classifier.report import write_report
-from classifier.setup import Setup, prepare, threshold_images
+from classifier.setup import Setup, prepare, steady_images, threshold_images
 from classifier.suspects import left_out
-from synth.canvas import to_float
 from synth.errors import InputError
 from synth.files import has_checkpoint, write_text
 from synth.quota import real_counts
@@ -132,7 +133,9 @@ def _train(
     if fitted.stopped:
         print(f"{out}: no better for {config.patience} validations, stopped at {fitted.steps}")
 
-    threshold, chosen = _threshold(module, setup)
+    network = module.average.module.to(fastest_device())  # Lightning left it on the CPU
+    card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {})
+    threshold, chosen = _threshold(Model(network, card), setup)
     info = {
         "arguments": settings["arguments"],
         "config": settings["classifier"],
@@ -146,7 +149,7 @@ def _train(
     }
     save_model(
         out,
-        module.average.module,
+        network,
         config.model,
         real.alphabet,
         setup.others,
@@ -165,7 +168,7 @@ def _train(
         "mix": table,
     }
     counts = real_counts(real)
-    model = load_model(out, own_code=True)  # it ran a moment ago
+    model = load_model(out, own_code=True, device=fastest_device())  # it ran a moment ago
     part = time.monotonic()
     left_out(model, setup, fitted.weights).write(out)
     figures["spent"]["suspected labels"] = round(time.monotonic() - part, 1)
@@ -218,6 +221,8 @@ def fit(
         val_targets=setup.targets,
         threads=config.threads,
         user_function=setup.user_function,
+        device=_batches_device(setup),
+        ease=config.ease,
     )
     module = ClassifierModule(
         config,
@@ -227,6 +232,7 @@ def fit(
         seed,
         setup.mix.prior(),
         len(setup.stores[0]),
+        steady_images(setup, seed),
     )
     if module.started_from and processes.first:
         print(f"pretrained: {module.started_from}")
@@ -242,13 +248,12 @@ def fit(
         devices=processes.of_a_node,
         num_nodes=processes.nodes,
         strategy=_strategy(config, processes),
-        sync_batchnorm=processes.world > 1 and torch.cuda.is_available(),
         precision=config.precision,
         max_steps=config.steps,
         max_epochs=-1,
         plugins=[CheckedCheckpoints()],
         callbacks=[
-            Cleaner(data, config, setup.stores, setup.corrections.trusted),
+            Cleaner(data, config, setup.corrections.trusted),
             *([Hardness(data, config.hard_weight)] if config.hard_weight > 1 else []),
             *([best] if best else []),
             GradientCheck(),
@@ -263,7 +268,6 @@ def fit(
         enable_model_summary=False,
         log_every_n_steps=25,
         num_sanity_val_steps=0,
-        limit_val_batches=1.0 if data.has_validation else 0,
         reload_dataloaders_every_n_epochs=0,
         use_distributed_sampler=False,  # each process takes its own part of a batch
     )
@@ -282,6 +286,7 @@ def fit(
         raise RuntimeError(f"{out}: stopped at step {steps} of {config.steps}")
     if best is not None:
         best.restore(module)
+    module.average.eval()  # a run resumed at its last step came to no hook that says so
     kept = {"figure": best.monitor, "value": best.value, "step": best.step} if best else None
     return Fitted(module, first, steps, stopped, kept, data.mix.weights)
 
@@ -293,20 +298,19 @@ def _strategy(config: ClassifierConfig, processes: Processes) -> str | DDPStrate
     return DDPStrategy(find_unused_parameters=config.freeze_steps > 0)
 
 
-def _threshold(module: ClassifierModule, setup: Setup) -> tuple[float, dict[str, float]]:
+def _batches_device(setup: Setup) -> Device:
+    """A user's own function is numpy's, and DALI gives such a one images on a CPU only."""
+    return "gpu" if torch.cuda.is_available() and setup.user_function is None else "cpu"
+
+
+def _threshold(model: Model, setup: Setup) -> tuple[float, dict[str, float]]:
     """Set on `threshold_images`. Every class counts the same."""
     images, target = threshold_images(setup)
-    out = []
-    with torch.no_grad():
-        for i in range(0, len(images), 256):
-            x = torch.from_numpy(to_float(images[i : i + 256]))[:, None].to(module.device)
-            logits = module.average.module(x.contiguous(memory_format=torch.channels_last))
-            out.append(torch.softmax(logits.float(), 1).cpu().numpy())
     threshold, rates = 1.0, {}
     if len(images):
         count = np.bincount(target, minlength=setup.known + 1)
         threshold, rates = choose_threshold(
-            np.concatenate(out), target, setup.known, 1 / count[target]
+            model.probabilities(images), target, setup.known, 1 / count[target]
         )
     if not rates:
         print("threshold: validation has no known or no other image: nothing will be called other")

@@ -104,7 +104,10 @@ class Discriminator(nn.Module):
         x = self.stem(torch.cat([image, self.content(reference)], 1))
         for stage in self.stages:
             x = stage(x)
-        return self.score(F.leaky_relu(x, 0.2).flatten(1)).squeeze(1)
+        x = F.leaky_relu(x, 0.2).flatten(1)
+        # scores are compared: bfloat16 has 8 bits of them, and a margin is what is left of two
+        with torch.autocast(x.device.type, enabled=False):
+            return self.score(x.to(self.score.weight.dtype)).squeeze(1)
 
 
 class Recogniser(nn.Module):

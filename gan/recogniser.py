@@ -7,12 +7,14 @@ judged by a mean over several rounds of training on mostly other images.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from gan.networks import Recogniser
 from synth.canvas import to_float
@@ -23,6 +25,7 @@ DOUBT_BELOW = 0.05  # a given label under this probability is doubted
 # A recogniser that doubts more than this share has learned nothing: then no label is doubted.
 MOST_DOUBTED = 0.6
 _REAL_SHARE = 0.5  # of a batch
+_NORM_BATCHES = 16  # last ones that the batch norms are measured on
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ def train_recogniser(
     given = np.ones(len(real), np.float32)
     n_real = round(batch_size * _REAL_SHARE) if len(real) else 0
     font_rows = _by_class(font_class)
+    recent: deque[Tensor] = deque(maxlen=_NORM_BATCHES)
     with progress(steps, "step", "recogniser") as bar:
         for step in range(steps):
             if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
+                update_bn(list(recent), network)  # a running average lags behind the weights
                 given = probabilities(network, real, real_class, device)
                 keep = believed(given)
             picked_font = _balanced(font_rows, batch_size - n_real, generator)
@@ -81,9 +86,11 @@ def train_recogniser(
                 target.append(real_class[picked])
             x = torch.from_numpy(to_float(np.concatenate(images)))[:, None].to(device)
             x = jitter(x, torch.Generator().manual_seed(int(generator.integers(1 << 62))))
+            x = x.contiguous(memory_format=torch.channels_last)
+            recent.append(x)
             y = torch.from_numpy(np.concatenate(target)).to(device)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = network(x.contiguous(memory_format=torch.channels_last))
+                logits = network(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=0.1)
             if not torch.isfinite(loss):
                 raise RuntimeError(f"recogniser: loss {loss.item()} at step {step}")
@@ -96,6 +103,7 @@ def train_recogniser(
                 bar.set_postfix(
                     loss=f"{loss.item():.2f}", doubted=int((~keep).sum()), refresh=False
                 )
+    update_bn(list(recent), network)
     if len(real):
         given = probabilities(network, real, real_class, device)
     return Trained(network.eval(), given)

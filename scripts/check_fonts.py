@@ -37,11 +37,11 @@ def main(args: Namespace) -> None:
         raise InputError("--per-font from 1, --strengths from 0, --least from 0 to 1")
     real = Store.open(args.real)
 
-    from classifier.export import load_model
+    from classifier.export import fastest_device, load_model
     from synth.reading import reading_rates
     from synth.studio import Studio
 
-    model = load_model(args.model)
+    model = load_model(args.model, device=fastest_device())
     real.require(model.card.canvas, model.card.alphabet)
     studio = Studio.prepare(
         real.alphabet, real, args.fonts, per_class=1, other_images=0, seed=args.seed

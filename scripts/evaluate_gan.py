@@ -121,7 +121,7 @@ def _trainer(real, args: Namespace) -> Callable:
     def train_on(store, name: str) -> Callable:
         from dataclasses import replace
 
-        from classifier.export import load_model
+        from classifier.export import fastest_device, load_model
         from classifier.train import preset, train
 
         _, config = preset(None)
@@ -134,7 +134,7 @@ def _trainer(real, args: Namespace) -> Callable:
         )
         folder = args.out / f"trained_on_{name}"
         train(real, [store], folder, config, args.seed, {"trained_on": str(store.path)})
-        return load_model(folder).probabilities
+        return load_model(folder, device=fastest_device()).probabilities
 
     return train_on
 

@@ -23,6 +23,12 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--other", type=int | None, help="images of 'other'; default: 1.2 x the known ones"
     )
+    p.add_argument(
+        "--quota",
+        type=Path | None,
+        help="CSV with the columns label and images, 'other' is a label too: in place of "
+        "--per-class, --target and --other",
+    )
     p.add_argument("--other-chars", type=int | None, help="how many different other characters")
     p.add_argument("--other-from", type=Path | None, help="file with other characters, one a line")
     p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
@@ -88,6 +94,7 @@ def main(args: Namespace) -> None:
         seed=args.seed,
         writers=args.writers,
         without=args.without,
+        quota_file=args.quota,
     )
     print(studio.font_table(), flush=True)
     if args.check:

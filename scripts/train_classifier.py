@@ -54,7 +54,11 @@ def options() -> ArgumentParser:
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
-    p.add_argument("--optimiser", type=str | None, help="muon (default), adamw or sgd")
+    p.add_argument(
+        "--optimiser",
+        type=str | None,
+        help="muon (default; with --pretrained adamw), adamw or sgd",
+    )
     p.add_argument(
         "--schedule",
         type=str | None,
@@ -196,7 +200,7 @@ def main(args: Namespace) -> None:
         "logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor patience compile"
     )
     changes = {n: getattr(args, n) for n in names.split()}
-    config = replace(config, **{k: v for k, v in changes.items() if v is not None})
+    config = config.changed({k: v for k, v in changes.items() if v is not None})
     config = replace(config, replace=tuple(args.replace))
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     print(

@@ -6,11 +6,15 @@ The same command on an unfinished run goes on where it stopped.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import parser, run, used
 from synth.errors import InputError
+
+if TYPE_CHECKING:
+    from synth.store import Store
 
 
 def options() -> ArgumentParser:
@@ -77,6 +81,12 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--alphabet", type=Path | None, help="characters to generate, with --generate-only"
     )
+    p.add_argument(
+        "--quota",
+        type=Path | None,
+        help="with --generate-only: CSV with the columns label and images, 'other' is a label too, "
+        "in place of --per-class and --other",
+    )
     p.add_argument("--seed", type=int, default=1)
     return p
 
@@ -96,6 +106,8 @@ def main(args: Namespace) -> None:
         refuse_existing(args.out)
         _generate_more(args)
         return
+    if args.quota is not None:
+        raise InputError("--quota goes with --generate-only")
     if args.real is None:
         raise InputError("give --real STORE (make it with import_data.py)")
     real = Store.open(args.real)
@@ -129,6 +141,7 @@ def main(args: Namespace) -> None:
     )
     samples = args.out / ("unchecked" if args.keep_refused else "samples")
     if (samples / "store.json").exists():
+        _refuse_another_request(Store.open(samples), used(args))
         print(f"{samples}: generated already")
         return
     if args.per_class is not None or args.other is not None:
@@ -149,6 +162,20 @@ def main(args: Namespace) -> None:
     print(f"{samples}: {len(store)} images")
 
 
+REQUEST = ("fonts", "per_class", "other", "seed")  # what decides the generated images of a run
+
+
+def _refuse_another_request(store: Store, wanted: dict[str, Any]) -> None:
+    """Raises InputError where the images that are there were generated to another request."""
+    made = store.info["made"]
+    changed = [f"{n}: {made.get(n)} -> {wanted[n]}" for n in REQUEST if made.get(n) != wanted[n]]
+    if changed:
+        raise InputError(
+            f"{store.path}: was generated with other settings ({', '.join(changed)}); remove it, "
+            "or make more from the finished run with --generate-only"
+        )
+
+
 def _generate_more(args: Namespace) -> None:
     from gan.generate import generate
     from gan.run import GanRun
@@ -158,15 +185,19 @@ def _generate_more(args: Namespace) -> None:
     gan = GanRun.open(args.run)
     alphabet = Alphabet.read(args.alphabet) if args.alphabet else gan.alphabet
     gan.refuse_unknown(alphabet.chars)
+    per_class, other = args.per_class, args.other
+    if args.quota is None:
+        per_class, other = 50 if per_class is None else per_class, other or 0
     studio = Studio.prepare(
         alphabet,
         None,
         args.fonts,
-        50 if args.per_class is None else args.per_class,
-        other_images=args.other or 0,
+        per_class,
+        other_images=other,
         seed=args.seed,
         canvas=gan.canvas,
         style=gan.style,
+        quota_file=args.quota,
     )
     gan.refuse_unknown(list(studio.others))
     store = generate(gan, studio, args.out, args.seed, used(args))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from synth.errors import InputError
 
@@ -70,12 +70,16 @@ def ink_of(gray: np.ndarray) -> np.ndarray:
     """
     edge = max(1, min(gray.shape) // 16)
     border = (gray[:edge], gray[-edge:], gray[:, :edge], gray[:, -edge:])
-    paper = float(np.median(np.concatenate([part.ravel() for part in border])))
+    paper = _median(np.concatenate([part.ravel() for part in border]))
     counts = np.bincount(gray.ravel(), minlength=256)
     darker = np.clip(paper - np.arange(256.0), 0, None)
     lighter = np.clip(np.arange(256.0) - paper, 0, None)
-    ink = darker if counts @ np.square(darker) >= counts @ np.square(lighter) else lighter
-    high = float(np.percentile(ink[gray], 99.5)) if gray.size < 400 else _top(counts, ink)
+    is_dark = counts @ np.square(darker) >= counts @ np.square(lighter)
+    ink, inkiest_first = (darker, 1) if is_dark else (lighter, -1)
+    if gray.size < 400:
+        high = float(np.percentile(ink[gray], 99.5))
+    else:
+        high = _top(counts[::inkiest_first], ink[::inkiest_first])
     if high < 12:  # nothing but paper grain: 12 of 255 is less than the faintest pencil
         return np.zeros_like(gray)
     # paper grain: what lies under a tenth of the full ink is paper
@@ -83,16 +87,24 @@ def ink_of(gray: np.ndarray) -> np.ndarray:
     return ink.astype(np.uint8)[gray]
 
 
+def _median(tones: np.ndarray) -> float:
+    """[n] uint8 -> what numpy's median is, by counting."""
+    through = np.cumsum(np.bincount(tones, minlength=256))
+    middle = ((len(tones) - 1) // 2, len(tones) // 2)
+    return float(np.searchsorted(through, middle, "right").mean())
+
+
 def _top(counts: np.ndarray, ink: np.ndarray) -> float:
     """The tone of the stroke's core: the mean of the inkiest 1.5 % of the pixels.
 
-    counts: [256] pixels of each tone; ink: [256] how much ink that tone is.
+    counts: [256] pixels of each tone; ink: [256] how much ink that tone is, the most first.
     """
-    order = np.argsort(ink)[::-1]
-    total = int(counts.sum())
+    through = np.cumsum(counts)
+    total = int(through[-1])
     wanted = min(total, max(4, int(total * 0.015)))
-    taken = np.diff(np.minimum(np.cumsum(counts[order]), wanted), prepend=0)
-    return float(taken @ ink[order]) / wanted
+    np.minimum(through, wanted, out=through)
+    through[1:] -= through[:-1]
+    return float(through @ ink) / wanted
 
 
 def ink_box(ink: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -101,26 +113,21 @@ def ink_box(ink: np.ndarray) -> tuple[int, int, int, int] | None:
     Specks (under 0.4 % of the ink) and lines that run along an edge (a form's printed cell) do not
     count; what remains is the box of all connected parts.
     """
-    mask = ink > 80
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3), bool))
-    if count == 0:
-        return None
-    sizes = np.bincount(labels.ravel())[1:]
+    # the first is the paper
+    _, _, parts, _ = cv2.connectedComponentsWithStats((ink > 80).view(np.uint8), connectivity=8)
     height, width = ink.shape
-    boxes = ndimage.find_objects(labels)
-    kept = []
-    for size, (rows, cols) in zip(sizes, boxes, strict=True):
-        h, w = rows.stop - rows.start, cols.stop - cols.start
-        at_edge = rows.start == 0 or cols.start == 0 or rows.stop == height or cols.stop == width
-        is_rule = at_edge and (
-            (h <= 0.06 * height and w >= 0.8 * width) or (w <= 0.06 * width and h >= 0.8 * height)
-        )
-        if size >= 0.004 * sizes.sum() and not is_rule:
-            kept.append((rows.start, cols.start, rows.stop, cols.stop))
-    if not kept:
+    left, top, w, h, size = parts[1:].T
+    right, bottom = left + w, top + h
+    at_edge = (top == 0) | (left == 0) | (bottom == height) | (right == width)
+    is_rule = at_edge & (
+        ((h <= 0.06 * height) & (w >= 0.8 * width)) | ((w <= 0.06 * width) & (h >= 0.8 * height))
+    )
+    kept = (size >= 0.004 * size.sum()) & ~is_rule
+    if not kept.any():
         return None
-    array = np.array(kept)
-    return (*array[:, :2].min(0).tolist(), *array[:, 2:].max(0).tolist())
+    return tuple(
+        int(v) for v in (top[kept].min(), left[kept].min(), bottom[kept].max(), right[kept].max())
+    )
 
 
 def place(ink: np.ndarray, canvas: Canvas) -> np.ndarray:
@@ -146,7 +153,7 @@ def place(ink: np.ndarray, canvas: Canvas) -> np.ndarray:
 def restretch(image: np.ndarray) -> np.ndarray:
     """[h, w] uint8: thin strokes turn gray when an image shrinks; their core gets full ink."""
     tones = np.arange(256.0)
-    high = _top(np.bincount(image.ravel(), minlength=256), tones)
+    high = _top(np.bincount(image.ravel(), minlength=256)[::-1], tones[::-1])
     if high < 1:
         return image
     return np.minimum(tones * INK_FULL / high, INK_FULL).astype(np.uint8)[image]

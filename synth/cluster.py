@@ -16,8 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import freetype
 import numpy as np
+import PIL
+import scipy
 
 from synth.errors import InputError
 from synth.fonts import ASSETS
@@ -35,7 +38,7 @@ class _Parcel:
     plan: Plan
     own: tuple[bool, ...]  # the project's fonts, wherever the worker has them
     digests: tuple[str, ...]  # of each font file
-    freetype: tuple[int, ...]
+    versions: dict[str, str]  # of what draws
 
 
 def render_on(address: str, plan: Plan) -> Iterator[tuple[np.ndarray, list[Sample]]]:
@@ -83,13 +86,20 @@ def _packed(plan: Plan) -> _Parcel:
         replace(f, path=f.path.relative_to(ASSETS) if ours else f.path.resolve())
         for f, ours in zip(plan.fonts, own, strict=True)
     )
-    return _Parcel(replace(plan, fonts=fonts), own, digests, freetype.version())
+    return _Parcel(replace(plan, fonts=fonts), own, digests, _versions())
+
+
+def _versions() -> dict[str, str]:
+    """Of all whose other version may draw other pixels."""
+    named = {m.__name__: m.__version__ for m in (np, scipy, PIL, cv2)}
+    return {"FreeType": ".".join(map(str, freetype.version())), **named}
 
 
 @lru_cache(maxsize=1)
 def _unpacked(parcel: _Parcel) -> Plan:
-    if freetype.version() != parcel.freetype:
-        raise InputError(f"a worker has FreeType {freetype.version()}, wanted {parcel.freetype}")
+    for name, here in _versions().items():
+        if here != (wanted := parcel.versions.get(name)):
+            raise InputError(f"a worker has {name} {here}, wanted {wanted}")
     fonts = []
     for font, ours, digest in zip(parcel.plan.fonts, parcel.own, parcel.digests, strict=True):
         path = ASSETS / font.path if ours else font.path

@@ -30,7 +30,7 @@ from synth.format_folder import list_folder, opened_zip
 from synth.format_gnt import list_gnt
 from synth.format_tar import list_tar
 from synth.found import SPLITS, Found, Listing, walk
-from synth.splits import choose_splits, drop_duplicates, label_conflicts
+from synth.splits import choose_splits, drop_duplicates, label_conflicts, rejoin
 from synth.spool import spool_images
 from synth.store import Sample, Store, StoreWriter, refuse_existing
 
@@ -153,9 +153,10 @@ def import_images(
             StoreWriter(out, canvas, alphabet, made, notes) as writer,
             tempfile.TemporaryFile(dir=out.parent) as spool,  # has no name: gone with the process
         ):
-            pixels, skipped = spool_images(listing, found, canvas, as_is, workers, spool)
+            pixels, good, skipped = spool_images(listing, found, canvas, as_is, workers, spool)
             skipped = listing.damaged | skipped
-            usable = [f for f in found if f.path not in skipped]
+            # not by path: two files may print as one
+            usable = [f for f, whole in zip(found, good, strict=True) if whole]
             if not usable:
                 first, reason = next(iter(skipped.items()))
                 raise InputError(
@@ -168,24 +169,25 @@ def import_images(
             notes["duplicates"] = duplicates
             notes["label_conflicts"] = label_conflicts(usable, hashes, kept)
             notes["ignored_files"] = listing.ignored_files
-            splits = choose_splits(
-                [usable[i].label for i in kept], [hashes[i] for i in kept], split, val_share, seed
-            )
-            samples = [
-                _sample(usable[i], s, split is None) for i, s in zip(kept, splits, strict=True)
-            ]
+            digests = [hashes[i] for i in kept]
+            splits = choose_splits([usable[i].label for i in kept], digests, split, val_share, seed)
+            if split is None:  # an export's own go first
+                rows = [usable[i].row for i in kept]
+                told = [
+                    s if row is None else row.split for row, s in zip(rows, splits, strict=True)
+                ]
+                splits = rejoin(digests, told)
+            samples = [_sample(usable[i], s) for i, s in zip(kept, splits, strict=True)]
             for at in range(0, len(kept), APPEND_IMAGES):
-                rows = slice(at, at + APPEND_IMAGES)
-                writer.append(pixels[kept[rows]], samples[rows])
+                part = slice(at, at + APPEND_IMAGES)
+                writer.append(pixels[kept[part]], samples[part])
     return Store.open(out)
 
 
-def _sample(found: Found, split: str, own_split: bool) -> Sample:
+def _sample(found: Found, split: str) -> Sample:
     row = found.row
-    if row is not None:
-        split = row.split if own_split else split
-        if row.label == found.label:
-            return replace(row, split=split)
+    if row is not None and row.label == found.label:
+        return replace(row, split=split)
     return Sample(
         label=found.label,
         char=found.char,

@@ -38,7 +38,7 @@ class Measures:
 
 def measure(images: np.ndarray) -> Measures:
     """[N, H, W] uint8 -> Measures. Raises ValueError where no image has ink."""
-    images = images[images.max((1, 2)) >= _FULL // 2]
+    images = images[_inked(images)]
     if not len(images):
         raise ValueError("no image with ink")
     leans, climbs = _directions(images)
@@ -50,6 +50,11 @@ def measure(images: np.ndarray) -> Measures:
         float((images >= _FULL).sum() / ink),
         _sharpness(images),
     )
+
+
+def _inked(images: np.ndarray) -> np.ndarray:
+    """[N, H, W] uint8 -> [N] bool: which have ink dark enough to be measured."""
+    return images.max((1, 2)) >= _FULL // 2
 
 
 def _extent(images: np.ndarray, axis: int) -> np.ndarray:
@@ -106,7 +111,7 @@ def fit_style(style: Style, real: Store, coverages: Sequence[Coverage], seed: in
     chars = [chars[i] for i in range(0, len(chars), max(1, -(-len(chars) // CHARACTERS)))]
     each = max(1, IMAGES // max(1, len(chars)))
     rows = [train[labels[train] == c][:each] for c in chars]
-    if not rows or not (images := real.images[np.sort(np.concatenate(rows))]).any():
+    if not rows or not _inked(images := real.images[np.sort(np.concatenate(rows))]).any():
         return style
     goal = measure(images)
     counts = {c: len(r) * -(-IMAGES // 2 // len(images)) for c, r in zip(chars, rows, strict=True)}

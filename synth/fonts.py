@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import tomllib
 import unicodedata
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import freetype
+import numpy as np
 
 from synth.errors import InputError
-from synth.outlines import Outline, RawBatch, RawOutline, flatten, raw_batch, raw_outline
+from synth.glyphs import RawBatch, RawOutline, raw_batch, raw_outline, too_complex
+from synth.outlines import Outline, flatten, most_points
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
@@ -26,6 +29,10 @@ SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
 # may share one by right (a Kangxi radical and its ideograph), and more across scripts: the upright
 # stroke is a letter of Latin, Greek, Cyrillic, Coptic, Lisu and Old Italic.
 SHARED_BY = 5
+KEPT_OUTLINES = 2048  # of all fonts together: a render goes through a character's fonts in a row
+# A glyph of more is left out: a batch of 64 must fit into memory, and every hole is looked for in
+# every outside. The project's richest flattens to 1,300 points.
+MAX_POINTS, MAX_CONTOURS = 8192, 512
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,14 @@ def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[Font
     """The project's fonts and those in `folders`, by name.
 
     `writers` asks for the fonts set aside as simulated writers in place of the renderer's. Raises
-    InputError where a folder does not exist or holds no font.
+    InputError where a folder does not exist or holds no font, and where two fonts have one name. A
+    file that is reached twice is taken once, as the project's own where it is one of those.
     """
     listed: dict[str, dict] = {}
     if (manifest := ASSETS / "fonts.toml").is_file():
         listed = {row["file"]: row for row in tomllib.loads(manifest.read_text("utf-8"))["font"]}
-    found = []
+    found: list[FontFile] = []
+    seen: set[Path] = set()
     for folder in (ASSETS, *folders):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of fonts")
@@ -59,6 +68,9 @@ def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[Font
         if not paths:
             raise InputError(f"{folder}: no font file in it ({', '.join(sorted(SUFFIXES))})")
         for path in paths:
+            if (file := path.resolve()) in seen:
+                continue
+            seen.add(file)
             row = listed.get(path.relative_to(folder).as_posix(), {}) if folder == ASSETS else {}
             if bool(row.get("writer", False)) == writers:
                 faces = _face_count(path)
@@ -66,7 +78,14 @@ def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[Font
                     FontFile(path, i, row.get("style", ""), row.get("writer", False))
                     for i in range(faces)
                 ]
-    return sorted(found, key=lambda f: f.name)
+    found.sort(key=lambda f: f.name)
+    for one, two in pairwise(found):
+        if one.name == two.name:
+            raise InputError(
+                f"{one.path} and {two.path}: two fonts of the name {one.name}, by which stores and "
+                "--without tell fonts apart; rename one of them"
+            )
+    return found
 
 
 def _face_count(path: Path) -> int:
@@ -80,7 +99,7 @@ def _face_count(path: Path) -> int:
 
 @lru_cache(maxsize=256)
 def open_font(file: FontFile) -> Font:
-    """One object a font and process: outlines are cached in it."""
+    """One object a font and process."""
     return Font(file)
 
 
@@ -95,8 +114,8 @@ class Font:
             raise InputError(f"{file.path}: not a readable font ({error})") from None
         if not self._face.is_scalable or self._face.units_per_EM < 16:
             raise InputError(f"{file.path}: no outlines in it (a bitmap or colour font?)")
-        self._outlines: dict[int, Outline | None] = {}
         self._keys: dict[int, bytes | None] = {}
+        self._too_complex: dict[int, bool] = {}
 
     @cached_property
     def cmap(self) -> dict[int, int]:
@@ -109,12 +128,7 @@ class Font:
 
     def outline(self, char: str) -> Outline | None:
         """The outline of a character, or None where it is unmapped or blank."""
-        if len(char) != 1 or (gid := self.cmap.get(ord(char))) is None:
-            return None
-        if gid not in self._outlines:
-            raw = self._raw(gid)
-            self._outlines[gid] = flatten(raw, self._face.units_per_EM) if raw else None
-        return self._outlines[gid]
+        return outlines_of([(self, char)])[0]
 
     def raw(self, char: str) -> RawOutline | None:
         """The outline of a character as the font has it, or None where it is unmapped or blank."""
@@ -126,13 +140,24 @@ class Font:
         return raw_batch(self._face, [self.cmap[ord(c)] for c in chars])
 
     def _raw(self, gid: int) -> RawOutline | None:
-        """None where the glyph is blank, or damaged, which counts as blank."""
+        """None where the glyph is blank, or damaged or too complex, which counts as blank."""
+        if self._too_complex.get(gid):
+            return None
+        if gid not in self._too_complex and too_complex(self._face, gid):
+            self._too_complex[gid] = True
+            return None
         flags = freetype.FT_LOAD_NO_SCALE | freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP
         try:
             self._face.load_glyph(gid, flags)
         except freetype.FT_Exception:
             return None
-        return raw_outline(self._face.glyph.outline)
+        raw = raw_outline(self._face.glyph.outline)
+        if gid not in self._too_complex:
+            self._too_complex[gid] = raw is not None and (
+                len(raw.ends) > MAX_CONTOURS
+                or most_points(raw, self._face.units_per_EM) > MAX_POINTS
+            )
+        return None if self._too_complex[gid] else raw
 
     def _key(self, gid: int) -> bytes | None:
         """Equal for glyphs of one picture wherever it stands; None for a blank glyph."""
@@ -168,12 +193,45 @@ class Font:
             if len(char) != 1 or ord(char) not in self.cmap:
                 rejected[char] = "unmapped"
             elif char not in keys:
-                rejected[char] = "blank"
+                complex_ = self._too_complex.get(self.cmap[ord(char)])
+                rejected[char] = "too complex" if complex_ else "blank"
             elif keys[char] == box:
                 rejected[char] = ".notdef"
             elif keys[char] in shared:
                 rejected[char] = "shared"
         return Coverage(self.file, frozenset(c for c in wanted if c not in rejected), rejected)
+
+
+_outlines: OrderedDict[tuple[Font, int], Outline | None] = OrderedDict()  # the latest used last
+
+
+def outlines_of(glyphs: Sequence[tuple[Font, str]]) -> list[Outline | None]:
+    """`Font.outline` of many characters, many times faster than one by one."""
+    found: dict[tuple[Font, int], Outline | None] = {}
+    keys, new, raws = [], [], []
+    for font, char in glyphs:
+        gid = font.cmap.get(ord(char)) if len(char) == 1 else None
+        key = None if gid is None else (font, gid)
+        keys.append(key)
+        if key is None or key in found:
+            continue
+        if key in _outlines:
+            _outlines.move_to_end(key)
+            found[key] = _outlines[key]
+        elif (raw := font._raw(gid)) is None:
+            found[key] = _outlines[key] = None
+        else:
+            found[key] = None
+            new.append(key)
+            raws.append(raw)
+    if new:
+        units = np.array([font._face.units_per_EM for font, _ in new], float)
+        drawn = dict(zip(new, flatten(RawBatch.of(raws), units), strict=True))
+        found |= drawn
+        _outlines.update(drawn)
+    while len(_outlines) > KEPT_OUTLINES:
+        _outlines.popitem(last=False)
+    return [None if key is None else found[key] for key in keys]
 
 
 @dataclass(frozen=True)
@@ -182,7 +240,7 @@ class Coverage:
 
     font: FontFile
     usable: frozenset[str]
-    rejected: dict[str, str]  # character -> unmapped, blank, .notdef, shared, other glyph
+    rejected: dict[str, str]  # character -> unmapped, blank, too complex, .notdef, ...
 
 
 def check_fonts(files: Iterable[FontFile], chars: Sequence[str]) -> list[Coverage]:

@@ -220,9 +220,11 @@ def _waves(
     omega = 2 * np.pi * (periods[0] + (periods[1] - periods[0]) * u[:, 3])
     kx, ky = omega * np.cos(heading), omega * np.sin(heading)
     px, py = np.cos(push) * amplitude[:, None], np.sin(push) * amplitude[:, None]
-    kx, ky, px, py = (v.astype(np.float32)[who] for v in (kx, ky, px, py))
-    wave = np.sin(kx * points[:, :1] + ky * points[:, 1:] + phase[who])
-    return np.stack([(px * wave).sum(1), (py * wave).sum(1)], 1)
+    # waves by points, each a row: numpy is quick along rows
+    kx, ky, px, py, phase = (v.T.astype(np.float32).take(who, 1) for v in (kx, ky, px, py, phase))
+    x, y = np.ascontiguousarray(points.T)
+    wave = np.sin(kx * x + ky * y + phase)
+    return np.stack([(px * wave).sum(0), (py * wave).sum(0)], 1)
 
 
 def _pen_offset(wanted_px: np.ndarray, there_px: np.ndarray, most_px: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from pathlib import Path
 import freetype
 import numpy as np
 
-from synth import outlines, raster
+from synth import glyphs, raster
 from synth.canvas import Canvas, place
 from synth.fonts import ASSETS, Coverage, FontFile, open_font, script_of
 from synth.raster import plain_pictures
@@ -33,6 +33,7 @@ GRID_BLUR = 0.6  # of the grid's step
 # 0.968, s and S 0.962, o and O 0.960, w and W 0.937; but u and U 0.90, p and P 0.89.
 SAME, SAME_ACROSS = 0.99, 0.93
 READS_AS = 0.55  # likeness to a known character beyond the font's style
+LIKENESS_DECIMALS = 5  # beyond them equal glyphs differ: a product depends on its place
 GROUP = 8  # fewer glyphs of one script in a font say nothing about its style
 
 
@@ -93,7 +94,8 @@ def reads_as(images: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def look_alikes(coverage: Coverage, chars: Sequence[str], count: int) -> set[str]:
-    """For each of `chars` the `count` usable characters most like it, as this one font draws."""
+    """For each of `chars` the `count` usable characters most like it, as this one font draws, and
+    those as like it as the last of them."""
     pool = sorted(coverage.usable)
     asked = [c for c in chars if c in coverage.usable]
     if not asked:
@@ -103,10 +105,10 @@ def look_alikes(coverage: Coverage, chars: Sequence[str], count: int) -> set[str
     found: set[str] = set()
     for i in range(0, len(asked), 256):
         rows = [number[c] for c in asked[i : i + 256]]
-        likeness = features[rows] @ features.T
+        likeness = np.round(features[rows] @ features.T, LIKENESS_DECIMALS)
         likeness[np.arange(len(rows)), rows] = -1
-        for best in np.argpartition(-likeness, min(count, len(pool)) - 1, axis=1)[:, :count]:
-            found |= {pool[k] for k in best}
+        least = np.partition(likeness, -min(count, len(pool)), axis=1)[:, -min(count, len(pool))]
+        found |= {pool[k] for k in np.flatnonzero((likeness >= least[:, None]).any(0))}
     return found
 
 
@@ -119,8 +121,8 @@ def features_of(file: FontFile, chars: Sequence[str]) -> np.ndarray:
     new = np.setdiff1d(wanted, codes)
     drawn = [np.zeros((0, DIRECTIONS * GRID**2), np.float16)]
     for i in range(0, len(new), 256):
-        glyphs = font.raws([chr(code) for code in new[i : i + 256]])
-        drawn.append(strokes(plain_pictures(glyphs, SIZE_PX, margin_px=1)).astype(np.float16))
+        batch = font.raws([chr(code) for code in new[i : i + 256]])
+        drawn.append(strokes(plain_pictures(batch, SIZE_PX, margin_px=1)).astype(np.float16))
     codes, known = np.concatenate([codes, new]), np.concatenate([known, *drawn])
     order = np.argsort(codes)
     if keep and len(new):
@@ -140,7 +142,7 @@ def _cache_file(file: FontFile) -> Path | None:
 @cache
 def _code_version() -> bytes:
     sources = b"".join(
-        Path(name).read_bytes() for name in (__file__, raster.__file__, outlines.__file__)
+        Path(name).read_bytes() for name in (__file__, raster.__file__, glyphs.__file__)
     )
     return hashlib.sha256(sources + repr(freetype.version()).encode()).digest()
 

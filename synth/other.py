@@ -15,7 +15,7 @@ from synth import chance
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, place
 from synth.fonts import script_of
-from synth.likeness import Atlas
+from synth.likeness import LIKENESS_DECIMALS, Atlas
 
 CHARACTER_KINDS = ("confusable", "common", "script", "listed")
 NON_CHARACTER_KINDS = ("blank", "cut", "two", "crossed", "scribble", "turned", "mirrored")
@@ -49,8 +49,8 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
     )
     if not known or not len(outside):
         return {}
-    likeness = atlas.mean[known] @ atlas.mean[outside].T
-    order = np.argsort(-likeness, axis=1)
+    likeness = np.round(atlas.mean[known] @ atlas.mean[outside].T, LIKENESS_DECIMALS)
+    order = np.argsort(-likeness, axis=1, kind="stable")
     # whatever is nearly one picture with a known character is out for every kind
     row, place = np.nonzero(np.take_along_axis(likeness, order[:, :32], 1) > 0.85)
     at = order[row, place]

@@ -1,22 +1,24 @@
 """A glyph's outline -> points along it, once. All bending works on these points.
 
 Curves and long lines are cut into short pieces: a displacement of the points then bends a straight
-stroke, and the rasteriser gets polygons only.
+stroke, and the rasteriser gets polygons only. Many glyphs are cut at once, in one pass of numpy.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-import freetype
-import freetype.raw as ft
 import numpy as np
 
+from synth import parts
+from synth.glyphs import RawBatch, RawOutline
+from synth.parts import Contours, Ends, next_point
+
+__all__ = ["Ends", "Outline", "flatten", "most_points", "next_point"]
+
 STEP_EM = 0.045  # longest piece; 2.4 px on a box of 54
+_BENT_EM = 0.6 * STEP_EM  # of a curve
+ROUGH_POINTS = 4096  # below it nobody needs to know a glyph's number of points better
 
 
 @dataclass(frozen=True)
@@ -26,287 +28,134 @@ class Outline:
     points: np.ndarray  # [P, 2] float32
     starts: np.ndarray  # [C + 1] int32: where each contour starts, and the end
     component: np.ndarray  # [C] int32: contours that must move together (a hole with its outside)
-
-    @cached_property
-    def stroke_em(self) -> float:
-        """Mean stroke width: a stroke of length L and width w has area L w and perimeter 2 L."""
-        nxt = self.points[next_point(self.starts)]
-        area = abs(0.5 * float(np.sum(_cross(self.points, nxt))))
-        return 2 * area / self.perimeter_em
-
-    @cached_property
-    def perimeter_em(self) -> float:
-        """Length of all contours."""
-        nxt = self.points[next_point(self.starts)]
-        return max(float(np.linalg.norm(nxt - self.points, axis=1).sum()), 1e-6)
-
-    @cached_property
-    def filled_left(self) -> bool:
-        """Whether ink lies left of the direction of travel (y down), which offsetting must know."""
-        return float(np.sum(_cross(self.points, self.points[next_point(self.starts)]))) < 0
-
-    @cached_property
-    def cluster(self) -> np.ndarray:
-        """[C] int32: components that a gap across the glyph keeps together, as a radical's."""
-        return _clusters(self.points, self.starts, self.component)
-
-    @cached_property
-    def ends(self) -> Ends:
-        """Where strokes end."""
-        return _ends(self.points, self.starts, self.stroke_em, self.filled_left)
+    cluster: np.ndarray  # [C] int32: components that a gap keeps together, as a radical's
+    ends: Ends  # where strokes end
+    stroke_em: float  # mean stroke width
+    perimeter_em: float  # length of all contours
+    filled_left: (
+        bool  # whether ink lies left of the direction of travel, which offsetting must know
+    )
 
 
-@dataclass(frozen=True)
-class Ends:
-    """The ends of a glyph's strokes."""
-
-    which: np.ndarray  # [P] int32: number of the end that a point belongs to, or 0
-    weight: np.ndarray  # [P] float32: 1 at an end's tip, 0 away from all ends
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[:, 0].astype(np.float64) * b[:, 1] - a[:, 1].astype(np.float64) * b[:, 0]
-
-
-def next_point(starts: np.ndarray) -> np.ndarray:
-    """[C + 1] contour starts -> [P] int: the index of the point that follows on its contour."""
-    following = np.arange(1, starts[-1] + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    return following
+def most_points(raw: RawOutline, units_per_em: int) -> int:
+    """No more points than this has `flatten` for a glyph."""
+    # a curve is no longer than the way round its control points, and each begins a piece; a contour
+    # closes by a line no longer than the rest of it. So far at most, and mostly far below any bound
+    way = 2 * int(np.abs(raw.points[1:] - raw.points[:-1]).sum())
+    if (rough := len(raw.points) + int(way / units_per_em / _BENT_EM) + 1) < ROUGH_POINTS:
+        return rough
+    first = np.take(raw.points, np.append(0, raw.ends[:-1].astype(int) + 1), 0, mode="clip")
+    legs = np.concatenate([np.diff(raw.points, axis=0), raw.points[raw.ends] - first])
+    length_em = float(np.hypot(*legs.T.astype(float)).sum()) / units_per_em
+    return len(raw.points) + int(length_em / _BENT_EM) + 1
 
 
-@dataclass(frozen=True)
-class RawOutline:
-    """One glyph as the font has it: curves, in font units, y up."""
-
-    points: np.ndarray  # [P, 2] int64
-    tags: np.ndarray  # [P] uint8 as FreeType's: bits 0 and 1: 1 on the curve, 0 conic, 2 cubic
-    ends: np.ndarray  # [C] int16: each contour's last point
-
-
-@dataclass(frozen=True)
-class RawBatch:
-    """Many glyphs as fonts have them, end to end."""
-
-    points: np.ndarray  # [P, 2] int64
-    tags: np.ndarray  # [P] uint8
-    ends: np.ndarray  # [C] int64: each contour's last point, counted from its glyph's first
-    n_points: np.ndarray  # [N] int64, of each glyph
-    n_contours: np.ndarray  # [N] int64
-
-    @classmethod
-    def of(cls, glyphs: Sequence[RawOutline]) -> RawBatch:
-        return cls(
-            np.concatenate([np.zeros((0, 2), np.int64), *(g.points for g in glyphs)]),
-            np.concatenate([np.zeros(0, np.uint8), *(g.tags for g in glyphs)]),
-            np.concatenate([np.zeros(0, np.int64), *(g.ends for g in glyphs)]),
-            np.array([len(g.points) for g in glyphs], np.int64),
-            np.array([len(g.ends) for g in glyphs], np.int64),
+def flatten(batch: RawBatch, units_per_em: np.ndarray) -> list[Outline | None]:
+    """N outlines in font units, [N] units -> N Outlines, or None for one that encloses nothing."""
+    points, tags, starts, glyph = _closed(batch, units_per_em)
+    curves, starts, glyph = _segments(points, tags, starts, glyph)
+    points, starts, glyph = _cut(curves, starts, glyph)
+    result: list[Outline | None] = [None] * len(batch.n_points)
+    there, first = np.unique(glyph, return_index=True)
+    if not len(there):
+        return result
+    contours = Contours(points.astype(np.float32), starts, np.append(first, len(glyph)))
+    contours, component = parts.components(contours)
+    cluster = parts.clusters(contours, component)
+    nxt = contours.points[next_point(starts)]
+    cross, step = parts.cross(contours.points, nxt), nxt - contours.points
+    length = np.linalg.norm(step, axis=1)
+    twice = np.array([np.sum(cross[at]) for _, at in contours.glyphs()])
+    perimeter = np.array([max(float(length[at].sum()), 1e-6) for _, at in contours.glyphs()])
+    # a stroke of length L and width w has area L w and perimeter 2 L
+    stroke, left = 2 * np.abs(0.5 * twice) / perimeter, twice < 0
+    ends = parts.ends(contours, stroke, left)
+    for k, (number, (of, at)) in enumerate(zip(there.tolist(), contours.glyphs(), strict=True)):
+        result[number] = Outline(
+            contours.points[at].copy(),  # copies: a view would keep the whole batch
+            (starts[of.start : of.stop + 1] - starts[of.start]).astype(np.int32),
+            component[of].copy(),
+            cluster[of].copy(),
+            Ends(ends.which[at].copy(), ends.weight[at].copy()),
+            float(stroke[k]),
+            float(perimeter[k]),
+            bool(left[k]),
         )
+    return result
 
 
-class _Slot(ctypes.Structure):
-    """FreeType's FT_Outline with plain addresses, which are quicker to read than pointers."""
-
-    _fields_ = (
-        ("n_contours", ctypes.c_short),
-        ("n_points", ctypes.c_short),
-        ("points", ctypes.c_void_p),
-        ("tags", ctypes.c_void_p),
-        ("contours", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-    )
+# What goes through the steps: values [n, ...] end to end, starts [C + 1] of contours in them, and
+# the glyph [C] of each contour.
 
 
-_LOAD = freetype.FT_LOAD_NO_SCALE | freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP
-_load = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int32)(
-    ctypes.cast(ft.FT_Load_Glyph, ctypes.c_void_p).value
-)
-
-
-def raw_batch(face: freetype.Face, gids: Sequence[int]) -> RawBatch:
-    """Glyphs of one face. Raises ValueError where one cannot be loaded or is blank."""
-    handle = ctypes.cast(face._FT_Face, ctypes.c_void_p).value
-    slot = ctypes.cast(face._FT_Face.contents.glyph, ctypes.c_void_p).value
-    glyph = _Slot.from_address(slot + ft.FT_GlyphSlotRec.outline.offset)
-    copy, load = ctypes.string_at, _load
-    points, tags, ends, n_points, n_contours = [], [], [], [], []
-    for gid in gids:
-        if load(handle, gid, _LOAD) or (count := glyph.n_points) < 3:
-            raise ValueError(f"glyph {gid} is blank or damaged")
-        contours = glyph.n_contours
-        points.append(copy(glyph.points, 16 * count))
-        tags.append(copy(glyph.tags, count))
-        ends.append(copy(glyph.contours, 2 * contours))
-        n_points.append(count)
-        n_contours.append(contours)
-    return RawBatch(
-        np.frombuffer(b"".join(points), np.int64).reshape(-1, 2),
-        np.frombuffer(b"".join(tags), np.uint8),
-        np.frombuffer(b"".join(ends), np.int16).astype(np.int64),
-        np.array(n_points, np.int64),
-        np.array(n_contours, np.int64),
-    )
-
-
-def raw_outline(outline: Any) -> RawOutline | None:
-    """A copy of a FreeType outline, or None where it encloses nothing."""
-    raw = outline._FT_Outline  # the wrapper's own `points` is a Python loop over every point
-    if raw.n_points < 3 or raw.n_contours < 1:
-        return None
-    # copied as bytes: as_array costs more than the glyph
-    points = np.frombuffer(ctypes.string_at(raw.points, 16 * raw.n_points), np.int64).reshape(-1, 2)
-    if (points == points[0]).all():
-        return None
-    tags = np.frombuffer(ctypes.string_at(raw.tags, raw.n_points), np.uint8)
-    ends = np.frombuffer(ctypes.string_at(raw.contours, 2 * raw.n_contours), np.int16)
-    return RawOutline(points, tags, ends)
-
-
-def flatten(raw: RawOutline, units_per_em: int) -> Outline | None:
-    """An outline in font units -> an Outline, or None where it encloses nothing."""
-    points = raw.points / units_per_em
+def _closed(
+    batch: RawBatch, units_per_em: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Points [P, 2] em, y down, tags [P], starts, glyph: of contours that may enclose something."""
+    glyph = np.repeat(np.arange(len(batch.n_points)), batch.n_contours)
+    stops = batch.ends + 1
+    starts = np.append(0, stops[:-1])[: len(stops)]
+    starts[np.append(True, glyph[1:] != glyph[:-1])[: len(glyph)]] = 0
+    before = (np.cumsum(batch.n_points) - batch.n_points)[glyph]
+    kept = stops - starts >= 3
+    starts, stops, glyph = starts[kept] + before[kept], stops[kept] + before[kept], glyph[kept]
+    sizes = stops - starts
+    own = np.append(0, np.cumsum(sizes))
+    at = np.arange(own[-1]) + np.repeat(starts - own[:-1], sizes)
+    points = batch.points[at] / np.repeat(units_per_em[glyph], sizes)[:, None]
     points[:, 1] *= -1
-    tags = raw.tags & 3
-    contours, start = [], 0
-    for end in (raw.ends.astype(int) + 1).tolist():
-        if end - start >= 3:
-            contour = _cut(_segments(points[start:end], tags[start:end]))
-            if len(contour) >= 3:
-                contours.append(contour.astype(np.float32))
-        start = end
-    if not contours:
-        return None
-    starts = np.cumsum([0, *map(len, contours)]).astype(np.int32)
-    return Outline(np.concatenate(contours), starts, _components(contours))
+    return points, batch.tags[at] & 3, own, glyph
 
 
-def _segments(points: np.ndarray, tags: np.ndarray) -> np.ndarray:
-    """One contour's points and FreeType tags (1 on, 0 conic, 2 cubic) -> [S, 4, 2] cubic curves.
+def _segments(
+    points: np.ndarray, tags: np.ndarray, starts: np.ndarray, glyph: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points and FreeType tags (1 on, 0 conic, 2 cubic) -> cubic curves [S, 4, 2], starts, glyph.
 
     Between two conic controls lies an implied point on the curve (TrueType); a conic is raised to a
     cubic. A cubic's two controls stand between two points on the curve (CFF).
     """
-    implied = np.flatnonzero((tags == 0) & (np.roll(tags, -1) == 0))
-    if len(implied):
-        middle = (points[implied] + points[(implied + 1) % len(points)]) / 2
-        points, tags = np.insert(points, implied + 1, middle, 0), np.insert(tags, implied + 1, 1)
+    after = next_point(starts)
+    implied = (tags == 0) & (tags[after] == 0)
+    if implied.any():
+        new = np.arange(len(tags)) + np.cumsum(implied) - implied  # where each point goes
+        total = len(tags) + int(implied.sum())
+        wider, wider_tags = np.empty((total, 2)), np.ones(total, tags.dtype)
+        wider[new], wider_tags[new] = points, tags
+        wider[new[implied] + 1] = (points[implied] + points[after[implied]]) / 2
+        starts = np.append(0, np.cumsum(np.add.reduceat(1 + implied, starts[:-1])))
+        points, tags, after = wider, wider_tags, next_point(starts)
     on = np.flatnonzero(tags == 1)
+    count = np.diff(np.searchsorted(on, starts))
+    kept = count > 0
+    starts_on, sizes = np.append(0, np.cumsum(count[kept])), np.repeat(np.diff(starts), count)
     if not len(on):
-        return np.zeros((0, 4, 2))
-    start, end = points[on], points[np.roll(on, -1)]
-    gap = (np.roll(on, -1) - on - 1) % len(points)  # controls between: 0 line, 1 conic, 2 cubic
-    first = points[(on + 1) % len(points)]
-    second = points[(on + 2) % len(points)]
-    gap = gap[:, None]
+        return np.zeros((0, 4, 2)), starts_on, glyph[kept]
+    following = on[next_point(starts_on)]
+    start, end = points[on], points[following]
+    gap = ((following - on - 1) % sizes)[:, None]  # controls between: 0 line, 1 conic, 2 cubic
+    first, second = points[after[on]], points[after[after[on]]]
     b = np.where(
         gap == 0, (2 * start + end) / 3, np.where(gap == 1, (start + 2 * first) / 3, first)
     )
     c = np.where(gap == 0, (start + 2 * end) / 3, np.where(gap == 1, (end + 2 * first) / 3, second))
-    return np.stack([start, b, c, end], 1)
+    return np.stack([start, b, c, end], 1), starts_on, glyph[kept]
 
 
-def _cut(curves: np.ndarray) -> np.ndarray:
-    """[S, 4, 2] cubic curves that join -> [P, 2] points at most STEP_EM apart along them."""
+def _cut(
+    curves: np.ndarray, starts: np.ndarray, glyph: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cubic curves that join -> points [P, 2] at most STEP_EM apart along them, starts, glyph."""
     legs = np.linalg.norm(np.diff(curves, axis=1), axis=2).sum(1)
     chord = np.linalg.norm(curves[:, 3] - curves[:, 0], axis=1)
     bent = legs > 1.005 * chord
-    pieces = np.where(
-        legs < 1e-6, 0, np.ceil(legs / np.where(bent, 0.6 * STEP_EM, STEP_EM))
-    ).astype(int)
+    pieces = np.where(legs < 1e-6, 0, np.ceil(legs / np.where(bent, _BENT_EM, STEP_EM))).astype(int)
+    count = np.diff(np.append(0, np.cumsum(pieces))[starts])
+    kept = count >= 3
+    pieces[~np.repeat(kept, np.diff(starts))] = 0
     which = np.repeat(np.arange(len(curves)), pieces)
     nth = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     t = (nth / pieces[which])[:, None]
     a, b, c, d = (curves[which, k] for k in range(4))
-    return a * (1 - t) ** 3 + 3 * b * t * (1 - t) ** 2 + 3 * c * t**2 * (1 - t) + d * t**3
-
-
-def _components(contours: list[np.ndarray]) -> np.ndarray:
-    """[C] int32: a hole goes with the smallest outside that encloses it; all else is alone."""
-    area = np.array([np.sum(_cross(c, np.roll(c, -1, axis=0))) for c in contours])
-    outside = np.sign(area) == np.sign(area.sum())
-    low, high = (np.array([f(c, axis=0) for c in contours]) for f in (np.min, np.max))
-    result = np.arange(len(contours))
-    for i in np.flatnonzero(~outside):
-        holds = outside & (low <= low[i]).all(1) & (high >= high[i]).all(1)
-        if holds.any():
-            # a box is not enough: that of a long thin stroke (勹, 廴) holds whatever lies beside it
-            candidates = np.flatnonzero(holds)
-            share = np.array([_share_within(contours[i], contours[k]) for k in candidates])
-            inside = candidates[share > 0.5] if share.max() > 0.5 else candidates[[share.argmax()]]
-            result[i] = inside[np.argmin(np.abs(area[inside]))]
-    return np.unique(result, return_inverse=True)[1].astype(np.int32)
-
-
-def _share_within(points: np.ndarray, polygon: np.ndarray) -> float:
-    """Share of [k, 2] points that a closed [P, 2] polygon encloses, by the even-odd rule."""
-    start, end = polygon, np.roll(polygon, -1, axis=0)
-    x, y = points[:, :1], points[:, 1:]
-    rise = end[:, 1] - start[:, 1]
-    spans = (start[:, 1] > y) != (end[:, 1] > y)
-    at = start[:, 0] + (y - start[:, 1]) * (
-        (end[:, 0] - start[:, 0]) / np.where(rise == 0, 1, rise)
-    )
-    return float(((spans & (x < at)).sum(1) % 2).mean())
-
-
-GAP_EM = -0.02  # radicals may overlap by this much and are still two
-
-
-def _clusters(points: np.ndarray, starts: np.ndarray, component: np.ndarray) -> np.ndarray:
-    """[C] int32: halves the glyph at its widest gap, across or down, and each half once more."""
-    count = int(component.max()) + 1
-    low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
-    np.minimum.at(low, component, np.minimum.reduceat(points, starts[:-1]))
-    np.maximum.at(high, component, np.maximum.reduceat(points, starts[:-1]))
-    result = np.zeros(count, np.int32)
-    for _ in range(2):
-        for cluster in range(int(result.max()) + 1):
-            members = np.flatnonzero(result == cluster)
-            best, half = GAP_EM, None
-            for axis in (0, 1) if len(members) > 1 else ():
-                order = members[np.argsort(low[members, axis], kind="stable")]
-                gaps = low[order[1:], axis] - np.maximum.accumulate(high[order[:-1], axis])
-                if gaps.max() > best:
-                    best, half = gaps.max(), order[gaps.argmax() + 1 :]
-            if half is not None:
-                result[half] = result.max() + 1
-    return result[component]
-
-
-TIP = 0.6  # chord by arc across a stroke's end; a square corner has 0.71
-LOOK_STROKES, REACH_STROKES = 1.5, 2.5  # arc each side that shows an end, and that follows it
-_WALK = 10  # points at most; rounded ends have many
-
-
-def _ends(points: np.ndarray, starts: np.ndarray, stroke_em: float, filled_left: bool) -> Ends:
-    """A stroke ends where its contour turns back within about three stroke widths."""
-    after = next_point(starts)
-    before = np.empty_like(after)
-    before[after] = np.arange(len(after))
-    length = np.linalg.norm(points[after] - points, axis=1)
-    far, arc = [], np.zeros(len(points), np.float32)
-    for to, step in ((after, length), (before, length[before])):
-        at, gone = np.arange(len(points)), np.zeros(len(points), np.float32)
-        for _ in range(_WALK):
-            short = gone < LOOK_STROKES * stroke_em
-            gone += np.where(short, step[at], 0)
-            at = np.where(short, to[at], at)
-        far.append(points[at])
-        arc += gone
-    outwards = (_cross(points - far[1], far[0] - points) < 0) == filled_left
-    tip = outwards & (np.linalg.norm(far[0] - far[1], axis=1) < TIP * arc)
-    which = np.cumsum(tip & ~tip[before]).astype(np.int32)
-    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        if tip[start] and tip[stop - 1]:  # this end began at the close of its contour
-            run = start + int(np.argmin(tip[start:stop]))
-            which[start:run] = which[stop - 1]
-    which[~tip] = 0
-    reach = REACH_STROKES * stroke_em
-    away = np.where(tip, 0, np.inf)
-    for _ in range(_WALK):
-        for beside, step in ((after, length), (before, length[before])):
-            nearer = away[beside] + step < np.minimum(away, reach)
-            away = np.where(nearer, away[beside] + step, away)
-            which = np.where(nearer, which[beside], which)
-    return Ends(which, np.maximum(1 - away / reach, 0).astype(np.float32))
+    points = a * (1 - t) ** 3 + 3 * b * t * (1 - t) ** 2 + 3 * c * t**2 * (1 - t) + d * t**3
+    return points, np.append(0, np.cumsum(count[kept])), glyph[kept]

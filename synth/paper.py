@@ -39,19 +39,22 @@ def write(images: np.ndarray, draws: Sequence[Draw], canvas: Canvas) -> np.ndarr
     ink = _blur(ink, np.array([d.blur_px for d in draws]))
     grit = _picked(noise, picks[:, 3], picks[:, 4])
     grit *= (INK_FULL * np.array([d.noise for d in draws], np.float32))[:, None, None]
-    out = restretch(np.maximum(ink + grit - PAPER_CUT * INK_FULL, 0))
+    out = np.empty_like(images)
+    seen = np.zeros(len(draws), bool)
     for i, (draw, sheet) in enumerate(zip(draws, sheets(field), strict=True)):
         if draw.scan_px:
             clean = np.clip(ink[i], 0, INK_FULL).astype(np.uint8)
-            seen = scanned(clean, grit[i], draw, sheet, canvas)
-            out[i] = seen if seen.any() else out[i]
+            out[i] = scanned(clean, grit[i], draw, sheet, canvas)
+            seen[i] = out[i].any()
+    rest = ~seen
+    out[rest] = restretch(np.maximum(ink[rest] + grit[rest] - PAPER_CUT * INK_FULL, 0))
     return out
 
 
 def restretch(ink: np.ndarray) -> np.ndarray:
     """[N, H, W] float -> uint8 with the strokes' core at full ink, as `synth.canvas.restretch`."""
-    n = len(ink)
-    flat = (np.clip(ink, 0, _TONES - 1) + 0.5).astype(np.int32).reshape(n, -1)
+    n, height, width = ink.shape
+    flat = (np.clip(ink, 0, _TONES - 1) + 0.5).astype(np.int32).reshape(n, height * width)
     wanted = max(4, int(flat.shape[1] * 0.015))
     # the mean of the inkiest pixels by counting: sorting is slow where most pixels are equal
     flat += np.arange(n, dtype=np.int32)[:, None] * _TONES
@@ -77,12 +80,17 @@ def _banks(size: int) -> tuple[np.ndarray, np.ndarray]:
 def _picked(bank: np.ndarray, which: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """[N] numbers -> [N, H, W]: an image of the bank each, rolled around by a number of pixels."""
     size = bank.shape[1]
-    rows = (np.arange(size)[None] + (shift % np.uint64(size)).astype(int)[:, None]) % size
-    columns = (
-        np.arange(size)[None] + ((shift >> np.uint64(16)) % np.uint64(size)).astype(int)[:, None]
-    ) % size
-    number = (which % np.uint64(len(bank))).astype(int)
-    return bank[number[:, None, None], rows[:, :, None], columns[:, None, :]]
+    down = (shift % np.uint64(size)).astype(int).tolist()
+    across = ((shift >> np.uint64(16)) % np.uint64(size)).astype(int).tolist()
+    number = (which % np.uint64(len(bank))).astype(int).tolist()
+    out = np.empty((len(number), size, size), bank.dtype)
+    for image, of, y, x in zip(out, number, down, across, strict=True):
+        source = bank[of]
+        image[: size - y, : size - x] = source[y:, x:]
+        image[: size - y, size - x :] = source[y:, :x]
+        image[size - y :, : size - x] = source[:y, x:]
+        image[size - y :, size - x :] = source[:y, :x]
+    return out
 
 
 def _blur(ink: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:
@@ -90,13 +98,13 @@ def _blur(ink: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:
     variance = sigma_px**2
     while variance.any():
         side = np.minimum(variance / 2, 1 / 3).astype(np.float32)[:, None, None]
+        beside = np.empty_like(ink)  # the sum of the two neighbours; beyond the edge is nothing
         for axis in (1, 2):
-            padded = np.pad(ink, [(0, 0)] + [(1, 1) if a == axis else (0, 0) for a in (1, 2)])
-            before, after = (
-                (padded[:, :-2], padded[:, 2:])
-                if axis == 1
-                else (padded[:, :, :-2], padded[:, :, 2:])
-            )
-            ink = ink * (1 - 2 * side) + side * (before + after)
+            to, of = (np.moveaxis(a, axis, 0) for a in (beside, ink))
+            np.add(of[2:], of[:-2], out=to[1:-1])
+            to[0], to[-1] = of[1], of[-2]
+            beside *= side
+            ink = ink * (1 - 2 * side)
+            ink += beside
         variance = np.maximum(variance - 2 / 3, 0)
     return ink

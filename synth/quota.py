@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from synth.alphabet import OTHER, Alphabet
+from synth.alphabet import OTHER, Alphabet, clean_label
 from synth.errors import InputError
+from synth.files import write_text
 from synth.store import Store
 
 # Groups by real training images, as the reports use them.
 COMMON_FROM, RARE_FROM = 50, 10
 OTHER_PER_KNOWN = 1.2  # images of "other" for each one of a known class
+COLUMNS = ["label", "images"]  # of a quota file
 
 
 def group_of(images: int) -> str:
@@ -82,3 +88,53 @@ def plan_quota(
     if other is None:
         other = round(OTHER_PER_KNOWN * sum(lacking.values()))
     return Quota(target, lacking, other, counts if real is not None else {})
+
+
+def read_quota(path: Path, alphabet: Alphabet, real: dict[str, int] | None) -> Quota:
+    """From a CSV file, columns label and images; "other" is a label too. A class without a line
+    gets no image. `real` as for `plan_quota`.
+
+    Raises InputError with the line number.
+    """
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: no quota file ({line})") from None
+    if not lines or lines[0] != COLUMNS:
+        raise InputError(f"{path}: the first line of a quota file is {','.join(COLUMNS)}")
+    images: dict[str, int] = {}
+    for number, row in enumerate(lines[1:], 2):
+        if row:
+            try:
+                label, count = _quota_row(row, alphabet)
+            except InputError as error:
+                raise InputError(f"{path}, line {number}: {error}") from None
+            if label in images:
+                raise InputError(f"{path}, line {number}: {label!r} is there twice")
+            images[label] = count
+    if not sum(images.values()):
+        raise InputError(f"{path}: it asks for no image")
+    lacking = {c: images.get(c, 0) for c in alphabet.chars}
+    counts = dict.fromkeys(alphabet.classes, 0) | (real or {})
+    target = max(n + counts[c] for c, n in lacking.items())
+    return Quota(target, lacking, images.get(OTHER, 0), counts if real is not None else {})
+
+
+def _quota_row(row: list[str], alphabet: Alphabet) -> tuple[str, int]:
+    if len(row) != len(COLUMNS):
+        raise InputError(f"{len(row)} fields, not {len(COLUMNS)}")
+    label = clean_label(row[0])
+    if label != OTHER and label not in alphabet:
+        raise InputError(f"{label!r} is no class of the alphabet")
+    # isdecimal alone takes other scripts' digits, a minus sign is no digit
+    if not (row[1].isascii() and row[1].isdecimal() and len(row[1]) < 10):
+        raise InputError(f"{row[1]!r} is no number of images from 0")
+    return label, int(row[1])
+
+
+def write_quota(path: Path, images: Mapping[str, int]) -> None:
+    """Label -> images, as `read_quota` reads it."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([COLUMNS, *images.items()])
+    write_text(path, file.getvalue())

@@ -15,8 +15,8 @@ import numpy as np
 from freetype import get_handle
 
 from synth.canvas import Canvas
+from synth.glyphs import RawBatch, RawOutline
 from synth.handwriting import Shapes
-from synth.outlines import RawBatch, RawOutline
 
 
 def rasterise(shapes: Shapes, canvas: Canvas) -> np.ndarray:

@@ -10,6 +10,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,11 @@ from synth import chance, handwriting, other, paper
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.fonts import Coverage, FontFile, open_font
+from synth.fonts import Coverage, FontFile, open_font, outlines_of
 from synth.likeness import features_of, reads_as
 from synth.quota import Quota
 from synth.raster import plain_pictures, rasterise
+from synth.spool import leave_interrupts
 from synth.store import Sample
 from synth.style import Style
 
@@ -48,6 +50,7 @@ class Plan:
     label: np.ndarray  # [N] object
     split: np.ndarray  # [N] object
     writers: int = WRITERS  # hands that share the places
+    usable: np.ndarray | None = None  # [F, C] bool: fonts whose glyph shows it; None: all do
 
     def __len__(self) -> int:
         return len(self.char)
@@ -118,7 +121,9 @@ def make_plan(
     u = chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0]
     partner = sources[(u * len(sources)).astype(int)]
     fonts = tuple(c.font for c in coverages)
-    plan = Plan(fonts, chars, style, canvas, seed, char, partner, font, kind, label, split, writers)
+    shows = np.array([[c in u for c in chars] for u in usable], bool).reshape(len(usable), -1)
+    rows = (char, partner, font, kind, label, split)
+    plan = Plan(fonts, chars, style, canvas, seed, *rows, writers, shows)
     known: dict[int, np.ndarray] = {}  # font -> features of its known characters
     for kinds in (("cut", "turned", "mirrored"), ("two",)):
         at = np.flatnonzero(np.isin(plan.kind.astype(str), kinds))
@@ -167,12 +172,19 @@ def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Samp
     context = multiprocessing.get_context("spawn")  # the same on every platform, no inherited locks
     with ProcessPoolExecutor(workers, context, _receive, (plan,)) as pool:
         waiting: deque[Future] = deque()
-        for start, stop in ranges:
-            waiting.append(pool.submit(_render_received, start, stop))
-            if len(waiting) > 4 * workers:
+        try:
+            for start, stop in ranges:
+                waiting.append(pool.submit(_render_received, start, stop))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a worker process was killed (no memory left?); try --workers 1"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def chunks_of(plan: Plan) -> list[tuple[int, int]]:
@@ -185,6 +197,7 @@ _received: Plan | None = None  # a worker process's plan: sent once, not with ev
 
 def _receive(plan: Plan) -> None:
     global _received
+    leave_interrupts()
     _received = plan
 
 
@@ -255,17 +268,19 @@ def _drawn(
     fonts: list[int] | None = None,
 ) -> np.ndarray:
     numbers = plan.font[at].tolist() if fonts is None else fonts
-    outlines = []
-    for c, f in zip(chars, numbers, strict=True):
-        outline = open_font(plan.fonts[f]).outline(plan.chars[c])
+    glyphs = [
+        (open_font(plan.fonts[f]), plan.chars[c]) for c, f in zip(chars, numbers, strict=True)
+    ]
+    outlines = outlines_of(glyphs)
+    for (font, char), outline in zip(glyphs, outlines, strict=True):
         if outline is None:
-            raise RuntimeError(f"{plan.fonts[f].name} has no {plan.chars[c]!r}: the plan is wrong")
-        outlines.append(outline)
+            raise RuntimeError(f"{font.file.name} has no {char!r}: the plan is wrong")
     return rasterise(handwriting.apply(outlines, draws, plan.canvas), plan.canvas)
 
 
 def _font_with(plan: Plan, char: int, font: int) -> int:
-    """The font itself where it has the character, else the first one that draws it in the plan."""
-    if open_font(plan.fonts[font]).outline(plan.chars[char]) is not None:
+    """The font itself where its glyph shows the character, else one that the font picks."""
+    if plan.usable is None or plan.usable[font, char]:
         return font
-    return int(plan.font[np.flatnonzero(plan.char == char)[0]])
+    able = np.flatnonzero(plan.usable[:, char])
+    return int(able[font % len(able)])

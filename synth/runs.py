@@ -70,7 +70,7 @@ class MetricsFile:
                     continue
                 if row["step"] <= done:
                     kept.append(line)
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def add(self, step: int, values: dict[str, Any]) -> None:
         """Appends `values` (numbers or 0-d tensors) of a step."""

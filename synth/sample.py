@@ -23,7 +23,7 @@ from scipy import ndimage
 from synth import chance, handwriting
 from synth.alphabet import OTHER
 from synth.canvas import Canvas
-from synth.fonts import FontFile, find_fonts, open_font
+from synth.fonts import FontFile, find_fonts, open_font, outlines_of
 from synth.handwriting import Style
 from synth.raster import rasterise
 from synth.store import refuse_existing
@@ -142,14 +142,14 @@ def _written(rows: Sequence[Row], at: np.ndarray, seed: int) -> np.ndarray:
     style = Style().scaled(STRENGTH)
     style = replace(style, stroke_px=tuple(w * zoom for w in style.stroke_px))
     fonts = find_fonts(writers=True)
-    outlines = []
+    glyphs = []
     for i in at.tolist():
         able = _fonts_of(rows[i].char, fonts)
         u = chance.uniform(seed, _FONT, np.array([rows[i].writer]), 1)[0, 0]
-        outlines.append(open_font(able[int(u * len(able))]).outline(rows[i].char))
+        glyphs.append((open_font(able[int(u * len(able))]), rows[i].char))
     writers = np.array([rows[i].writer for i in at.tolist()])
     draws = handwriting.draw(style, seed, at, writers)
-    return rasterise(handwriting.apply(outlines, draws, _CANVAS), _CANVAS)
+    return rasterise(handwriting.apply(outlines_of(glyphs), draws, _CANVAS), _CANVAS)
 
 
 def photographed(ink: np.ndarray, writer: int, number: int, seed: int) -> np.ndarray:

@@ -8,6 +8,7 @@ stays as a wash, a line that touches the writing stays, and a neighbour makes th
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -50,13 +51,19 @@ def scanned(
     if 0 <= draw.clutter < 0.5:
         _lines(tone, margin, _LINES[int(draw.clutter * 6)], u[7:12])
     if draw.shade:
-        x, y = (np.linspace(-1, 1, n, dtype=np.float32) for n in (width, height))
+        x, y = _ramp(width), _ramp(height)
         across, down = np.cos(2 * np.pi * u[12]), np.sin(2 * np.pi * u[12])
         side = np.add.outer(down * y, across * x) / (abs(across) + abs(down))  # -1 to 1
         tone *= 1 - draw.shade * (side + 1) / 2
     repeats = (height // len(grit) + 1, width // len(grit) + 1)
     tone = np.clip(tone + np.tile(grit, repeats)[:height, :width], 0, 255).astype(np.uint8)
     return place(ink_of(_compressed(tone, draw.jpeg)), canvas)
+
+
+@lru_cache(maxsize=512)
+def _ramp(count: int) -> np.ndarray:
+    """[count] float32 from -1 to 1."""
+    return np.linspace(-1, 1, count, dtype=np.float32)
 
 
 def _writing(ink: np.ndarray, longer_px: int) -> np.ndarray | None:

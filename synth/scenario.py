@@ -8,6 +8,7 @@ and some more, and is measured on the same test images: two scenarios differ in 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ import numpy as np
 from synth import chance
 from synth.alphabet import OTHER, Alphabet
 from synth.errors import InputError
-from synth.files import write_text
+from synth.files import sync, write_text
 from synth.splits import choose_splits
-from synth.store import Sample, Store, StoreWriter, refuse_existing
+from synth.store import Sample, Store, StoreWriter, lock_output, refuse_existing
 
 OTHER_GROUPS = "other"  # names of groups of other characters start so
 _DEAL, _ORDER, _NOISE = 81, 82, 83  # streams of `synth.chance`
@@ -153,12 +154,9 @@ def cut_scenario(
     given = _with_noise(rows, true, label[rows], alphabet, noise, seed)
     splits = choose_splits(given, digest[rows].tolist(), None, val_share, seed)
 
-    out.mkdir(parents=True)
-    _copy(train, rows, given, splits, alphabet, out / "real", made)
     measured = np.array([r for r in test_rows if test_label[r] in dealt], np.int64)
     shown = test_label[measured].tolist()
     truth = [c if dealt[c] in known else OTHER for c in shown]
-    _copy(test, measured, truth, ["test"] * len(truth), alphabet, out / "test", made, shown)
     told = {
         "groups": dealt,
         "images": wanted,
@@ -168,7 +166,20 @@ def cut_scenario(
         "short": short,  # characters with fewer images than wanted -> how many there are
         "made": made,
     }
-    write_text(out / "groups.json", json.dumps(told, ensure_ascii=False, indent=1))
+    lock, part = lock_output(out), out.with_name(f".{out.name}.partial")
+    try:
+        refuse_existing(out)  # another process may have finished it meanwhile
+        shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+        part.mkdir()
+        _copy(train, rows, given, splits, alphabet, part / "real", made)
+        tests = ["test"] * len(truth)
+        _copy(test, measured, truth, tests, alphabet, part / "test", made, shown)
+        write_text(part / "groups.json", json.dumps(told, ensure_ascii=False, indent=1))
+        part.rename(out)
+        sync(out.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        lock.release()
     return told
 
 

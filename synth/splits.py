@@ -60,3 +60,18 @@ def choose_splits(
         for i in order[: round(len(rows) * val_share)]:
             result[i] = "val"
     return result
+
+
+def rejoin(hashes: Sequence[str], splits: Sequence[str]) -> list[str]:
+    """The splits, but that a picture which stands in several goes into one of them.
+
+    Into "test" where it is in that, since nobody may learn from it, else into "train", as in
+    `choose_splits`.
+    """
+    of: dict[str, set[str]] = defaultdict(set)
+    for digest, split in zip(hashes, splits, strict=True):
+        of[digest].add(split)
+    return [
+        split if len(of[digest]) == 1 else "test" if "test" in of[digest] else "train"
+        for digest, split in zip(hashes, splits, strict=True)
+    ]

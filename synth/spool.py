@@ -36,40 +36,41 @@ def spool_images(
     as_is: bool,  # the images are on the canvas already
     workers: int,
     spool: IO[bytes],
-) -> tuple[np.ndarray, dict[str, str]]:
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """Decodes all. Returns the usable images in order, [n, H, W] uint8, a memory map of the spool;
-    and path -> reason of the skipped ones."""
+    which of `found` they are, [N] bool; and path -> reason of the skipped ones."""
     skipped: dict[str, str] = {}
-    count = 0
+    kept: list[bool] = []
     with progress(len(found), "image", "import") as bar:
         for chunk, images, reasons in _decoded(listing, found, canvas, as_is, workers):
             for one, image, reason in zip(chunk, images, reasons, strict=True):
                 if not reason and one.label != OTHER and not image.any():
                     reason = "blank"
+                kept.append(not reason)
                 if reason:
                     skipped[one.path] = reason
                 else:
                     spool.write(image.tobytes())
-                    count += 1
             bar.update(len(chunk))
     spool.flush()
-    shape = (count, canvas.size_px, canvas.size_px)
-    if count == 0:
-        return np.zeros(shape, np.uint8), skipped
-    return np.memmap(spool, np.uint8, "r", shape=shape), skipped
+    shape = (sum(kept), canvas.size_px, canvas.size_px)
+    good = np.array(kept, bool)
+    if not good.any():
+        return np.zeros(shape, np.uint8), good, skipped
+    return np.memmap(spool, np.uint8, "r", shape=shape), good, skipped
 
 
 def _decoded(
     listing: Listing, found: Sequence[Found], canvas: Canvas, as_is: bool, workers: int
 ) -> Iterator[tuple[list[Found], np.ndarray, list[str]]]:
     """The chunks of `found` in order, decoded by `workers` processes."""
-    workers = min(workers, -(-len(found) // CHUNK_IMAGES))
+    workers = max(1, min(workers, -(-len(found) // CHUNK_IMAGES)))
     if workers == 1:
         for chunk, data in _chunks(listing, found):
             yield chunk, *_decode_chunk(data, canvas, as_is)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_leave_interrupts) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=leave_interrupts) as pool:
         waiting: deque = deque()
         try:
             for chunk, data in _chunks(listing, found):
@@ -88,7 +89,7 @@ def _decoded(
             pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def leave_interrupts() -> None:
     """Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

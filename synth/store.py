@@ -18,7 +18,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Self
@@ -217,14 +217,15 @@ class StoreWriter:
             )
         if not samples:
             return
-        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-        for image, sample in zip(images, samples, strict=True):
+        for sample in samples:
             if sample.label not in self._classes:
                 raise ValueError(f"label {sample.label!r} is not in the alphabet")
-            row = asdict(sample) | {"sha256": hashlib.sha256(image.tobytes()).hexdigest()}
-            for name, value in row.items():
-                columns[name].append(value)
-            self._labels[sample.split, sample.label] += 1
+        columns: dict[str, list[Any]] = {
+            field.name: [getattr(sample, field.name) for sample in samples]
+            for field in fields(Sample)
+        }
+        columns["sha256"] = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+        self._labels.update(zip(columns["split"], columns["label"], strict=True))
         self._images.write(np.ascontiguousarray(images).data)
         self._table.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
         self._count += len(samples)

@@ -19,7 +19,7 @@ from synth.errors import InputError
 from synth.fit import fit_style
 from synth.fonts import Coverage, FontFile, characters_of, check_fonts, find_fonts, open_font
 from synth.likeness import build_atlas, look_alikes
-from synth.quota import Quota, plan_quota, real_counts
+from synth.quota import Quota, plan_quota, read_quota, real_counts
 from synth.render import WRITERS, Plan, make_plan, render
 from synth.store import Store, StoreWriter
 from synth.style import Style
@@ -62,6 +62,7 @@ class Studio:
         | None = None,  # a style that was fitted before; None: from `real` or the preset
         writers: int = WRITERS,  # hands that share the images
         without: Sequence[str] = (),  # names of fonts to leave out
+        quota_file: Path | None = None,  # in place of per_class, target and other_images
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has."""
         if strength < 0:
@@ -75,7 +76,12 @@ class Studio:
         canvas = real.canvas if real else canvas or Canvas()
         files = _without(find_fonts(font_folders), without)
         counts = real_counts(real) if real else None
-        quota = plan_quota(alphabet, counts, per_class, target, other_images)
+        if quota_file is None:
+            quota = plan_quota(alphabet, counts, per_class, target, other_images)
+        elif per_class is None and target is None and other_images is None:
+            quota = read_quota(quota_file, alphabet, counts)
+        else:
+            raise InputError("--quota FILE says it all: leave --per-class, --target, --other out")
         others: dict[str, str] = {}
         if quota.other and other_from:
             listed = Alphabet.read(other_from).chars
@@ -106,10 +112,10 @@ class Studio:
         lost = [c for c in alphabet.chars if c not in have]
         if lost:  # the vote took the last font: it may not empty a class
             coverages = [_merge(a, b, lost) for a, b in zip(coverages, known, strict=True)]
-        fitted = style is not None
-        style = style or Style().scaled(strength)
-        if real and not fitted:
-            style = fit_style(style, real, coverages, seed)
+        if style is None:
+            # fitted at full strength: a fit would take back what was scaled before
+            style = fit_style(Style(), real, coverages, seed) if real else Style()
+            style = style.weakened(strength)
         plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed, writers)
         return cls(alphabet, canvas, coverages, others, quota, style, plan, seed)
 

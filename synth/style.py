@@ -62,6 +62,13 @@ class Style:
         )
         return replace(self, **{name: getattr(self, name) * strength for name in shape})
 
+    def weakened(self, strength: float) -> Style:
+        """`scaled`, and from 1 down the means with it: at 0 what is drawn is the plain glyph."""
+        means = ("slant_mean_deg", "aspect_mean_log", "climb_mean_deg")
+        share = min(strength, 1.0)
+        kept = {name: getattr(self, name) * share for name in means}
+        return replace(self.scaled(strength), **kept)
+
 
 @dataclass(frozen=True)
 class Draw:

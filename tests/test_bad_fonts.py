@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bad_cases import Case, mutations, try_all
 from conftest import ROOT
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTCollection, TTFont
 from fontTools.ttLib.tables._g_l_y_f import Glyph, GlyphComponent
 from test_synth_fonts import build_font, letter
@@ -89,9 +90,52 @@ def in_a_circle(font: TTFont) -> None:
 
 
 def a_tower(font: TTFont) -> None:
-    """Three levels of four copies each: 64 outlines in one glyph."""
-    for level in range(3):
+    """Twelve levels of four copies each: 16,777,216 outlines in one glyph."""
+    for level in range(12):
         composite(font, f"g{level}", [(f"g{level + 1}", 10 * k) for k in range(4)])
+
+
+def a_blank_tower(font: TTFont) -> None:
+    """As many, of nothing: no bound on points or contours ends it."""
+    a_tower(font)
+    font["glyf"].glyphs["g12"] = Glyph()
+
+
+def a_wide_tower(font: TTFont) -> None:
+    """Two levels of a thousand."""
+    for level in range(2):
+        composite(font, f"g{level}", [(f"g{level + 1}", k) for k in range(1000)])
+
+
+def a_long_chain(font: TTFont) -> None:
+    """5,000 levels of one part each: FreeType would call itself as often."""
+    metrics, _ = font["hmtx"].metrics, font["glyf"].glyphs  # read before there are more
+    links = [f"link{k}" for k in range(5000)]
+    font.setGlyphOrder([*font.getGlyphOrder(), *links])
+    font["maxp"].numGlyphs = len(font.getGlyphOrder())
+    for name, part in zip(["g0", *links], [*links, "g1"], strict=True):
+        composite(font, name, [(part, 1)])
+        metrics[name] = (1000, 0)
+
+
+def a_thousand_contours(font: TTFont) -> None:
+    """Boxes in boxes, each turned the other way: each hole may lie in each outside."""
+    pen = TTGlyphPen(None)
+    for k in range(1000):
+        near, far = k, 2100 - k
+        corners = [(near, near), (near, far), (far, far), (far, near)]
+        pen.moveTo(corners[0])
+        for corner in corners[1:] if k % 2 else corners[:0:-1]:
+            pen.lineTo(corner)
+        pen.closePath()
+    font["glyf"].glyphs["g0"] = pen.glyph()
+    font["glyf"].glyphs["g0"].recalcBounds(font["glyf"])
+
+
+def a_giant(font: TTFont) -> None:
+    """Strokes of 2,000 em: 250,000 points along them."""
+    far_away(font)
+    font["head"].unitsPerEm = 16
 
 
 def units(value: int) -> Callable[[TTFont], None]:
@@ -120,6 +164,11 @@ CHANGES = {
     "a glyph made of itself": itself,
     "glyphs made of each other": in_a_circle,
     "a tower of composites": a_tower,
+    "a tower of nothing": a_blank_tower,
+    "a wide tower": a_wide_tower,
+    "a chain of composites": a_long_chain,
+    "a thousand contours": a_thousand_contours,
+    "a giant": a_giant,
     "no units": units(0),
     "one unit": units(1),
     "16 units": units(16),
@@ -149,6 +198,41 @@ def hostile(good: dict[str, bytes], top: Path) -> Iterator[Case]:
         "ttcf",
     ):
         yield repr(other), ("ttf", other.encode("latin1"))
+
+
+HARMFUL = (a_tower, a_blank_tower, a_wide_tower, a_long_chain, a_thousand_contours, a_giant)
+
+
+@pytest.mark.parametrize("change", HARMFUL)
+def test_a_glyph_that_costs_too_much_is_left_out_by_name(
+    good: dict[str, bytes], tmp_path: Path, change: Callable[[TTFont], None]
+) -> None:
+    (tmp_path / "in.ttf").write_bytes(good["ttf"])
+    font = TTFont(tmp_path / "in.ttf", recalcBBoxes=False)
+    font["maxp"].recalc = lambda font: None
+    change(font)
+    font.save(tmp_path / "out.ttf")
+    found = Font(FontFile(tmp_path / "out.ttf")).coverage("AP")
+    assert found.rejected["A"] == "too complex"
+    assert "P" in found.usable or change is a_giant  # the others are drawn
+
+
+def test_what_real_fonts_are_made_of_is_not_too_complex(good: dict[str, bytes]) -> None:
+    """A syllable of letters of strokes, and the richest glyphs of the project's fonts."""
+
+    def syllable(font: TTFont) -> None:
+        for level in range(3):
+            composite(font, f"g{level}", [(f"g{level + 1}", 30 * k) for k in range(3)])
+
+    with tempfile.TemporaryDirectory() as top:
+        (Path(top) / "in.ttf").write_bytes(good["ttf"])
+        font = TTFont(Path(top) / "in.ttf", recalcBBoxes=False)
+        syllable(font)
+        font.save(Path(top) / "out.ttf")
+        assert Font(FontFile(Path(top) / "out.ttf")).coverage("A").usable == {"A"}
+    for name, chars in (("tw-kai", "饑龘"), ("klee-one", "鸞"), ("homemade-apple", "Œ")):
+        rejected = Font(FontFile(ROOT / "assets" / "fonts" / f"{name}.woff")).coverage(chars)
+        assert "too complex" not in rejected.rejected.values()
 
 
 def test_hostile_fonts(good: dict[str, bytes], tmp_path: Path) -> None:

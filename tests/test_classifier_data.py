@@ -294,7 +294,7 @@ def test_the_albumentations_example_goes_through_the_graph(
 def test_a_gpu_gives_the_same_batches_as_the_cpu(stores: list[Store], resident_bytes: int) -> None:
     augment = Augment(perspective=0.1, grid_probability=0.5)
     gpu = loader(stores, augment, device="gpu", device_id=0, resident_bytes=resident_bytes)
-    assert gpu._images.on_gpu == bool(resident_bytes)
+    assert gpu.images.on_gpu == bool(resident_bytes)
     for _, one, two in zip(range(20), loader(stores, augment), gpu, strict=False):
         for name in FIELDS[1:]:
             assert torch.equal(one[name], two[name])

@@ -55,7 +55,7 @@ def test_blocks_hold_every_parameter_once_and_end_with_the_head(name):
 def test_blocks_of_the_compact_network_go_with_its_depth():
     network = build_network("compact", 7)
     ids = [{id(p) for p in block} for block in blocks(network)]
-    wanted = [network.stem, *network.body, network.head]
+    wanted = [network.stem, *network.body, network.pool, network.head]
     assert ids == [{id(p) for p in part.parameters()} for part in wanted]
 
 

@@ -226,6 +226,31 @@ def test_group_and_class_weights_say_how_often_a_class_is_shown() -> None:
     assert fixed.prior()[K:].sum() == pytest.approx(0.25) and fixed.prior()[:2].sum() == 0
 
 
+def test_a_class_belongs_to_the_group_of_the_images_that_are_left_in_it() -> None:
+    """c has 20 real images, of which cleaning leaves 6: from then on it is as e, one of the few."""
+    settings = MixSettings(sampling="balanced", group_weights={"few": 3.0})
+    run = mix(settings)
+    c, e = NAMES.index("c"), NAMES.index("e")
+    assert run.prior()[e] == pytest.approx(3 * run.prior()[c])
+    weights = [np.ones(len(p.rows)) for p in POOLS]
+    weights[0][np.flatnonzero(POOLS[0].targets == c)[6:]] = 0
+    cleaned = run.with_weights(weights)
+    assert cleaned.prior()[c] == pytest.approx(cleaned.prior()[e])
+    assert run.table() == mix(settings).table()  # what was printed at the start stays
+
+
+def test_unspecified_others_go_by_images_times_weight_where_images_are_weighed() -> None:
+    """5 real, 30 font and 10 GAN images show nothing named; 80 font and 60 GAN ones two others."""
+    weights = {"real": 3.0, "font": 1.0, "gan": 0.5}
+    for weigh, wanted in (
+        ("image", (5 * 3 + 30 + 10 * 0.5) / (5 * 3 + 30 + 10 * 0.5 + 80 + 60 * 0.5)),
+        ("source", (5 + 30 + 10) / (5 + 30 + 10 + 80 + 60)),
+    ):
+        run = mix(MixSettings(weights, weigh, other_share=0.4))
+        assert run.prior()[K] == pytest.approx(0.4 * wanted)
+        assert run.prior()[K:].sum() == pytest.approx(0.4)
+
+
 def test_source_weights_switch_a_source_off_for_a_group_or_a_class() -> None:
     settings = MixSettings(
         {"real": 1, "font": 2, "gan": 1},

@@ -101,6 +101,133 @@ def test_interrupted_equals_unbroken_with_all_options(
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("changes", [{}, {"monitor": "val_macro"}])
+def test_a_run_stopped_with_only_its_model_unwritten_writes_the_same(
+    stores, tmp_path, monkeypatch, changes
+):
+    """No hook of training comes any more: without it the network would drop out and measure its
+    norms on the images that set the threshold."""
+    from classifier import progress
+
+    whole = train(stores, tmp_path / "whole", **changes)
+    saved = progress.Saver.on_train_epoch_end
+
+    def stop(self, trainer, module):
+        saved(self, trainer, module)
+        if trainer.global_step == 12:
+            raise Stop
+
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
+    with pytest.raises(Stop):
+        train(stores, tmp_path / "broken", **changes)
+    broken = train(stores, tmp_path / "broken", **changes)
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    for name in ("threshold", "validation", "val", "best"):
+        assert broken[name] == whole[name]
+
+
+def test_a_run_without_validation_images_resumes_as_well(stores, tmp_path, monkeypatch):
+    """Lightning would train one batch more in the epoch that had ended, and shift all others."""
+    from classifier import progress
+
+    real, font = (
+        _store(tmp_path / s.path.name, s.path.name, chars, 12, "train")
+        for s, chars in ((stores["real"], "ABC"), (stores["font"], "ABCXYZ"))
+    )
+    trained = {"real": real, "font": font}
+    train(trained, tmp_path / "whole")
+    saved = progress.Saver.on_train_epoch_end
+
+    def stop(self, trainer, module):
+        saved(self, trainer, module)
+        raise Stop
+
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
+    with pytest.raises(Stop):
+        train(trained, tmp_path / "broken")
+    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
+    train(trained, tmp_path / "broken")
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+
+
+def test_a_run_of_any_length_ends_with_a_validation(stores, tmp_path, monkeypatch):
+    """17 steps at 16 an epoch: the last one is an epoch of its own, validated as well."""
+    from classifier import lit
+
+    steps, ended = [], lit.ClassifierModule.on_validation_epoch_end
+
+    def note(self):
+        ended(self)
+        steps.append(self.global_step)
+
+    monkeypatch.setattr(lit.ClassifierModule, "on_validation_epoch_end", note)
+    train(stores, tmp_path / "run", steps=17, steps_per_epoch=16)
+    assert steps == [16, 17]
+
+
+def test_the_norms_are_measured_once_an_epoch_and_the_stores_read_once(
+    stores, tmp_path, monkeypatch
+):
+    """Validation, the cleaner, the checkpoint and the end of the run all want the average."""
+    from classifier import images, lit
+
+    counts = {"norms": 0, "reads": 0}
+    measure, read = lit.measure_norms, images.Images._read
+
+    def norms(network, given):
+        counts["norms"] += 1
+        measure(network, given)
+
+    def reads(store):
+        counts["reads"] += 1
+        return read(store)
+
+    monkeypatch.setattr(lit, "measure_norms", norms)
+    monkeypatch.setattr(images.Images, "_read", staticmethod(reads))
+    train(stores, tmp_path / "run", clean_at=(0.3, 0.6, 1.0))
+    assert counts == {"norms": 3, "reads": 4}  # two stores to train on, the same two to validate
+
+
+@pytest.mark.parametrize("blend", [{"mixup": 0.5}, {"cutmix": 1.0}])
+def test_blended_images_get_their_own_probability(stores, tmp_path, monkeypatch, blend):
+    """The probability of each label stands in for its row here: it must be the image's own,
+    whichever of the two parts was the larger."""
+    from classifier import hardness, lit
+
+    whole, seen = lit.ClassifierModule._losses, []
+
+    def losses(self, logits, batch):
+        out = whole(self, logits, batch)
+        self.given = batch["row"].float()
+        return out
+
+    def check(self, trainer, module, outputs, batch, *_):
+        seen.append(torch.equal(module.given, batch["row"].float()))
+
+    monkeypatch.setattr(lit.ClassifierModule, "_losses", losses)
+    monkeypatch.setattr(hardness.Hardness, "on_train_batch_end", check)
+    train(stores, tmp_path / "run", hard_weight=4.0, **blend)
+    assert seen == [True] * 12
+
+
+def test_a_network_that_doubts_most_images_is_not_believed(stores, tmp_path, capsys, plain):
+    train(stores, tmp_path / "run", doubt_below=1.1, clean_at=(0.3,))
+    assert "36 of 36 real images look doubtful, more than 50%" in capsys.readouterr().out
+    assert len(Suspects.read(tmp_path / "run").row) == 0
+    assert weights(tmp_path / "run") == plain
+
+
+def test_started_weights_are_trained_by_adamw_unless_an_optimiser_is_named(
+    stores, tmp_path, load_script, monkeypatch
+):
+    script, got = load_script("train_classifier"), []
+    monkeypatch.setattr(runs, "train", lambda *a: got.append(a[3].optimiser) or {})
+    given = ["--real", str(stores["real"].path), "--out", str(tmp_path / "run")]
+    for more in ([], ["--pretrained", "x"], ["--pretrained", "x", "--optimiser", "muon"]):
+        script.main(script.options().parse_args([*given, *more]))
+    assert got == ["muon", "adamw", "muon"]
+
+
 def test_the_head_alone_is_trained_while_the_rest_is_frozen(stores, tmp_path):
     start = runs.ClassifierModule(_config(), 6, 3, runs_bending(), 1).network.state_dict()
     train(stores, tmp_path / "run", steps=4, freeze_steps=4, ema_decay=0.0)
@@ -216,12 +343,13 @@ def test_corrections_that_cannot_be_meant_are_refused(stores, tmp_path, text, sa
         Corrections.read(path, real)
 
 
-def test_a_trusted_label_is_never_doubted(stores, tmp_path):
+def test_a_trusted_label_is_never_doubted(stores, tmp_path, monkeypatch):
     """With everything doubted, what a person confirmed stays in."""
     real = stores["real"]
     row = int(real.rows("train")[0])
     path = tmp_path / "c.csv"
     path.write_text(f"sha256,label\n{real.column('sha256')[row]},A\n", "utf-8")
+    monkeypatch.setattr("classifier.lit.MOST_DOUBTED", 1.0)
     train(stores, tmp_path / "run", path, doubt_below=1.1, clean_at=(0.3,))
     found = Suspects.read(tmp_path / "run")
     assert row not in found.row and len(found.row) > 20

@@ -315,7 +315,7 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Cleaner(data, config, all_stores)],
+        callbacks=[Cleaner(data, config)],
     )
     trainer.fit(module, data)
     weights = data.mix.weights
@@ -324,6 +324,57 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     left_out = weights[0] == 0
     assert left_out[wrong].mean() > 0.7 and left_out[~wrong].mean() < 0.05
     assert (weights[1] == 1).all()  # synthetic labels are never doubted
-    p = given_probabilities(module, data, all_stores)[0]
+    p = given_probabilities(module, data)[0]
     assert np.median(p[~wrong]) > 0.5 > np.median(p[wrong])
     assert torch.isfinite(torch.from_numpy(p)).all()
+
+
+def test_a_known_label_is_doubted_among_the_known_characters_only(tmp_path):
+    """That an image looks like something outside does not make its label wrong."""
+    from types import SimpleNamespace
+
+    from classifier.bending import Bending
+    from classifier.lit import ClassifierModule, given_probabilities
+    from classifier.mixing import Pool
+
+    logits = np.random.default_rng(3).normal(0, 3, (4, 6)).astype(np.float32)
+    target = np.array([0, 2, 3, 3])  # two known ones, two others
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(logits)
+
+    module = ClassifierModule(_config(), 6, 3, Bending(), 1)
+    module.average.module = Fixed()
+    pool = Pool("real", np.arange(4), target, np.zeros(4, np.int64))
+    images = SimpleNamespace(fetch=lambda store, row: np.zeros((len(row), 64, 64), np.uint8))
+    data = SimpleNamespace(mix=SimpleNamespace(pools=[pool]), images=images)
+    (p,) = given_probabilities(module, data)
+    e = np.exp(logits.astype(np.float64))
+    wanted = [
+        e[0, 0] / e[0, :3].sum(),
+        e[1, 2] / e[1, :3].sum(),
+        e[2, 3:].sum() / e[2].sum(),
+        e[3, 3:].sum() / e[3].sum(),
+    ]
+    assert np.allclose(p, wanted, rtol=1e-5)
+
+
+def test_the_threshold_is_set_on_blanks_too_where_a_gan_draws_the_others(stores, tmp_path):
+    from classifier.setup import prepare, threshold_images
+
+    gan = _store(tmp_path / "gan", "gan", "ABCXYZ", 12)
+    rng = np.random.default_rng(8)
+    pictures = rng.integers(0, 256, (6, 64, 64), np.uint8)
+    samples = [
+        Sample("other", "", "font", "val" if i % 2 else "train", kind="blank") for i in range(6)
+    ]
+    with StoreWriter(tmp_path / "blanks", Canvas(), ALPHABET, {}) as writer:
+        writer.append(pictures, samples)
+    synth = [stores["font"], gan, Store.open(tmp_path / "blanks")]
+    images, target = threshold_images(prepare(stores["real"], synth, _config(), 1, None))
+    z = gan.rows("val")[gan.column("char")[gan.rows("val")] == "Z"]
+    wanted = {np.asarray(gan.images[r]).tobytes() for r in z} | {
+        p.tobytes() for p in pictures[1::2]
+    }
+    assert {image.tobytes() for image in images[target == 3]} == wanted

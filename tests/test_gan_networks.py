@@ -67,3 +67,18 @@ def test_discriminator_and_recogniser_shapes():
         assert Discriminator(SMALL, size, 9)(images, images).shape == (3,)
         network = Recogniser(7).eval()
         assert network(images).shape == (3, 7) and network.features(images).shape == (3, 192)
+
+
+def test_scores_are_compared_in_full_precision_under_autocast():
+    """In bfloat16 a score of 100 is one of 99.5, 100 and 100.5: a margin would be lost in it."""
+    torch.manual_seed(0)
+    network = Discriminator(SMALL, 64, 3)
+    image, reference = torch.randn(2, 8, 1, 64, 64).unbind()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = network(image, reference)
+        network.score.bias += 100
+        lifted = network(image, reference)
+    assert lifted.dtype == torch.float32
+    margins = plain[:, None] - plain[None]
+    assert margins.abs().max() > 1e-3
+    assert torch.allclose(lifted[:, None] - lifted[None], margins, atol=1e-4)

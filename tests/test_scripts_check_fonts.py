@@ -56,7 +56,7 @@ def test_a_reader_of_one_character_names_every_font(
 
     card = SimpleNamespace(canvas=Canvas(), alphabet=ALPHABET)
     model = SimpleNamespace(card=card, probabilities=probabilities)
-    monkeypatch.setattr(classifier.export, "load_model", lambda folder: model)
+    monkeypatch.setattr(classifier.export, "load_model", lambda folder, device: model)
     line = ("--real", real, "--model", "any", "--per-font", 8, "--strengths", 0, 1)
     assert call(script, *line) == 0
     out = capsys.readouterr().out

@@ -91,3 +91,16 @@ def test_a_run_being_written_refuses_a_second_process(two_alphabets, load_script
     finally:
         lock.release()
     assert "another process" in capsys.readouterr().err
+
+
+def test_generated_images_of_another_request_are_not_taken_for_these(two_alphabets, load_script):
+    from synth.errors import InputError
+    from synth.store import Store
+
+    script = load_script("train_gan")
+    made = {"fonts": ["more"], "per_class": None, "other": 5, "seed": 1, "steps": 9}
+    store = Store.open(two_alphabets / "one")
+    store.info["made"] = made
+    script._refuse_another_request(store, made | {"steps": 10})
+    with pytest.raises(InputError, match=r"one: .*\(per_class: None -> 20\); remove it"):
+        script._refuse_another_request(store, made | {"per_class": 20})

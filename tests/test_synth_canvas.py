@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import draw_strokes
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
-from synth.canvas import Canvas, ink_box, normalise, restretch, to_float, to_gray, to_uint8
+from synth.canvas import Canvas, _median, ink_box, normalise, restretch, to_float, to_gray, to_uint8
 from synth.errors import InputError
 
 CANVAS = Canvas()
@@ -211,3 +212,45 @@ def test_ink_tones_follow_the_reference() -> None:
     high = np.sort(ink.ravel())[-count:].mean()
     wanted = np.clip((ink - 0.10 * high) * (255 / (0.82 * high)), 0, 255).astype(np.uint8)
     assert np.array_equal(ink_of(gray), wanted)
+
+
+def box_by_scipy(ink: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The same rule on scipy's connected parts."""
+    labels, _ = ndimage.label(ink > 80, structure=np.ones((3, 3), bool))
+    sizes = np.bincount(labels.ravel())[1:]
+    height, width = ink.shape
+    kept = []
+    for size, (rows, cols) in zip(sizes, ndimage.find_objects(labels), strict=True):
+        h, w = rows.stop - rows.start, cols.stop - cols.start
+        at_edge = rows.start == 0 or cols.start == 0 or rows.stop == height or cols.stop == width
+        level, upright = h <= 0.06 * height and w >= 0.8 * width, w <= 0.06 * width
+        is_rule = at_edge and (level or (upright and h >= 0.8 * height))
+        if size >= 0.004 * sizes.sum() and not is_rule:
+            kept.append((rows.start, cols.start, rows.stop, cols.stop))
+    return (*np.min(kept, 0)[:2].tolist(), *np.max(kept, 0)[2:].tolist()) if kept else None
+
+
+def test_the_box_is_that_of_scipys_connected_parts() -> None:
+    rng = np.random.default_rng(0)
+    found = set()
+    for k in range(300):
+        ink = np.zeros(rng.integers(8, 90, 2), np.uint8)
+        ink[rng.random(ink.shape) < rng.choice([0.001, 0.01, 0.3])] = 255  # specks, or one tangle
+        height, width = ink.shape
+        for _ in range(int(rng.integers(0, 4))):
+            y, x = rng.integers(0, height), rng.integers(0, width)
+            ink[y : y + int(rng.integers(1, 30)), x : x + int(rng.integers(1, 30))] = 200
+        if k % 3 == 0:
+            ink[:, :1] = 255  # a rule
+        for picture in (ink, ink.T, ink[::-1, ::2]):  # as arrays lie in memory too
+            assert ink_box(picture) == box_by_scipy(picture)
+            found.add(ink_box(picture) is None)
+    assert found == {False, True}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 251, 252])
+def test_the_median_by_counting_is_numpys(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for spread in (1, 3, 256):
+        tones = rng.integers(0, spread, count).astype(np.uint8)
+        assert _median(tones) == np.median(tones)

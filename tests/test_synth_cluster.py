@@ -117,5 +117,11 @@ def test_a_packed_plan_unpacks_to_itself_wherever_the_fonts_lie() -> None:
     assert back.fonts == plan.fonts
     pairs = zip(render(plan), render(back), strict=True)
     assert all(np.array_equal(a[0], b[0]) and repr(a[1]) == repr(b[1]) for a, b in pairs)
-    with pytest.raises(InputError, match="a worker has FreeType"):
-        cluster._unpacked(replace(parcel, freetype=(1, 0, 0)))
+
+
+@pytest.mark.parametrize("name", ["FreeType", "numpy", "scipy", "PIL", "cv2"])
+def test_a_worker_that_may_draw_other_pixels_is_refused(name: str) -> None:
+    parcel = cluster._packed(plan_of(1))
+    other = {**parcel.versions, name: "0.1"}
+    with pytest.raises(InputError, match=rf"a worker has {name} .*, wanted 0\.1"):
+        cluster._unpacked(replace(parcel, versions=other))

@@ -22,7 +22,9 @@ from synth.alphabet import Alphabet
 from synth.canvas import Canvas, normalise
 from synth.corpus import decode, import_images, open_image
 from synth.errors import InputError
-from synth.splits import choose_splits
+from synth.export import export_store
+from synth.found import Listing
+from synth.splits import choose_splits, rejoin
 from synth.store import Store
 
 CANVAS = Canvas(size_px=32, margin_px=2)
@@ -613,3 +615,53 @@ def test_any_number_of_workers_gives_the_same_bytes(
     for name in ("images.npy", "samples.parquet", "store.json"):
         assert (one.path / name).read_bytes() == (two.path / name).read_bytes()
     assert len(one) == 47
+
+
+# ---- what the review found ----
+
+
+def test_two_files_that_print_as_one_keep_their_own_labels_and_pixels(image_folder: Path) -> None:
+    """A name that is no UTF-8 is shown with an escape, which may be another file's real name."""
+    bad = os.fsencode(image_folder / "永") + b"/\xff.png"
+    with open(bad, "wb") as f:  # noqa: PTH123  bytes
+        f.write(b"words")
+    good = image_folder / "永" / "\\udcff.png"
+    draw_strokes(801).save(good)
+    store = do_import(image_folder)
+    assert list(store.info["notes"]["skipped"]) == ["永/\\udcff.png"] and len(store) == 48
+    row = by_origin(store)["永/\\udcff.png"]
+    image = decode(good.read_bytes(), CANVAS)
+    assert (store.images[row["i"]] == image).all()
+    for label in CHARS:  # and every other image stands beside its own label
+        for file in (image_folder / label).glob("00*.png"):
+            at = by_origin(store)[f"{label}/{file.name}"]["i"]
+            assert (store.images[at] == decode(file.read_bytes(), CANVAS)).all()
+
+
+def test_nothing_listed_is_nothing_decoded(tmp_path: Path) -> None:
+    listing = Listing([], lambda one: b"", {}, 0)
+    with (tmp_path / "spool").open("w+b") as file:
+        pixels, good, skipped = spool.spool_images(listing, [], CANVAS, False, 4, file)
+    assert pixels.shape == (0, 32, 32) and good.shape == (0,) and skipped == {}
+
+
+def test_a_picture_in_several_splits_goes_into_one() -> None:
+    hashes = ["a", "a", "b", "b", "c", "d", "d"]
+    splits = ["train", "val", "val", "test", "val", "val", "val"]
+    assert rejoin(hashes, splits) == ["train", "train", "test", "test", "val", "val", "val"]
+
+
+def test_an_export_with_a_picture_under_two_labels_in_train_and_val(image_folder: Path) -> None:
+    store = do_import(image_folder, val_share=0.3)
+    folder = image_folder.parent / "exported"
+    export_store(store, "folder", folder)
+    row = next(r for r in by_origin(store).values() if r["split"] == "val" and r["label"] == "永")
+    again = next(
+        r for r in by_origin(store).values() if r["label"] == "國" and r["split"] == "train"
+    )
+    image, copy = (folder / r["label"] / f"{r['i']:07d}.png" for r in (row, again))
+    copy.write_bytes(image.read_bytes())  # one picture, two labels, and a split each
+    back = do_import(folder, as_is=True)
+    twice = [r for r in back.table.to_pylist() if r["sha256"] == row["sha256"]]
+    assert [(r["label"], r["split"]) for r in twice] == [("國", "train"), ("永", "train")]
+    assert back.info["counts"]["val"]["永"] == store.info["counts"]["val"]["永"] - 1

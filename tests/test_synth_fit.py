@@ -100,3 +100,13 @@ def test_an_empty_or_blank_real_store_leaves_the_style(tmp_path: Path) -> None:
             rows = [Sample("永", "永", "real", split)] * 3
             writer.append(np.zeros((3, 64, 64), np.uint8), rows)
         assert fit_style(Style(), Store.open(tmp_path / split), have, 1) == Style()
+
+
+def test_ink_too_faint_to_be_measured_leaves_the_style(tmp_path: Path) -> None:
+    images = np.zeros((3, 64, 64), np.uint8)
+    images[:, 10:50, 30:34] = 60
+    with StoreWriter(tmp_path / "faint", CANVAS, Alphabet.of("永"), {}) as writer:
+        writer.append(images, [Sample("永", "永", "real", "train")] * 3)
+    with pytest.raises(ValueError, match="no image with ink"):
+        measure(images)
+    assert fit_style(Style(), Store.open(tmp_path / "faint"), coverages(["永"]), 1) == Style()

@@ -14,7 +14,7 @@ from fontTools.ttLib import TTCollection, TTFont
 
 from synth import fonts
 from synth.errors import InputError
-from synth.fonts import FontFile, check_fonts, find_fonts, open_font
+from synth.fonts import FontFile, check_fonts, find_fonts, open_font, outlines_of
 
 Polygons = list[list[tuple[float, float]]]  # contours as TrueType turns them: ink on the right
 
@@ -260,3 +260,38 @@ def test_a_users_folder_is_no_part_of_the_projects_list(
     assert len(found) == 1 and not found[0].writer
     monkeypatch.setattr(fonts, "ASSETS", tmp_path)
     assert [f.path.parent for f in find_fonts()] == [tmp_path]
+
+
+def test_the_projects_folder_given_again_admits_nothing_more(tmp_path: Path) -> None:
+    """Not even the fonts set aside as writers; by another name, or from further up, neither."""
+    (tmp_path / "link").symlink_to(fonts.ASSETS)
+    for folder in (fonts.ASSETS, fonts.ASSETS.parent, tmp_path / "link"):
+        for writers in (False, True):
+            assert find_fonts([folder], writers) == find_fonts(writers=writers)
+
+
+def test_two_fonts_of_one_name_are_refused_by_name(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        build_font(tmp_path / folder / "regular.ttf", {"A": letter(1)})
+    assert len(find_fonts([tmp_path / "a", tmp_path / "a"])) == len(find_fonts()) + 1
+    with pytest.raises(InputError, match=r"a/regular\.ttf and .*b/regular\.ttf: .* name regular,"):
+        find_fonts([tmp_path])
+
+
+def test_no_more_outlines_are_kept_than_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "KEPT_OUTLINES", 3)
+    chars = "ABCDEFGH"
+    font = open_font(build_font(tmp_path / "a.ttf", {c: letter(k) for k, c in enumerate(chars)}))
+    wanted = [(font, c) for c in "AABZCDEFGHA"]
+    together = outlines_of(wanted)
+    assert len(fonts._outlines) == 3
+    assert together[3] is None and together[0] is together[1] is together[-1]
+    for (_, char), outline in zip(wanted, together, strict=True):
+        alone = font.outline(char)
+        assert (alone is None) == (outline is None)
+        assert alone is None or (alone.points == outline.points).all()
+        assert len(fonts._outlines) <= 3
+    assert font.outline("A") is font.outline("A")  # and those are kept

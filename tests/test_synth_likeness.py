@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_synth_fonts import build_font
+from test_synth_fonts import build_font, letter
 
 from synth import likeness
 from synth.fonts import Coverage, FontFile, find_fonts, open_font, script_of
-from synth.likeness import Atlas, build_atlas, strokes
+from synth.likeness import Atlas, build_atlas, look_alikes, strokes
 from synth.raster import plain_pictures
 from synth.vote import outvoted
 
@@ -267,3 +267,11 @@ def test_script_of() -> None:
         *("CJK", "LATIN", "GREEK", "CYRILLIC", "HIRAGANA", "KATAKANA", "DIGIT")
     ]
     assert script_of("e\u0301x") == "CLUSTER" and script_of("\ue000") == "UNKNOWN"
+
+
+def test_equal_likeness_is_not_a_matter_of_luck(tmp_path: Path) -> None:
+    """Four equal glyphs: all of them are as like as the first."""
+    glyphs = {c: letter(k) for k, c in enumerate("ABC")} | dict.fromkeys("日曰口囗", letter(6))
+    font = open_font(build_font(tmp_path / "a.ttf", glyphs))
+    found = look_alikes(font.coverage(glyphs), "日", 1)
+    assert found == set("曰口囗")

@@ -13,8 +13,9 @@ from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.ttLib import TTFont
 from test_synth_fonts import box, build_font, hole
 
-from synth.fonts import ASSETS, FontFile, open_font
-from synth.outlines import STEP_EM, Outline, next_point
+from synth import fonts
+from synth.fonts import ASSETS, FontFile, find_fonts, open_font, outlines_of
+from synth.outlines import STEP_EM, Outline, most_points, next_point
 
 CHARS = "永國一三口日圖風龍心あのぎ己必ABCORSaegst0368&?"
 # Chords are shorter than the curve that they cut, by this much at most.
@@ -149,3 +150,54 @@ def test_the_corners_of_a_polygon_stay(tmp_path: Path) -> None:
     points = font.outline("A").points
     for x, y in triangle[0]:
         assert np.hypot(points[:, 0] - x / 1000, points[:, 1] + y / 1000).min() < 1e-6
+
+
+def signed_areas(outline: Outline) -> list[float]:
+    """Of each contour, so that a sign is a sense of rotation."""
+    found = []
+    for a, b in zip(outline.starts, outline.starts[1:], strict=False):
+        x, y = outline.points[a:b].astype(float).T
+        found.append(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2))
+    return found
+
+
+@pytest.mark.parametrize("cff", [False, True], ids=["TrueType", "CFF"])
+def test_a_stroke_turned_like_a_hole_is_a_stroke(tmp_path: Path, cff: bool) -> None:
+    """It lies in no other contour: it is turned about, and its own hole with it."""
+    bar = hole(0, 0, 600, 100)
+    ring = [box(700, 0, 1000, 600), hole(760, 60, 940, 540)]
+    wrong_ring = [hole(0, 200, 300, 600), box(60, 260, 240, 540)]
+    glyph = [bar, *ring, *wrong_ring]
+    font = open_font(build_font(tmp_path / "a.otf", {"A": glyph}, cff=cff))
+    outline = font.outline("A")
+    senses = np.sign(signed_areas(outline))
+    assert senses.tolist() == (senses[0] * np.array([1, 1, -1, 1, -1])).tolist()
+    stroke, outer, inner, second, second_inner = outline.component.tolist()
+    assert outer == inner and second == second_inner and len({stroke, outer, second}) == 3
+    ink = (600 * 100 + (300 * 600 - 180 * 480) + (300 * 400 - 180 * 280)) / 1e6
+    assert sum(map(abs, (area(outline),))) == pytest.approx(ink, rel=1e-4)
+
+
+def test_many_at_once_are_what_each_is_alone() -> None:
+    """Glyphs of several fonts, with other units, in one pass."""
+    glyphs = [
+        (open_font(f), chr(code))
+        for f in find_fonts()[::3]
+        for code in sorted(open_font(f).cmap)[::997]
+    ]
+    fonts._outlines.clear()
+    together = outlines_of(glyphs)
+    assert len(together) > 40
+    for (font, char), outline in zip(glyphs, together, strict=True):
+        fonts._outlines.clear()
+        alone = font.outline(char)
+        if outline is None:
+            assert alone is None
+            continue
+        for name in ("points", "starts", "component", "cluster"):
+            assert np.array_equal(getattr(outline, name), getattr(alone, name)), (char, name)
+        assert np.array_equal(outline.ends.which, alone.ends.which)
+        assert np.array_equal(outline.ends.weight, alone.ends.weight)
+        assert outline.stroke_em == alone.stroke_em and outline.perimeter_em == alone.perimeter_em
+        # and nobody is given more points than was said before
+        assert len(outline.points) <= most_points(font.raw(char), font._face.units_per_EM)

@@ -149,3 +149,36 @@ def test_grain_is_evenly_spread_and_noise_is_normal() -> None:
     assert grain.min() >= 0 and grain.max() < 1
     assert np.abs(grain.mean((1, 2)) - 0.5).max() < 0.001
     assert abs(noise.mean()) < 3 / np.sqrt(noise.size) and abs(noise.std() - 0.98) < 0.02
+
+
+def test_a_picked_image_is_rolled() -> None:
+    bank = np.random.default_rng(0).random((5, 16, 16), np.float32)
+    which = np.array([0, 7, 4, 3, 3], np.uint64)
+    shift = np.array([0, 3, 5 << 16, (15 << 16) + 15, (16 << 16) + 32], np.uint64)
+    rolled = [
+        np.roll(bank[n], (-y, -x), (0, 1))
+        for n, y, x in ((0, 0, 0), (2, 3, 0), (4, 0, 5), (3, 15, 15), (3, 0, 0))
+    ]
+    assert np.array_equal(paper._picked(bank, which, shift), rolled)
+
+
+def test_blur_is_three_taps_with_nothing_beyond_the_edge() -> None:
+    ink = np.random.default_rng(0).random((2, 9, 7)).astype(np.float32)
+    sigma = np.array([0.5, 0.0])
+    side = np.minimum(sigma**2 / 2, 1 / 3).astype(np.float32)
+    wanted = ink.copy()
+    for image, s in zip(wanted, side, strict=True):
+        for axis in (0, 1):
+            taps = np.array([s, 1 - 2 * s, s], np.float32)
+            rows = np.apply_along_axis(np.convolve, axis, image, taps, "same")
+            image[:] = rows
+    assert np.allclose(paper._blur(ink, sigma), wanted, atol=1e-6)
+    assert (paper._blur(ink, sigma)[1] == ink[1]).all()
+
+
+def test_a_batch_of_scanned_samples_alone_and_an_empty_one() -> None:
+    record = replace(CLEAN, scan_px=60, shade=0.1)
+    together = write(strokes(3), [record, CLEAN, record])
+    assert (write(strokes(1), [record])[0] == together[0]).all()
+    assert (write(strokes(1), [CLEAN])[0] == together[1]).all()
+    assert write(strokes(0), []).shape == (0, SIZE, SIZE)

@@ -10,7 +10,14 @@ import pytest
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.quota import OTHER_PER_KNOWN, group_of, plan_quota, real_counts
+from synth.quota import (
+    OTHER_PER_KNOWN,
+    group_of,
+    plan_quota,
+    read_quota,
+    real_counts,
+    write_quota,
+)
 from synth.store import Sample, Store, StoreWriter
 
 ABC = Alphabet.of("ABCD")
@@ -75,3 +82,46 @@ def test_the_table_adds_up() -> None:
         ["other", "1", "5", "40"],
     ]
     assert len({len(line) for line in lines[:-1]}) == 1
+
+
+def test_a_quota_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path, odd = tmp_path / "quota.csv", Alphabet.of('A,"永')
+    write_quota(path, {"A": 5, ",": 0, '"': 7, "other": 9})
+    quota = read_quota(path, odd, {"A": 30, "other": 2})
+    assert quota.lacking == {"A": 5, ",": 0, '"': 7, "永": 0} and quota.other == 9
+    assert quota.real == {"A": 30, ",": 0, '"': 0, "永": 0, "other": 2} and quota.target == 35
+    assert read_quota(path, odd, None).real == {}
+
+
+@pytest.mark.parametrize(
+    "rows, why",
+    [
+        ("A,1\nZ,2", r"line 3: 'Z' is no class of the alphabet"),
+        ("A,1\nB,-2", r"line 3: '-2' is no number of images"),
+        ("A,1.5", r"line 2: '1\.5' is no number"),
+        ("A,", "line 2: '' is no number"),
+        ("A,٣", "line 2: '٣' is no number"),
+        ("A,1\nB,1\nA,2", "line 4: 'A' is there twice"),
+        ("other,1\nother,1", "line 3: 'other' is there twice"),
+        ("A,1,2", "line 2: 3 fields, not 2"),
+        ("AB,1", "line 2: label 'AB' is not one character"),
+        ("A,0\nother,0", "it asks for no image"),
+        ("", "it asks for no image"),
+        ('"A,1', "no quota file"),
+    ],
+)
+def test_a_bad_quota_file_is_refused_in_one_line(tmp_path: Path, rows: str, why: str) -> None:
+    path = tmp_path / "quota.csv"
+    path.write_text(f"label,images\n{rows}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=why) as error:
+        read_quota(path, ABC, None)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_quota_file_at_all(tmp_path: Path) -> None:
+    for name, data in (("head.csv", b"A,1\n"), ("empty.csv", b""), ("bytes.csv", b"\xff\xfe\x00")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=f"{name}"):
+            read_quota(tmp_path / name, ABC, None)
+    with pytest.raises(InputError, match="no quota file"):
+        read_quota(tmp_path / "gone.csv", ABC, None)

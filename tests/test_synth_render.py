@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import multiprocessing
+import os
+import signal
 import tracemalloc
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from types import GeneratorType
 
@@ -23,6 +27,7 @@ from synth.quota import Quota
 from synth.render import (
     HELD_OUT_SHARE,
     Plan,
+    _font_with,
     clean_range,
     make_plan,
     render,
@@ -280,3 +285,49 @@ def test_one_writer_writes_more_alike_than_many(plan: Plan) -> None:
     for name in ("slant", "stroke_px", "blur_px"):
         one, many = (np.std([getattr(d, name) for d in ds]) for ds in (for_one, for_all))
         assert one < 0.9 * many, name
+
+
+def test_a_killed_worker_is_one_line_and_leaves_no_process(plan: Plan) -> None:
+    stream = render(plan_of(600, 0), 2)
+    next(stream)
+    multiprocessing.active_children()[0].kill()
+    with pytest.raises(InputError, match=r"a worker process was killed .*--workers 1"):
+        list(stream)
+    assert not multiprocessing.active_children()
+
+
+def test_a_stream_that_is_left_does_not_render_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    shutdown, cancelled = ProcessPoolExecutor.shutdown, []
+
+    def recorded(
+        pool: ProcessPoolExecutor, wait: bool = True, cancel_futures: bool = False
+    ) -> None:
+        cancelled.append(cancel_futures)
+        shutdown(pool, wait, cancel_futures=cancel_futures)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "shutdown", recorded)
+    stream = render(plan_of(600, 0), 2)
+    next(stream)
+    stream.close()  # as an interrupt does
+    assert cancelled[0] and not multiprocessing.active_children()
+
+
+def test_an_interrupt_is_the_parents_business(plan: Plan) -> None:
+    """Ctrl-C reaches every process of a terminal: the workers say nothing and go on."""
+    stream = render(plan, 2)
+    chunks = [next(stream)]
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGINT)
+    assert digest([*chunks, *stream]) == digest(render(plan))
+
+
+def test_a_partner_is_drawn_by_a_font_whose_glyph_is_usable() -> None:
+    """A font has a glyph for a character, but a refused one: its .notdef, or another character."""
+    have = coverages()
+    refused = replace(have[0], usable=have[0].usable - {"三"})
+    quota = Quota(0, dict.fromkeys(ALPHABET.chars, 1), 300, {})
+    plan = make_plan(ALPHABET, [refused, *have[1:]], {}, quota, Style(), CANVAS, 1)
+    three = plan.chars.index("三")
+    assert open_font(FONTS[0]).outline("三") is not None
+    assert (_font_with(plan, three, 0) != 0) and _font_with(plan, three, 1) == 1
+    assert _font_with(plan, plan.chars.index("心"), 0) == 0

@@ -32,3 +32,19 @@ def test_metrics_go_on_where_the_checkpoint_is(tmp_path):
     rows = [json.loads(line) for line in file.path.read_text("utf-8").splitlines()]
     assert [r["step"] for r in rows] == [10, 20, 30]
     assert rows[-1]["loss"] == 0.5
+
+
+def test_metrics_that_cannot_be_written_anew_stay(tmp_path, monkeypatch):
+    """A full disk, or a kill, while a run starts again: no line is lost."""
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in (10, 20, 30):
+        file.add(step, {"loss": 1.0})
+    before = file.path.read_text("utf-8")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("synth.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        file.start(20)
+    assert file.path.read_text("utf-8") == before

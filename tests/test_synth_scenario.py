@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synth import scenario
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
@@ -237,3 +238,28 @@ def test_the_commands_refuse_what_they_cannot_do(
     words = ["--whole", str(synthetic.path), "--out", str(tmp_path / "s"), "--groups", "few:1:1"]
     assert run(cutter.options(), cutter.main, words) == 2
     assert "--test-names" in capsys.readouterr().err
+
+
+def test_a_scenario_is_whole_or_not_there(
+    whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between its two stores, and again after a kill that left its parts."""
+    copy, calls = scenario._copy, []
+
+    def stopped(*args: object) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            assert not (tmp_path / "s").exists()
+            raise KeyboardInterrupt
+        copy(*args)
+
+    monkeypatch.setattr(scenario, "_copy", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        cut(whole, tmp_path / "s")
+    assert [p.name for p in tmp_path.iterdir()] == ["whole"]
+    monkeypatch.undo()
+    (tmp_path / ".s.partial" / "real").mkdir(parents=True)
+    cut(whole, tmp_path / "s")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "whole"]
+    with pytest.raises(InputError, match="is there already"):
+        cut(whole, tmp_path / "s")

@@ -223,3 +223,15 @@ def test_sheet_of_rows() -> None:
     pixels = np.asarray(page)
     assert pixels.shape == (20, 50)
     assert (pixels[:8, 30:] == 255).all() and (pixels[10:18, 30:42] == 0).all()
+
+
+def test_without_strength_glyphs_are_plain_for_real_data_too(tmp_path: Path) -> None:
+    """The fit must not bring back what was taken away; the data's pen stays."""
+    real = real_store(tmp_path / "real", {"永": 60, "國": 60})
+    plain = Studio.prepare(ALPHABET, real, per_class=2, other_images=0, strength=0)
+    assert plain.style.stroke_px != Style().stroke_px
+    _, samples = render_places(plain.plan, np.arange(len(plain.plan)))
+    records = [Draw.from_json(s.record) for s in samples]
+    names = ("slant", "rotation", "aspect_log", "bend_em", "wobble_em", "part_shift_em", "climb")
+    names += ("part_scale_log", "part_turn", "cluster_shift_em", "end_em", "pressure")
+    assert {getattr(r, n) for r in records for n in names} == {0.0}

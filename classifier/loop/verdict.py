@@ -1,0 +1,190 @@
+"""Which source helped which class, hurt it, or made no difference."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from classifier.loop.answers import ArmAnswers
+from classifier.loop.paired import change_of
+from classifier.loop.plan import BOTH, FONT, GAN, REAL
+from synth.alphabet import OTHER
+from synth.errors import InputError
+from synth.files import write_text
+from synth.quota import group_of
+
+FORMAT = 1
+# Fewest images of the class, and fewest whose answer changed, for a verdict. Five that all change
+# the same way are no evidence at 95 %: the sign test gives 2 / 2 ** 5 = 0.06, with six 0.03. The
+# bootstrap does not know that: it never sees an image that is not there.
+FEWEST = 6
+HELPED, HURT, NOTHING = "helped", "hurt", "made no difference"
+# source -> pairs of arms that differ in it alone: with it, without it
+PAIRS = {FONT: ((FONT, REAL), (BOTH, GAN)), GAN: ((GAN, REAL), (BOTH, FONT))}
+KNOWN = "known"  # all characters of the alphabet, beside their groups
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One source and one class, or one group of classes."""
+
+    label: str  # a class, or a group's name
+    group: str  # of the class; "" for a group
+    source: str
+    verdict: str  # HELPED, HURT or NOTHING
+    gain: float  # right answers less false alarms, for each image of the class, mean over seeds
+    low: float  # 95 % interval of it
+    high: float
+    images: int  # of validation
+    changed: int  # of which the answer changed, those of other classes included
+    enough: bool  # of both for any other verdict than NOTHING
+    real: int  # training images
+    right: float  # the part of `gain` that is right answers
+
+
+def judge(low: float, high: float, images: int, changed: int) -> str:
+    """Helped or hurt only where the interval leaves 0 out and the images are enough."""
+    if enough(images, changed) and low > 0:
+        return HELPED
+    return HURT if enough(images, changed) and high < 0 else NOTHING
+
+
+def enough(images: int, changed: int) -> bool:
+    return min(images, changed) >= FEWEST
+
+
+def verdicts_of(
+    arms: Mapping[str, ArmAnswers],  # REAL, FONT and maybe GAN and BOTH; run s of each: seed s
+    real: Mapping[str, int],  # label -> real training images
+    seed: int = 1,  # of the bootstrap
+) -> list[Verdict]:
+    """A row for each group and each class that has validation images, and each source.
+
+    A right answer of a class counts 1, an image of another class that is called it counts -1: so
+    a source that finds a character by seeing it everywhere, in "other" above all, does not help
+    it. Of two comparisons of a source (with and without the other source) the mean counts.
+    """
+    first = arms[REAL]
+    for name, arm in arms.items():
+        same = arm.alphabet == first.alphabet and np.array_equal(arm.row, first.row)
+        if not same or arm.answer.shape != first.answer.shape:
+            raise InputError(f"arm {name} was measured on other images, or with other seeds")
+    names = first.alphabet.classes
+    there = {
+        source: [(arms[a], arms[b]) for a, b in pairs if a in arms and b in arms]
+        for source, pairs in PAIRS.items()
+    }
+    right = {
+        s: _mean([_change(a.right, b.right) for a, b in pairs])
+        for s, pairs in there.items()
+        if pairs
+    }
+    result = []
+    for at, (label, group, members) in enumerate(_subjects(names, real)):
+        mine = members[first.target]
+        if not mine.any():
+            continue
+        for number, source in enumerate(right):
+            called = _mean(
+                [_change(members[a.answer], members[b.answer]) for a, b in there[source]]
+            )
+            rng = np.random.default_rng((seed, at, number))
+            found = change_of(right[source][:, mine], called[:, ~mine], rng)
+            result.append(
+                Verdict(
+                    label,
+                    group,
+                    source,
+                    judge(found.low, found.high, found.images, found.changed),
+                    found.mean,
+                    found.low,
+                    found.high,
+                    found.images,
+                    found.changed,
+                    enough(found.images, found.changed),
+                    sum(real.get(n, 0) for n, m in zip(names, members, strict=True) if m),
+                    float(right[source][:, mine].mean()),
+                )
+            )
+    return result
+
+
+def _change(with_it: np.ndarray, without: np.ndarray) -> np.ndarray:
+    return with_it.astype(np.int8) - without.astype(np.int8)
+
+
+def _mean(changes: Sequence[np.ndarray]) -> np.ndarray:
+    return np.mean(changes, axis=0)
+
+
+def _subjects(names: Sequence[str], real: Mapping[str, int]) -> list[tuple[str, str, np.ndarray]]:
+    """(label, group, [C] bool members): the groups of known classes, then the classes."""
+    groups = np.array([OTHER if n == OTHER else group_of(real.get(n, 0)) for n in names])
+    found = [(KNOWN, "", groups != OTHER)]
+    found += [(g, "", groups == g) for g in ("common", "rare", "few", "none") if g in groups]
+    one = np.eye(len(names), dtype=bool)
+    return found + [(n, str(groups[i]), one[i]) for i, n in enumerate(names)]
+
+
+def switched_off(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
+    """Class -> source -> 0 for the sources that hurt it, as --source-weights takes them.
+
+    A class that has no real image keeps its sources where all of them hurt: it has no others.
+    """
+    off: dict[str, dict[str, float]] = {}
+    classes = [v for v in verdicts if v.group]
+    sources = {v.source for v in classes}
+    for v in classes:
+        if v.verdict == HURT:
+            off.setdefault(v.label, {})[v.source] = 0.0
+    real = {v.label: v.real for v in classes}
+    return {label: of for label, of in off.items() if real[label] or set(of) != sources}
+
+
+def write_verdicts(
+    out: Path,  # folder of verdict.json and verdict.csv
+    verdicts: Sequence[Verdict],
+    digest: str,  # of the alphabet
+    seeds: int,
+) -> None:
+    kept = {
+        "format": FORMAT,
+        "alphabet": digest,
+        "seeds": seeds,
+        "fewest": FEWEST,
+        "verdicts": [asdict(v) for v in verdicts],
+        "switched_off": switched_off(verdicts),
+    }
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow([field.name for field in fields(Verdict)])
+    for v in verdicts:
+        row = asdict(v) | {n: f"{getattr(v, n):.5f}" for n in ("gain", "low", "high", "right")}
+        table.writerow(row.values())
+    write_text(out / "verdict.csv", file.getvalue())
+    write_text(out / "verdict.json", json.dumps(kept, ensure_ascii=False, indent=1))
+
+
+def table_of(verdicts: Sequence[Verdict]) -> str:
+    """How many classes a source helped and hurt, and the groups, in points."""
+    lines = [f"{'source':6} {HELPED:>7} {HURT:>5} {NOTHING:>19} {'(too few to tell)':>18}"]
+    for source in dict.fromkeys(v.source for v in verdicts):
+        mine = [v for v in verdicts if v.source == source and v.group]
+        n = {word: sum(v.verdict == word for v in mine) for word in (HELPED, HURT, NOTHING)}
+        few = sum(not v.enough for v in mine)
+        lines.append(f"{source:6} {n[HELPED]:7} {n[HURT]:5} {n[NOTHING]:19} {few:18}")
+    lines.append(f"{'':6} {'':8} {'gain':>6}  {'95 % interval':>15} {'images':>7}")
+    for v in verdicts:
+        if not v.group or v.label == OTHER:
+            span = f"{100 * v.low:+.1f} to {100 * v.high:+.1f}"
+            lines.append(
+                f"{v.source:6} {v.label:8} {100 * v.gain:+6.1f}  {span:>15} {v.images:7}  "
+                f"{v.verdict}"
+            )
+    return "\n".join(lines)

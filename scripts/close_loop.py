@@ -1,0 +1,160 @@
+"""Real images (and a finished GAN) -> what each class lacks, images for that, a verdict on every
+source for every class, and a classifier that gets from each source only what does not hurt.
+
+It (1) trains on real images alone, with several seeds; (2) writes what each class lacks by its
+validation images, and the images that it gets for that, to needs.csv and quota.csv; (3) renders
+and generates them; (4) trains with the font images, the GAN images, and both, with the same seeds;
+(5) writes to verdict.csv and verdict.json whether a source helped a class, hurt it, or made no
+difference, with an interval; (6) trains OUT/final with all but the sources of the classes that
+they hurt: its report.html shows the verdicts.
+
+The same command goes on where it stopped. The choices are made by the validation images of the
+real store: measure what comes out on others (--test).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from synth.command import parser, run, used
+from synth.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from classifier.loop.plan import Loop
+    from classifier.study.plan import Job
+    from synth.store import Store
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+def options() -> ArgumentParser:
+    p = parser(
+        __doc__ or "",
+        "python scripts/close_loop.py --real runs/real --gan runs/gan --out runs/loop",
+    )
+    p.add_argument("--real", type=Path, required=True, help="real store with validation images")
+    p.add_argument(
+        "--gan", type=Path | None, help="finished GAN run of these characters; default: fonts only"
+    )
+    p.add_argument("--out", type=Path, required=True, help="folder of everything that is made")
+    p.add_argument("--test", type=Path | None, help="labelled store, measured by the final run")
+    p.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        help="training seeds of each arm; with 1 an interval "
+        "does not hold the chance of the training",
+    )
+    p.add_argument(
+        "--target",
+        type=int | None,
+        help="real + rendered images a class before its recall counts; default: 2 x median",
+    )
+    p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
+    p.add_argument("--steps", type=int | None, help="of each classifier; default: the preset's")
+    p.add_argument(
+        "--preset",
+        type=str | None,
+        help="of the classifiers: small (CPU), large (GPU), demo; default: this machine's",
+    )
+    p.add_argument(
+        "--classifier",
+        type=str,
+        default="",
+        help="more options of train_classifier.py for every run, in one line, for instance "
+        "'--batch-size 64 --logit-adjustment 0.5'",
+    )
+    p.add_argument("--workers", type=int, default=1, help="commands at once; they share the cores")
+    return p
+
+
+def main(args: Namespace) -> None:
+    from synth.store import Store, lock_output
+
+    real = Store.open(args.real)
+    if not len(real.rows("val")):
+        raise InputError(
+            f"{args.real}: no validation images, by which the loop decides; import some "
+            "(import_data.py --val-share)"
+        )
+    if args.gan is not None and not (args.gan / "generator.json").is_file():
+        raise InputError(f"{args.gan}: no finished GAN run (no generator.json in it)")
+    if args.test is not None:
+        Store.open(args.test)
+    if args.target is not None and args.target < 1:
+        raise InputError(f"--target {args.target}: a number of images from 1")
+
+    from classifier.loop.plan import Loop, split_options
+    from synth.runs import keep_settings
+
+    loop = Loop(
+        args.real,
+        args.out,
+        args.gan,
+        args.seeds,
+        split_options(args.classifier, args.steps, args.preset),
+        tuple(args.fonts),
+        args.test,
+    )
+    settings = {n: v for n, v in used(args).items() if n not in ("out", "workers", "test")}
+    lock = lock_output(args.out)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        keep_settings(args.out, {"loop": settings | {"content": real.content}}, ("loop",))
+        _close(loop, real, args.target, args.workers)
+    finally:
+        lock.release()
+
+
+def _close(loop: Loop, real: Store, target: int | None, workers: int) -> None:
+    from classifier.loop import needs, verdict
+    from classifier.loop.answers import ArmAnswers
+    from classifier.loop.plan import REAL
+    from synth.files import write_text
+    from synth.quota import real_counts
+
+    counts = real_counts(real)
+    print("1. real images alone", flush=True)
+    _run(loop.real_jobs(), loop, workers)
+
+    print("2. what each class lacks", flush=True)
+    answers = ArmAnswers.read(loop.runs(REAL))
+    lacks = needs.needs_of(answers, counts)
+    quota = needs.quota_of(answers, lacks, target)
+    needs.write_needs(loop.out / "needs.csv", lacks, quota)
+    loop.keep_quota(quota)
+    write_text(loop.alphabet, "\n".join(real.alphabet.chars) + "\n")
+    print(needs.table_of(lacks, quota), flush=True)
+
+    print("3. and 4. images for that, and every arm", flush=True)
+    _run(loop.jobs(), loop, workers)
+
+    print("5. verdict", flush=True)
+    arms = {arm: ArmAnswers.read(loop.runs(arm)) for arm in loop.arms}
+    found = verdict.verdicts_of(arms, counts)
+    verdict.write_verdicts(loop.out, found, real.alphabet.digest, loop.seeds)
+    print(verdict.table_of(found), flush=True)
+    off = verdict.switched_off(found)
+    print(f"switched off for {len(off)} classes: {' '.join(off)[:60]}", flush=True)
+
+    print("6. the final run", flush=True)
+    _run([*loop.jobs(), loop.final(off)], loop, workers)
+    print(loop.out / "final" / "report.html")
+
+
+def _run(jobs: Sequence[Job], loop: Loop, workers: int) -> None:
+    from classifier.study.runner import Runner
+
+    runner = Runner(jobs, loop.out, [sys.executable], SCRIPTS, workers)
+    if failed := runner.run().failed:
+        raise InputError(f"{failed[0]} failed; see {runner.logs / failed[0]}.log")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(options(), main))

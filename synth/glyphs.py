@@ -1,0 +1,140 @@
+"""Glyphs as a font file has them: curves in font units, read from FreeType's memory, and bounded.
+
+A font may be made to harm: FreeType follows composite glyphs, 4 copies of 4 copies of ..., to any
+depth and number. What a glyph would cost is known before it is loaded, and before it is cut up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import freetype
+import freetype.raw as ft
+import numpy as np
+
+# The richest glyph of the project's fonts has one level of parts; of users' fonts, Hangul made of
+# letters made of strokes has three.
+MAX_PARTS, MAX_DEPTH = 256, 8
+
+
+@dataclass(frozen=True)
+class RawOutline:
+    """One glyph as the font has it: curves, in font units, y up."""
+
+    points: np.ndarray  # [P, 2] int64
+    tags: np.ndarray  # [P] uint8 as FreeType's: bits 0 and 1: 1 on the curve, 0 conic, 2 cubic
+    ends: np.ndarray  # [C] int16: each contour's last point
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Many glyphs as fonts have them, end to end."""
+
+    points: np.ndarray  # [P, 2] int64
+    tags: np.ndarray  # [P] uint8
+    ends: np.ndarray  # [C] int64: each contour's last point, counted from its glyph's first
+    n_points: np.ndarray  # [N] int64, of each glyph
+    n_contours: np.ndarray  # [N] int64
+
+    @classmethod
+    def of(cls, glyphs: Sequence[RawOutline]) -> RawBatch:
+        return cls(
+            np.concatenate([np.zeros((0, 2), np.int64), *(g.points for g in glyphs)]),
+            np.concatenate([np.zeros(0, np.uint8), *(g.tags for g in glyphs)]),
+            np.concatenate([np.zeros(0, np.int64), *(g.ends for g in glyphs)]),
+            np.array([len(g.points) for g in glyphs], np.int64),
+            np.array([len(g.ends) for g in glyphs], np.int64),
+        )
+
+
+class _Slot(ctypes.Structure):
+    """FreeType's FT_Outline with plain addresses, which are quicker to read than pointers."""
+
+    _fields_ = (
+        ("n_contours", ctypes.c_short),
+        ("n_points", ctypes.c_short),
+        ("points", ctypes.c_void_p),
+        ("tags", ctypes.c_void_p),
+        ("contours", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+    )
+
+
+_LOAD = freetype.FT_LOAD_NO_SCALE | freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP
+_load = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int32)(
+    ctypes.cast(ft.FT_Load_Glyph, ctypes.c_void_p).value
+)
+
+
+def raw_batch(face: freetype.Face, gids: Sequence[int]) -> RawBatch:
+    """Glyphs of one face. Raises ValueError where one cannot be loaded or is blank."""
+    handle = ctypes.cast(face._FT_Face, ctypes.c_void_p).value
+    slot = ctypes.cast(face._FT_Face.contents.glyph, ctypes.c_void_p).value
+    glyph = _Slot.from_address(slot + ft.FT_GlyphSlotRec.outline.offset)
+    copy, load = ctypes.string_at, _load
+    points, tags, ends, n_points, n_contours = [], [], [], [], []
+    for gid in gids:
+        if load(handle, gid, _LOAD) or (count := glyph.n_points) < 3:
+            raise ValueError(f"glyph {gid} is blank or damaged")
+        contours = glyph.n_contours
+        points.append(copy(glyph.points, 16 * count))
+        tags.append(copy(glyph.tags, count))
+        ends.append(copy(glyph.contours, 2 * contours))
+        n_points.append(count)
+        n_contours.append(contours)
+    return RawBatch(
+        np.frombuffer(b"".join(points), np.int64).reshape(-1, 2),
+        np.frombuffer(b"".join(tags), np.uint8),
+        np.frombuffer(b"".join(ends), np.int16).astype(np.int64),
+        np.array(n_points, np.int64),
+        np.array(n_contours, np.int64),
+    )
+
+
+def raw_outline(outline: Any) -> RawOutline | None:
+    """A copy of a FreeType outline, or None where it encloses nothing."""
+    raw = outline._FT_Outline  # the wrapper's own `points` is a Python loop over every point
+    if raw.n_points < 3 or raw.n_contours < 1:
+        return None
+    # copied as bytes: as_array costs more than the glyph
+    points = np.frombuffer(ctypes.string_at(raw.points, 16 * raw.n_points), np.int64).reshape(-1, 2)
+    if (points == points[0]).all():
+        return None
+    tags = np.frombuffer(ctypes.string_at(raw.tags, raw.n_points), np.uint8)
+    ends = np.frombuffer(ctypes.string_at(raw.contours, 2 * raw.n_contours), np.int16)
+    return RawOutline(points, tags, ends)
+
+
+def too_complex(face: freetype.Face, gid: int) -> bool:
+    """Whether a glyph is made of more than MAX_PARTS glyphs, or in more than MAX_DEPTH levels.
+
+    Level by level, without FreeType's own recursion, which has no bound. A glyph that cannot be
+    read is not too complex: loading it fails.
+    """
+    handle, slot = face._FT_Face, face._FT_Face.contents.glyph
+    index, flags = ctypes.c_uint(), ctypes.c_uint()
+    across, up, matrix = ctypes.c_int(), ctypes.c_int(), ft.FT_Matrix()
+    about = [ctypes.byref(v) for v in (index, flags, across, up, matrix)]
+    level, parts = [gid], 1
+    for _ in range(MAX_DEPTH + 1):
+        below: list[int] = []
+        for part in level:
+            if ft.FT_Load_Glyph(handle, part, _LOAD | freetype.FT_LOAD_NO_RECURSE):
+                return False
+            if slot.contents.format != freetype.FT_GLYPH_FORMAT_COMPOSITE:
+                continue
+            count = slot.contents.num_subglyphs
+            parts += count
+            if parts > MAX_PARTS:
+                return True
+            for k in range(count):
+                if ft.FT_Get_SubGlyph_Info(slot, k, *about):
+                    return False
+                below.append(index.value)
+        if not below:
+            return False
+        level = below
+    return True
