@@ -29,6 +29,7 @@ from classifier.data import MixData
 from classifier.gradients import GradientCheck
 from classifier.lit import ClassifierModule
 from classifier.losses import smoothed_loss
+from classifier.mixing import REAL
 from classifier.progress import Metrics
 from classifier.schedules import optimiser, schedule
 from classifier.setup import Setup, prepare
@@ -53,7 +54,13 @@ def made_store(path: Path, chars: int = 50, per_char: int = 40) -> Store:
 
 def fresh(setup: Setup, config: ClassifierConfig) -> tuple[ClassifierModule, MixData]:
     data = MixData(
-        setup.stores, setup.mix, setup.augment, seed=1, steps_per_epoch=config.steps, threads=1
+        setup.stores,
+        setup.mix,
+        setup.augment,
+        seed=1,
+        steps_per_epoch=config.steps,
+        threads=1,
+        ease=config.ease,
     )
     return ClassifierModule(config, setup.mix.classes, setup.known, setup.bending, 1), data
 
@@ -103,16 +110,22 @@ def bare(setup: Setup, config: ClassifierConfig) -> tuple[float, dict[str, torch
     module, _ = fresh(setup, config)
     rate = optimiser(module.network, config)
     (plan,) = schedule(rate, config)
-    loader = TrainLoader(setup.stores, setup.mix, setup.augment, seed=1, threads=1)
+    loader = TrainLoader(
+        setup.stores, setup.mix, setup.augment, seed=1, threads=1, ease=config.ease
+    )
     module.network.train()
     low = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed")
     begin = 0.0
     for step, batch in enumerate(loader):
         torch.manual_seed(int(np.random.SeedSequence([1, step]).generate_state(1)[0]))
-        images = setup.bending.apply(batch["images"], 1, step)
+        real, eased = batch["source"] == REAL, config.ease(step)
+        share = torch.where(real, eased, eased * config.synthetic_bending).view(-1, 1, 1, 1)
+        images = setup.bending.apply(batch["images"], 1, step, share=share)
+        order = torch.argsort(~real, stable=True)
         rate.zero_grad()
-        with low:
-            logits = module.network(images.contiguous(memory_format=torch.channels_last)).float()
+        with low, module.parts.of(int(real.sum())):
+            logits = module.network(images[order].contiguous(memory_format=torch.channels_last))
+            logits = logits.float()[torch.argsort(order)]
             smoothing = module.smoothing[batch["source"]]
             loss = smoothed_loss(logits, batch["target"], setup.known, smoothing).mean()
         loss.backward()
