@@ -393,11 +393,15 @@ def test_an_infinite_gradient_names_its_layer(stores, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_compiled_network_learns_the_same(stores, tmp_path):
+def test_a_compiled_network_learns_the_same(stores, tmp_path, monkeypatch):
+    """By SGD: Muon makes gradients orthogonal, and blows up what rounding leaves of a small one."""
+    import torch._inductor.config
     from safetensors.torch import load_file
 
+    # compiled dropout draws other numbers than eager dropout, unless asked for the same
+    monkeypatch.setattr(torch._inductor.config, "fallback_random", True)
     for name, compiled in (("eager", False), ("compiled", True)):
-        train(stores, tmp_path / name, steps=4, compile=compiled)
+        train(stores, tmp_path / name, steps=4, compile=compiled, optimiser="sgd", lr=0.02)
     a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("eager", "compiled"))
     assert a.keys() == b.keys()
     assert max(float((a[k].float() - b[k].float()).abs().max()) for k in a) < 1e-2
