@@ -13,7 +13,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint bench clean
+.PHONY: help venv demo test test-slow fuzz lint bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,11 @@ test: $(STAMP)  ## all tests but the slow ones
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(RUN) -m pytest -m slow
+
+fuzz: $(STAMP)  ## what reads files and requests, under a fuzzer for a minute each (extra: fuzz)
+	@found=0; for target in importer fonts service; do \
+		$(RUN) tests/run_fuzz.py $$target --seconds 60 || found=1; \
+	done; exit $$found
 
 lint: $(DEV_STAMP)  ## format and rules
 	$(RUN) -m ruff format --check .

@@ -18,7 +18,7 @@ from typing import Self
 
 import numpy as np
 
-from classifier.pools import CHARACTER_KINDS, Picks, Pool, training_classes
+from classifier.pools import Picks, Pool, training_classes
 from classifier.shares import (
     GROUP_NAMES,
     GROUPS,
@@ -34,7 +34,6 @@ from synth.errors import InputError
 from synth.store import SOURCES
 
 __all__ = [
-    "CHARACTER_KINDS",
     "GROUPS",
     "REAL",
     "Mix",

@@ -1,4 +1,4 @@
-"""The images that a run may train on, and the classes that it tells apart. numpy only.
+"""The images that a run may train on, and the classes that it tells apart. No torch.
 
 Classes: the K characters of the alphabet, then K = "other, unspecified" (real other images and what
 is no character), then the other characters that fonts and GAN draw and know by name. A classifier
@@ -15,9 +15,8 @@ import numpy as np
 
 from synth.alphabet import OTHER, Alphabet
 from synth.errors import InputError
+from synth.other import ONE_CHARACTER_KINDS
 from synth.store import SOURCES, Store
-
-CHARACTER_KINDS = frozenset({"character", "confusable", "common", "variant", "script", "listed"})
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,7 @@ class Picks:
 
 
 def training_classes(
-    alphabet: Alphabet,
-    stores: Sequence[Store],
-    character_kinds: frozenset[
-        str
-    ] = CHARACTER_KINDS,  # kinds of rows that show one whole character
+    alphabet: Alphabet, stores: Sequence[Store]
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """Names of the other characters in code-point order, and for each store [N] int64 targets.
 
@@ -77,7 +72,7 @@ def training_classes(
                 f"({alphabet.digest}, {known} characters); make the store again with this alphabet"
             )
         named = [
-            label == OTHER and char != "" and char not in index and kind in character_kinds
+            label == OTHER and char != "" and char not in index and kind in ONE_CHARACTER_KINDS
             for label, char, kind in zip(labels, chars, kinds, strict=True)
         ]
         tables.append((targets, chars, np.array(named, bool), store.column("split") == "train"))

@@ -14,7 +14,7 @@ from classifier.best import MONITORED
 from classifier.config import ClassifierConfig
 from classifier.corrections import Corrections
 from classifier.layers import replace_layers
-from classifier.mixing import CHARACTER_KINDS, REAL, Mix, MixSettings, Pool, training_classes
+from classifier.mixing import REAL, Mix, MixSettings, Pool, training_classes
 from classifier.networks import build_network, require_model
 from classifier.noise import NOISE_LOSSES
 from classifier.norms import steady_rows
@@ -23,6 +23,8 @@ from classifier.pretrained import start_from
 from classifier.schedules import OPTIMISERS, SCHEDULES
 from synth.alphabet import OTHER
 from synth.errors import InputError
+from synth.near_copies import name_of
+from synth.other import ONE_CHARACTER_KINDS
 from synth.store import SOURCES, Store
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -191,9 +193,10 @@ def _no_leak(real: Store, test: Store | None) -> None:
         measured["test"] = set(test.column("sha256"))
     for name, those in measured.items():
         if shared := trained & those:
+            first = next(row for row in real.rows("train").tolist() if digests[row] in shared)
             raise InputError(
-                f"{len(shared)} images of the {name} split are training images of {real.path} too; "
-                f"a measurement on them would say nothing"
+                f"{len(shared)} images of the {name} split are training images of {real.path} too, "
+                f"first {name_of(real, first)}; a measurement on them would say nothing"
             )
 
 
@@ -237,7 +240,8 @@ def threshold_images(setup: Setup) -> tuple[np.ndarray, np.ndarray]:
             targets.append(target[rows])
             names = store.column("source")[rows]
             sources.append(np.array([SOURCES.index(name) for name in names]))
-            characters.append(np.isin(store.column("kind")[rows], [*CHARACTER_KINDS, "unknown"]))
+            kinds = store.column("kind")[rows]
+            characters.append(np.isin(kinds, [*ONE_CHARACTER_KINDS, "unknown"]))
     if not images:
         size = setup.stores[0].canvas.size_px
         return np.zeros((0, size, size), np.uint8), np.zeros(0, np.int64)

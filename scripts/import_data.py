@@ -4,7 +4,11 @@
 
 IMAGES is a folder per class (IMAGES/<label>/*.png; label is a character or `other`), a folder of
 files named <id>_<label>.<ext>, a .zip of either, or one of: CASIA .gnt, LMDB, HDF5 (.h5), TFRecord,
-WebDataset .tar, idx files (MNIST, EMNIST, KMNIST); a folder of .gnt, .tfrecord or .tar files too.
+WebDataset .tar, idx files (MNIST and its kin); a folder of .gnt, .tfrecord or .tar files too. Or,
+in place of IMAGES, a public set as torchvision leaves it:
+
+    python scripts/import_data.py --torchvision KMNIST --root data --download --out runs/real
+    python scripts/import_data.py --torchvision KMNIST --root data --split test --out runs/test
 
 And back: a store in a format that others read, which `--as-is` makes the same store of again.
 
@@ -20,8 +24,10 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import cores, parser, run
+from synth.errors import InputError
 
 if TYPE_CHECKING:
+    from synth.class_names import ClassNames
     from synth.store import Store
 
 GROUPS = (("common", 50), ("rare", 10), ("few", 0))  # name, training images of a class from here on
@@ -32,16 +38,47 @@ def options() -> ArgumentParser:
         "Turn labelled character images into a store, which all other commands read, or a store "
         "into another format. "
         "Unreadable and blank images are skipped and listed in the store's store.json, exact "
-        "duplicates dropped, and part of every class is put aside for validation.",
+        "duplicates dropped, part of every class is put aside for validation, and copies of that "
+        "part (saved again, moved, rescaled) are left out of training.",
         "python scripts/import_data.py IMAGES --alphabet alphabet.txt --out runs/real",
     )
     result.add_argument(
         "images",
-        type=Path,
+        type=Path | None,
+        nargs="?",
+        default=None,
         metavar="IMAGES",
         help="folder per class (IMAGES/<label>/*.png, label is a character or 'other'), folder of "
         "<id>_<label>.<ext>, .zip of either; .gnt, .tar (WebDataset), .tfrecord or a folder of "
-        "them; LMDB, HDF5 (.h5), idx images (MNIST's format); with --export: a store",
+        "them; LMDB, HDF5 (.h5), idx images (MNIST's format); with --export: a store; null with "
+        "--torchvision",
+    )
+    result.add_argument(
+        "--torchvision",
+        choices=("EMNIST", "KMNIST", "Omniglot", "QMNIST"),
+        default=None,
+        help="import this public set from below --root, where torchvision keeps it: its training "
+        "images, with --split test its test images (null: import IMAGES)",
+    )
+    result.add_argument(
+        "--root",
+        type=Path | None,
+        default=None,
+        metavar="DIR",
+        help="folder that torchvision keeps its sets in, with --torchvision",
+    )
+    result.add_argument(
+        "--subset",
+        type=str | None,
+        default=None,
+        metavar="NAME",
+        help="of EMNIST balanced, bymerge, byclass, letters, digits or mnist (null: balanced), of "
+        "Omniglot background or evaluation (null: background)",
+    )
+    result.add_argument(
+        "--download",
+        action="store_true",
+        help="let torchvision fetch the set to --root where it is not there",
     )
     result.add_argument(
         "--out",
@@ -79,6 +116,14 @@ def options() -> ArgumentParser:
         help="what class numbers or folder names stand for: a file with one character a line or "
         "name,character lines (EMNIST's mapping.txt, KMNIST's classmap.csv), or the characters "
         "themselves (null: labels are characters)",
+    )
+    result.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="stores whose images, and copies of them, are left out: a test set's, say",
     )
     result.add_argument(
         "--as-is",
@@ -129,12 +174,16 @@ def main(args: Namespace) -> None:
     from synth.alphabet import Alphabet
     from synth.canvas import Canvas
     from synth.corpus import import_images
-    from synth.errors import InputError
     from synth.export import export_store
     from synth.store import Store
 
+    images, classes = args.images, args.classes
+    if args.torchvision is None:
+        _refuse_without_images(args)
+    else:
+        images, classes = _public(args)
     if args.export is not None:
-        done = export_store(Store.open(args.images), args.export, args.out)
+        done = export_store(Store.open(images), args.export, args.out)
         print(f"{done.images} images in {done.path}")
         if done.left_out:
             print(f"{done.left_out} images left out: {args.export} holds characters in GBK alone")
@@ -143,7 +192,7 @@ def main(args: Namespace) -> None:
     if not 16 <= args.size_px <= 512 or args.size_px % 16:
         raise InputError(f"--size-px {args.size_px}: wanted a multiple of 16, up to 512")
     store = import_images(
-        images=args.images,
+        images=images,
         out=args.out,
         alphabet=Alphabet.read(args.alphabet) if args.alphabet else None,
         canvas=Canvas(size_px=args.size_px),
@@ -152,10 +201,49 @@ def main(args: Namespace) -> None:
         seed=args.seed,
         workers=cores() if args.workers is None else args.workers,
         outside=args.outside,
-        classes=args.classes,
+        classes=classes,
         as_is=args.as_is,
+        apart_from=[Store.open(path) for path in args.apart_from],
     )
     print(summary(store))
+
+
+def _refuse_without_images(args: Namespace) -> None:
+    """Raises InputError for options that go with --torchvision alone."""
+    if args.images is None:
+        raise InputError("give IMAGES, or --torchvision NAME --root DIR")
+    if args.root is not None or args.subset is not None or args.download:
+        raise InputError("--root, --subset and --download go with --torchvision")
+
+
+def _public(args: Namespace) -> tuple[Path, ClassNames]:
+    """The files of a public set, fetched first where that is wanted, and its classes."""
+    from synth.public_sets import chosen_subset, public_set
+
+    if args.images is not None or args.root is None or args.export is not None:
+        raise InputError("--torchvision NAME goes with --root DIR, without IMAGES and --export")
+    subset, test = chosen_subset(args.torchvision, args.subset), args.split == "test"
+    if args.download:
+        _download(args.torchvision, args.root, subset, test)
+    found = public_set(args.torchvision, args.root, subset, test, args.classes, args.outside)
+    return found.images, found.classes
+
+
+def _download(name: str, root: Path, subset: str | None, test: bool) -> None:
+    """Raises InputError where torchvision cannot fetch the set, or is not there."""
+    try:
+        from torchvision import datasets
+
+        if name == "EMNIST":
+            datasets.EMNIST(root, split=subset, train=not test, download=True)
+        elif name == "Omniglot":
+            datasets.Omniglot(root, background=subset == "background", download=True)
+        else:
+            getattr(datasets, name)(root, train=not test, download=True)
+    # RuntimeError: a checksum, no mirror that answers, or a torchvision that does not fit torch
+    except (ImportError, RuntimeError, OSError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"--download: torchvision could not fetch {name}: {line}") from None
 
 
 def summary(store: Store) -> str:
@@ -180,6 +268,12 @@ def summary(store: Store) -> str:
     lines.append((OTHER, f"{sum(of.get(OTHER, 0) for of in counts.values())} images"))
     lines.append(("skipped", _with_first(notes["skipped"])))
     lines.append(("duplicates", f"{len(notes['duplicates'])} dropped"))
+    if moved := notes["near_copies"]:
+        train, measured = next(iter(moved.items()))
+        first = f"{train} of {measured}" + (" ... (all in store.json)" if len(moved) > 1 else "")
+        lines.append(("near copies", f"{len(moved)} left out of training: {first}"))
+    if left_out := notes["left_out"]:
+        lines.append(("left out", f"{len(left_out)} copies of images of --apart-from"))
     lines.append(
         ("label conflicts", f"{len(notes['label_conflicts'])} images under several labels")
     )

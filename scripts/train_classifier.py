@@ -181,11 +181,15 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
+    from synth.near_copies import refuse_copies, told_copies
     from synth.store import Store
 
     real = Store.open(args.real)
     synth = [Store.open(path) for path in args.synth]
     test = Store.open(args.test) if args.test else None
+    refuse_copies(real)
+    if test and (told := told_copies(real, test)):
+        print(told)
 
     from dataclasses import replace
 

@@ -92,6 +92,7 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
+    from synth.near_copies import refuse_copies
     from synth.store import Store, refuse_existing
 
     if args.out is None:
@@ -111,6 +112,7 @@ def main(args: Namespace) -> None:
     if args.real is None:
         raise InputError("give --real STORE (make it with import_data.py)")
     real = Store.open(args.real)
+    refuse_copies(real)
 
     from dataclasses import replace
 

@@ -49,8 +49,12 @@ def to_gray(image: Image.Image) -> np.ndarray:
         low, high = float(values.min()), float(values.max())
         if not np.isfinite((low, high)).all():
             raise InputError("pixels that are no finite numbers")
-        if low < 0:  # no picture by itself: stretch what is there
-            return ((values - low) * (255 / (high - low))).astype(np.uint8)
+        if low == high < 0:
+            return np.zeros(values.shape, np.uint8)
+        if (
+            low < 0
+        ):  # no picture by itself: stretch what is there; halves, for the whole may overflow
+            return ((values / 2 - low / 2) * (255 / (high / 2 - low / 2))).astype(np.uint8)
         # as many bits as the tones need: stretched to its own range, blank paper would turn to ink
         white = 1.0 if high <= 1 else 2.0 ** max(8, int(high).bit_length()) - 1
         return np.rint(values * (255 / white)).astype(np.uint8)

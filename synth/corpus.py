@@ -5,7 +5,8 @@ image reaches `decode` as the bytes of an image file; that is also the way of pr
 serving.
 
 Two passes: the first decodes in parallel into an unnamed spool file; the second, with the hashes of
-all images at hand, settles duplicates and splits and writes the store.
+all images at hand, settles duplicates, splits and copies of what is measured on, and writes the
+store.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import PIL
 
 from synth import format_hdf5, format_idx, format_lmdb, format_tfrecord
@@ -30,6 +32,7 @@ from synth.format_folder import list_folder, opened_zip
 from synth.format_gnt import list_gnt
 from synth.format_tar import list_tar
 from synth.found import SPLITS, Found, Listing, walk
+from synth.near_copies import Pictures, copies_in_training, copies_of
 from synth.splits import choose_splits, drop_duplicates, label_conflicts, rejoin
 from synth.spool import spool_images
 from synth.store import Sample, Store, StoreWriter, refuse_existing
@@ -116,8 +119,9 @@ def import_images(
     seed: int = 0,  # of the choice of validation images
     workers: int = 1,  # processes that decode; the store does not depend on it
     outside: str = "error",  # a label outside the alphabet: "error", or "other" to file it there
-    classes: str | None = None,  # see ClassNames.read; None: labels stand in the data set
+    classes: str | ClassNames | None = None,  # see ClassNames.read; None: labels stand in the set
     as_is: bool = False,  # the images are gray and on the canvas already: no pixel is changed
+    apart_from: Sequence[Store] = (),  # leave copies of their images out, a test set's say
 ) -> Store:
     """Makes a store. Raises InputError and leaves nothing where that fails.
 
@@ -131,7 +135,7 @@ def import_images(
     if workers < 1:
         raise InputError(f"{workers} workers: wanted 1 or more")
     refuse_existing(out)
-    names = ClassNames.read(classes) if classes is not None else None
+    names = ClassNames.read(classes) if isinstance(classes, str) else classes
     with opened(images, names) as listing:
         found = sorted(listing.found, key=lambda f: (f.label, f.key))
         if alphabet is None:
@@ -144,8 +148,9 @@ def import_images(
             "split": split,
             "seed": seed,
             "outside": outside,
-            "classes": classes,
+            "classes": dict(classes.of) if isinstance(classes, ClassNames) else classes,
             "as_is": as_is,
+            "apart_from": [str(store.path) for store in apart_from],
             "pillow": PIL.__version__,
         }
         notes: dict[str, object] = {}
@@ -165,10 +170,15 @@ def import_images(
                 )
             hashes = [hashlib.sha256(image).hexdigest() for image in pixels]
             kept, duplicates = drop_duplicates(usable, hashes)
+            left_out = copies_of(apart_from, Pictures(pixels, np.array(kept)))
+            kept = [i for i in kept if i not in left_out]
+            if not kept:
+                raise InputError(f"{images}: holds only copies of the images of --apart-from")
             notes["skipped"] = dict(sorted(skipped.items()))
             notes["duplicates"] = duplicates
             notes["label_conflicts"] = label_conflicts(usable, hashes, kept)
             notes["ignored_files"] = listing.ignored_files
+            notes["left_out"] = {usable[i].path: name for i, name in left_out.items()}
             digests = [hashes[i] for i in kept]
             splits = choose_splits([usable[i].label for i in kept], digests, split, val_share, seed)
             if split is None:  # an export's own go first
@@ -177,7 +187,11 @@ def import_images(
                     s if row is None else row.split for row, s in zip(rows, splits, strict=True)
                 ]
                 splits = rejoin(digests, told)
-            samples = [_sample(usable[i], s) for i, s in zip(kept, splits, strict=True)]
+            near = copies_in_training(pixels, np.array(kept), splits)
+            notes["near_copies"] = {usable[i].path: usable[j].path for i, j in near.items()}
+            left = [(i, s) for i, s in zip(kept, splits, strict=True) if i not in near]
+            kept = [i for i, _ in left]
+            samples = [_sample(usable[i], s) for i, s in left]
             for at in range(0, len(kept), APPEND_IMAGES):
                 part = slice(at, at + APPEND_IMAGES)
                 writer.append(pixels[kept[part]], samples[part])

@@ -28,6 +28,7 @@ from synth.store import Sample
 from synth.stored import Stored
 
 MAX_ZIP_BYTES = 16 * 2**30  # decompressed, all images of a .zip together
+PIECE_BYTES = 4096  # that are unpacked at once
 
 
 def list_folder(top: Path, files: Sequence[Path], classes: ClassNames | None) -> Listing:
@@ -73,6 +74,9 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
     ignored = total_bytes = 0
     rows = None
     for info in archive.infolist():
+        if not info.filename:  # zipfile itself looks at its last character
+            ignored += 1
+            continue
         name = _member_name(images, info)
         path = PurePosixPath(name)
         if (
@@ -106,8 +110,11 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Never more than the directory says: asked for all at once, zipfile unpacks whatever there is
+    before it cuts it off, and a stream of a few MB may hold GB."""
     try:
-        return archive.read(info)
+        with archive.open(info) as member:
+            return b"".join(iter(lambda: member.read(PIECE_BYTES), b""))
     except Exception as error:  # bad CRC, bad deflate stream, unknown method: many types
         raise InputError(f"damaged in the .zip ({error})") from None
 

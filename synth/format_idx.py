@@ -1,7 +1,8 @@
-"""The idx files of MNIST, EMNIST and KMNIST, as torchvision leaves them in `<set>/raw`.
+"""The idx files of MNIST, EMNIST, KMNIST and QMNIST, as torchvision leaves them in `<set>/raw`.
 
-`<set>-images-idx3-ubyte` holds uint8 [n, h, w], `<set>-labels-idx1-ubyte` [n] class numbers, each
-plain or as .gz. Format: Y. LeCun's MNIST page; class names: the sets' own mapping files.
+`<set>-images-idx3-ubyte` holds uint8 [n, h, w], `<set>-labels-idx1-ubyte` [n] class numbers, or
+`<set>-labels-idx2-int` int32 [n, k] with the class number first (QMNIST); each plain or as .gz.
+Format: Y. LeCun's MNIST page; class names: the sets' own mapping files.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from synth.found import Found, Listing
 
 MAX_BYTES = 8 * 2**30  # of one file, unpacked
 _NAME = re.compile(r"(?P<set>.*)images(?P<dot>[-.])idx3-ubyte(?P<gz>\.gz)?")
+_LABELS = ("idx1-ubyte", "idx2-int")
+_BYTE, _INT = np.dtype(np.uint8), np.dtype(">i4")
+_CODES = {_BYTE: 8, _INT: 12}  # of the types, in a file's head
 
 
 def is_images(file: Path) -> bool:
@@ -30,7 +34,7 @@ def is_images(file: Path) -> bool:
 
 
 def is_idx(file: Path) -> bool:
-    return re.fullmatch(r".*-idx[13]-ubyte(\.gz)?|.*\.idx[13]-ubyte(\.gz)?", file.name) is not None
+    return re.fullmatch(r".*[-.](idx[13]-ubyte|idx2-int)(\.gz)?", file.name) is not None
 
 
 def list_idx(top: Path, files: Sequence[Path], classes: ClassNames | None) -> Listing:
@@ -46,14 +50,18 @@ def list_idx(top: Path, files: Sequence[Path], classes: ClassNames | None) -> Li
     (file,) = sets.values()
     match = _NAME.fullmatch(file.name)
     assert match
-    stem = f"{match['set']}labels{match['dot']}idx1-ubyte"
-    beside = [file.with_name(stem), file.with_name(stem + ".gz")]
+    stem = f"{match['set']}labels{match['dot']}"
+    beside = [file.with_name(stem + kind + gz) for kind in _LABELS for gz in ("", ".gz")]
     labels_file = next((f for f in beside if f.is_file()), None)
     if labels_file is None:
-        raise InputError(f"{file}: no {stem} beside it")
+        raise InputError(f"{file}: no {beside[0].name} beside it")
     if classes is None:
         classes = _classes_beside(file, match["set"])
-    images, numbers = _read_idx(file, 3), _read_idx(labels_file, 1)
+    images = _read_idx(file, 3)
+    if "idx1" in labels_file.name.removeprefix(stem):
+        numbers = _read_idx(labels_file, 1)
+    else:
+        numbers = _read_idx(labels_file, 2, _INT)[:, 0]
     if len(images) != len(numbers):
         raise InputError(f"{file}: {len(images)} images, but {len(numbers)} labels beside it")
     if match["set"].startswith("emnist-"):
@@ -89,21 +97,22 @@ def _classes_beside(file: Path, name: str) -> ClassNames:
     )
 
 
-def _read_idx(file: Path, dimensions: int) -> np.ndarray:
-    """uint8 [n] or [n, h, w]. The size is checked before anything is read."""
+def _read_idx(file: Path, dimensions: int, dtype: np.dtype = _BYTE) -> np.ndarray:
+    """[n], [n, k] or [n, h, w]. The size is checked before anything is read."""
     head_bytes = 4 + 4 * dimensions
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as f:
             head = f.read(head_bytes)
-            if len(head) < head_bytes or head[:4] != bytes([0, 0, 8, dimensions]):
-                raise InputError(f"{file}: no idx file of {dimensions} dimensions of bytes")
+            if len(head) < head_bytes or head[:4] != bytes([0, 0, _CODES[dtype], dimensions]):
+                raise InputError(f"{file}: no idx file of {dimensions} dimensions of {dtype}")
             shape = np.frombuffer(head, ">u4", offset=4).tolist()
-            size = math.prod(shape)
+            size = math.prod(shape) * dtype.itemsize
             if not 0 < size <= MAX_BYTES:
-                raise InputError(f"{file}: says it holds {shape} bytes, the limit is {MAX_BYTES}")
+                told = f"{file}: says it holds {shape} {dtype}"
+                raise InputError(f"{told}, the limit is {MAX_BYTES} bytes")
             data = f.read(size)
             if len(data) != size or f.read(1):
-                raise InputError(f"{file}: says it holds {shape} bytes and does not; damaged")
+                raise InputError(f"{file}: says it holds {shape} {dtype} and does not; damaged")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{file}: damaged ({error})") from None
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return np.frombuffer(data, dtype).reshape(shape)

@@ -69,6 +69,8 @@ def _members(file: Path, samples: dict[str, dict[str, Place]]) -> int:
             folder, _, base = member.name.rpartition("/")
             stem, dot, ending = base.partition(".")  # WebDataset's rule: up to the first dot
             ending = (dot + ending).lower()
+            if member.size < 0:  # the next member would be this one again, without end
+                raise EOFError("a member of negative size")
             if not member.isreg() or member.issparse() or is_hidden(base):
                 continue
             if ending not in SUFFIXES and ending not in _TEXTS:

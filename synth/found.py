@@ -132,7 +132,7 @@ def label_paths(
         len(first) > wrapped + 1
         and not _is_label(first[wrapped])
         and all(
-            p[: wrapped + 1] == first[: wrapped + 1] and len(p) > wrapped + 1
+            len(p) > wrapped + 1 and p[wrapped] == first[wrapped]  # as all above were
             for p in parts.values()
         )
     ):

@@ -18,6 +18,8 @@ from synth.fonts import script_of
 from synth.likeness import LIKENESS_DECIMALS, Atlas
 
 CHARACTER_KINDS = ("confusable", "common", "script", "listed")
+# of every row that shows one whole character, whether drawn as another one or collected
+ONE_CHARACTER_KINDS = frozenset({"character", *CHARACTER_KINDS})
 NON_CHARACTER_KINDS = ("blank", "cut", "two", "crossed", "scribble", "turned", "mirrored")
 # Shares of the images, not of the characters; "listed" is a user's list in place of the others.
 KIND_SHARE = {"confusable": 0.50, "common": 0.34, "script": 0.04, "listed": 0.88}

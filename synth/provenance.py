@@ -10,15 +10,10 @@ import numpy as np
 
 from synth.errors import InputError
 from synth.fonts import ASSETS
+from synth.near_copies import Pictures, copies, name_of
 from synth.store import Store
 
 NOT_STATED = "not stated"
-_SHRUNK_PX = 16
-# Root mean square difference of images shrunk to 16 x 16, in tones. Of 453 validation images of a
-# scanned data set none lies nearer than 23 to a training image; saved again as JPEG of quality 40
-# to 90 they lie at 3 (median), nine of ten under 17: what is saved worse than that goes unseen.
-NEAR_TONES = 15.0
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -64,29 +59,10 @@ def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
     for row in rows.tolist():
         if measured.column("sha256")[row] in digests:
             raise InputError(_told(measured, row, trained, "is"))
-    if not len(train) or not len(rows):
-        return
-    known = np.concatenate(
-        [_shrunk(trained.images[train[i : i + _BLOCK]]) for i in range(0, len(train), _BLOCK)]
-    )
-    limit = NEAR_TONES**2 * _SHRUNK_PX**2
-    for i in range(0, len(rows), _BLOCK):
-        asked = _shrunk(measured.images[rows[i : i + _BLOCK]])
-        square = (asked**2).sum(1)[:, None] + (known**2).sum(1)[None] - 2 * asked @ known.T
-        near = np.flatnonzero(square.min(1) < limit)
-        if len(near):
-            raise InputError(_told(measured, int(rows[i + near[0]]), trained, "is nearly"))
+    if found := copies(Pictures(measured.images, rows), Pictures(trained.images, train)):
+        raise InputError(_told(measured, min(found.values()), trained, "is nearly"))
 
 
 def _told(measured: Store, row: int, trained: Store, how: str) -> str:
-    name = measured.column("origin")[row] or f"image {row}"
-    split = measured.column("split")[row]
+    name, split = name_of(measured, row), measured.column("split")[row]
     return f"{measured.path}: {name} ({split}) {how} a training image of {trained.path}"
-
-
-def _shrunk(images: np.ndarray) -> np.ndarray:
-    """[n, H, W] uint8 -> [n, 256] float32: means of 16 x 16 parts."""
-    n, size, _ = images.shape
-    step = size // _SHRUNK_PX
-    parts = np.asarray(images).reshape(n, _SHRUNK_PX, step, _SHRUNK_PX, step)
-    return parts.mean((2, 4), dtype=np.float32).reshape(n, -1)

@@ -20,6 +20,7 @@ from synth import chance
 from synth.alphabet import OTHER, Alphabet
 from synth.errors import InputError
 from synth.files import sync, write_text
+from synth.near_copies import Pictures, copies, copies_in_training
 from synth.splits import choose_splits
 from synth.store import Sample, Store, StoreWriter, lock_output, refuse_existing
 
@@ -128,6 +129,8 @@ def cut_scenario(
     test_label = test.column("label")
     tested = set(test.column("sha256")[test_rows])
     train_rows = np.array([r for r in train_rows if digest[r] not in tested], np.int64)
+    near = copies(Pictures(test.images, test_rows), Pictures(train.images, train_rows))
+    train_rows = np.setdiff1d(train_rows, list(near))
     rows_of = _by_label(label, train_rows)
     test_of = _by_label(test_label, test_rows)
     dealt = deal(
@@ -153,6 +156,12 @@ def cut_scenario(
     true = [c if dealt[c] in known else OTHER for c in label[rows]]
     given = _with_noise(rows, true, label[rows], alphabet, noise, seed)
     splits = choose_splits(given, digest[rows].tolist(), None, val_share, seed)
+    near = copies_in_training(train.images, rows, splits)
+    keep = [i for i, row in enumerate(rows.tolist()) if row not in near]
+    rows, true, given, splits = (
+        rows[keep],
+        *([of[i] for i in keep] for of in (true, given, splits)),
+    )
 
     measured = np.array([r for r in test_rows if test_label[r] in dealt], np.int64)
     shown = test_label[measured].tolist()

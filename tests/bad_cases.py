@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,13 @@ import numpy as np
 from synth.errors import InputError
 
 Case = tuple[str, Any]  # what it is, what the action gets
+COUNTED_IN = "INKFILL_BAD_CASES"  # environment: a file that gets a line for each bad case tried
 
 
 def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     """`count` damaged copies: cut, bits turned, bytes replaced, doubled, moved, and fields of 1, 2
     or 4 bytes set to what breaks sizes and offsets. Most hit the first 200 bytes, where headers
-    are."""
+    are. What came out unchanged gets a byte at its end."""
     rng = np.random.default_rng([seed, len(data)])
     for number in range(count):
         raw = bytearray(data)
@@ -47,7 +50,29 @@ def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]
             case 6:
                 to = int(rng.integers(len(raw)))
                 raw[to : to + span] = raw[at : at + span]
+        if raw == data:
+            raw.append(0)
         yield f"mutation {number} of seed {seed}", bytes(raw)
+
+
+def tried(family: str, case: object) -> None:
+    """For `count_bad_cases.py`: a line with the family, and a digest to tell equal cases by."""
+    if place := os.environ.get(COUNTED_IN):
+        digest = hashlib.sha256(repr(case).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        with Path(place).open("a", encoding="utf-8") as file:
+            file.write(f"{family}\t{digest}\n")
+
+
+def outcome(action: Callable[[Any], str], case: Any) -> str:
+    """What became of a case: the action's own words, or "refused" for an InputError of one line.
+
+    Any other error is the action's fault and goes on.
+    """
+    try:
+        return action(case)
+    except InputError as error:
+        assert str(error) and "\n" not in str(error), f"not one line: {str(error)!r}"
+        return "refused"
 
 
 def try_all(
@@ -55,8 +80,9 @@ def try_all(
     cases: Sequence[Case],
     memory_mib: int,  # that all cases may take beyond what the process has at its start
     each_s: float = 5.0,
+    good: bool = False,  # whole files, tried first: no bad cases to be counted
 ) -> Counter[str]:
-    """What became of the cases: the action's own words, or "refused" for an InputError.
+    """How many cases ended in each `outcome`.
 
     Raises AssertionError naming the case that ended in another error, a crash, a hang or too much
     memory.
@@ -74,6 +100,8 @@ def try_all(
             if trouble:
                 raise AssertionError(f"{cases[number][0]}: {trouble}")
             outcomes[what] += 1
+            if not good:
+                tried(action.__module__, cases[number][1])
     except EOFError:
         process.join()
         code = process.exitcode
@@ -103,11 +131,7 @@ def _child(
         # the first may have late imports to wait for
         signal.setitimer(signal.ITIMER_REAL, each_s if number else each_s + 120)
         try:
-            what, trouble = action(data), ""
-        except InputError as error:
-            what, trouble = "refused", ""
-            if not str(error) or "\n" in str(error):
-                trouble = f"not one line: {str(error)!r}"
+            what, trouble = outcome(action, data), ""
         except BaseException:
             what, trouble = "", traceback.format_exc()
         signal.setitimer(signal.ITIMER_REAL, 0)

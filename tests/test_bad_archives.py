@@ -7,7 +7,9 @@ import stat
 import struct
 import tarfile
 import tempfile
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +19,9 @@ from bad_cases import Case, mutations, try_all
 from conftest import draw_strokes
 
 from synth.canvas import Canvas
-from synth.corpus import import_images
+from synth.corpus import import_images, opened
 
 MEMORY_MIB = 700
-SEEN = {"data.zip", "data.tar", "data.gnt", "out"}
 
 
 def imports(case: tuple[str, bytes]) -> str:
@@ -33,7 +34,7 @@ def imports(case: tuple[str, bytes]) -> str:
         try:
             store = import_images(place / f"data.{ending}", place / "out", None, Canvas())
         finally:
-            assert {p.name for p in place.iterdir()} <= SEEN
+            assert {p.name for p in place.iterdir()} <= {f"data.{ending}", "out"}
             assert [p.name for p in place.parent.iterdir()] == ["b"]
         assert len(store)
         return "in part" if store.info["notes"]["skipped"] else "whole"
@@ -149,7 +150,8 @@ def test_damaged_archives(each: int) -> None:
         ("tar", tarred()),
         ("gnt", gnt()),
     ]
-    assert try_all(imports, [(e, (e, d)) for e, d in files], MEMORY_MIB) == {"whole": 4}
+    whole = [(ending, (ending, good)) for ending, good in files]
+    assert try_all(imports, whole, MEMORY_MIB, good=True) == {"whole": 4}
     cases = [
         (f"{ending}, {what}", (ending, data))
         for ending, good in files
@@ -157,3 +159,45 @@ def test_damaged_archives(each: int) -> None:
     ]
     outcomes = try_all(imports, cases, MEMORY_MIB)
     assert outcomes.total() == len(cases) and outcomes["refused"] > len(cases) / 10, outcomes
+
+
+def test_a_zip_that_holds_more_than_it_says(tmp_path: Path) -> None:
+    """1,000 bytes by its directory, with the checksum of those, and 100 MiB in its stream."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("A/0.png", bytes(100 * 2**20))
+    raw = buffer.getvalue()
+    at = raw.index(b"PK\1\2")
+    told = struct.pack("<I", zlib.crc32(bytes(1000))), struct.pack("<I", 1000)
+    lie = raw[: at + 16] + told[0] + raw[at + 20 : at + 24] + told[1] + raw[at + 28 :]
+    (tmp_path / "data.zip").write_bytes(lie)
+    with opened(tmp_path / "data.zip") as listing:
+        (one,) = listing.found
+        tracemalloc.start()
+        data = listing.read(one)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert data == bytes(1000) and most < 2 * 2**20
+
+
+def test_a_tar_that_leads_back_to_itself() -> None:
+    """A member of minus 512 bytes: the next one begins where it began."""
+    member = tarfile.TarInfo("9.png")
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" + (-512 % 256**11).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    whole = tarred().rstrip(b"\0")
+    whole += bytes(-len(whole) % 512)
+    cases = [("whole", ("tar", tarred())), ("it", ("tar", whole + bytes(header) + bytes(1024)))]
+    assert try_all(imports, cases, MEMORY_MIB) == {"whole": 1, "in part": 1}
+
+
+def test_folders_in_folders_take_no_time() -> None:
+    """21,000 of them: each level once looked at all above it again."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(60):
+            archive.writestr(f"{'ab/' * 21_000}{number}.png", b"")
+    cases = [("whole", ("zip", zipped())), ("it", ("zip", buffer.getvalue()))]
+    assert try_all(imports, cases, MEMORY_MIB) == {"whole": 1, "refused": 1}

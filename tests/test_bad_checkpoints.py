@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from bad_cases import Case, mutations, try_all
+from bad_cases import Case, mutations, tried, try_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path, each: int) -> None
     path = tmp_path / "last.ckpt"
     save_checked(path, buffer.getvalue())
     good = path.read_bytes()
-    assert try_all(resumes, [("good", good)], MEMORY_MIB, each_s=5) == {"loaded": 1}
+    assert try_all(resumes, [("good", good)], MEMORY_MIB, good=True) == {"loaded": 1}
     cases = [(w, d) for w, d in mutations(good, each, seed=each) if d != good]
     assert try_all(resumes, cases, MEMORY_MIB) == {"refused": len(cases)}
 
@@ -123,6 +123,7 @@ def test_code_is_never_run(tmp_path: Path, model: Path) -> None:
             (place / file).write_bytes(data)
             with pytest.raises(InputError):
                 load_model(place)
+            tried(__name__, (file, data))
             shutil.rmtree(place)
     assert not mark.exists()
     pickle.loads(plain)  # it would have
@@ -173,6 +174,7 @@ def test_settings_of_a_run(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(InputError, match=str(tmp_path)) as raised:
         keep_settings(tmp_path, {"gan": {"steps": 3}}, ("gan",))
     assert "\n" not in str(raised.value)
+    tried(__name__, ("settings", data))
 
 
 @given(data=YAML)
@@ -190,6 +192,7 @@ def test_a_config_file_of_a_command(
     assert run(script.options(), script.main, arguments) == 2
     told = capsys.readouterr().err.strip()
     assert told and len(told.splitlines()) == 1, told
+    tried(__name__, ("config", data))
 
 
 def test_corrections_and_stores_of_another_shape(tmp_path: Path) -> None:
@@ -208,3 +211,4 @@ def test_corrections_and_stores_of_another_shape(tmp_path: Path) -> None:
             Corrections.read(file, real)
         except InputError as error:
             assert "\n" not in str(error), what
+        tried(__name__, ("corrections", data))

@@ -13,8 +13,9 @@ from bad_cases import Case, mutations, try_all
 from conftest import draw_strokes
 from PIL import Image
 
-from synth.canvas import MAX_PIXELS, Canvas
-from synth.decode import decode
+from synth.canvas import MAX_PIXELS, Canvas, to_gray
+from synth.decode import decode, open_image
+from synth.errors import InputError
 
 # an image of MAX_PIXELS in four channels of a byte, gray in float beside it, and as much again
 MEMORY_MIB = 1100
@@ -71,6 +72,19 @@ def png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + body
 
 
+def odd_numbers() -> dict[str, np.ndarray]:
+    """Pixels that are no tones."""
+    most = np.finfo(np.float32).max
+    return {
+        "all -3": np.full((9, 9), -3, np.float32),
+        "all -3, whole numbers": np.full((9, 9), -3, np.int32),
+        "all numbers": np.linspace(-1, 1, 81, dtype=np.float32).reshape(9, 9) * most,
+        "no numbers": np.full((9, 9), np.nan, np.float32),
+        "too large": np.full((9, 9), np.inf, np.float32),
+        "large": np.full((9, 9), most, np.float32),
+    }
+
+
 def made() -> Iterator[Case]:
     """What no mutation makes."""
     yield "nothing", b""
@@ -78,6 +92,10 @@ def made() -> Iterator[Case]:
         yield f"{size} zero bytes", bytes(size)
     for text in (b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.4", b"\x7fELF", b"GIF89a"):
         yield repr(text[:8]), text
+    for name, values in odd_numbers().items():
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, "TIFF")
+        yield name, buffer.getvalue()
     yield "HTML under an image's name", b"<!doctype html><title>404</title>" * 50
     yield "PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     yield "1 pixel", png(1, 1, b"\0\0")
@@ -105,7 +123,7 @@ def bombs() -> Iterator[Case]:
 def test_every_kind_is_read_as_it_is() -> None:
     """Or the damage below would prove nothing."""
     kinds = list(good_files().items())
-    assert try_all(look, kinds, MEMORY_MIB) == {"read": len(kinds)}
+    assert try_all(look, kinds, MEMORY_MIB, good=True) == {"read": len(kinds)}
 
 
 def test_made_up_files() -> None:
@@ -128,3 +146,20 @@ def test_damaged_files(each: int) -> None:
     outcomes = try_all(look, cases, MEMORY_MIB)
     assert outcomes.total() == len(cases)
     assert outcomes["refused"] > len(cases) / 10 and outcomes["read"] > len(cases) / 20, outcomes
+
+
+def test_numbers_below_nothing_are_stretched() -> None:
+    """The darkest is black and the lightest white, whatever they are; no number, no picture."""
+    for name, values in odd_numbers().items():
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, "TIFF")
+        if not np.isfinite(values).all():
+            with pytest.raises(InputError, match="no finite numbers"):
+                decode(buffer.getvalue(), Canvas())
+            continue
+        gray = to_gray(open_image(buffer.getvalue()))
+        assert gray.dtype == np.uint8
+        if name == "all numbers":
+            assert np.abs(gray.ravel() - np.linspace(0, 255, 81)).max() <= 1
+        else:
+            assert len(np.unique(gray)) == 1, name

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from bad_cases import tried
 from conftest import draw_strokes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,7 @@ def cleaned(text: str) -> str | None:
 
 
 def holds(text: str) -> None:
+    tried(__name__, text)
     label = cleaned(text)
     if label is None or label == OTHER:
         return
@@ -77,6 +79,7 @@ def test_many_labels(text: str) -> None:
 )
 def test_any_alphabet_file(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "alphabet.txt"
+    tried(__name__, data)
     file.write_bytes(data)
     for read in (Alphabet.read, lambda path: ClassNames.read(str(path))):
         with contextlib.suppress(InputError):
@@ -89,6 +92,7 @@ def test_any_alphabet_file(tmp_path: Path, data: bytes) -> None:
 )
 def test_any_folder_names(tmp_path_factory: pytest.TempPathFactory, labels: list[str]) -> None:
     """What the file system takes is imported under its clean label, or refused by name."""
+    tried(__name__, labels)
     top = tmp_path_factory.mktemp("data")
     images, wanted = top / "images", set()
     images.mkdir()

@@ -380,7 +380,7 @@ def test_training_classes_name_what_synthetic_others_show(tmp_path: Path) -> Non
             Sample(OTHER, "z", "font", kind="common"),
             Sample(OTHER, "c", "font", kind="confusable"),
             Sample(OTHER, "c", "font", kind="cut"),  # no whole character
-            Sample(OTHER, "a", "font", kind="variant"),  # one of the alphabet's
+            Sample(OTHER, "a", "font", kind="listed"),  # one of the alphabet's
             Sample(OTHER, "", "font", kind="blank"),
             Sample(OTHER, "q", "font", "val", kind="common"),  # not in any training row
             Sample("a", "a", "font"),

@@ -29,6 +29,7 @@ from synth.errors import InputError
 IS_NULL = "isnull"  # the competition's word for "other"
 RETRY_AFTER_S = 1
 NEAREST = 5
+MAX_NAME = 100  # characters of a file name in a reason
 _log = logging.getLogger("inkfill.serve")
 
 
@@ -103,7 +104,8 @@ def create_app(service: Service) -> Flask:
     def predict() -> Response:
         with service.gate.entered() as deadline:
             asked = read_question(request, limits)
-            named = tuple(f"image {n}" if n.isdecimal() else n for n in asked.names)
+            shown = [n[:MAX_NAME] for n in asked.names]
+            named = tuple(f"image {n}" if n.isdecimal() else n for n in shown)
             answers = service.answer(asked.files, named, asked.top, deadline)
             return jsonify(
                 predictions=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,10 @@ def read_call(request: Request) -> Call:
         value = body.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int):
             raise Refused(400, f"'{name}' is {_what(body, name)}, wanted a whole number")
+    try:
+        body["esun_uuid"].encode()
+    except UnicodeEncodeError:  # JSON can escape it, but the answer is UTF-8
+        raise Refused(400, "'esun_uuid' holds half a surrogate pair") from None
     return Call(body["esun_uuid"], _base64(body["image"], "image"))
 
 
@@ -101,7 +106,9 @@ def _top(value: Any) -> int:
     except (TypeError, ValueError):
         top = 0
     if not 1 <= top <= MAX_TOP:
-        raise Refused(400, f"'top' is {value!r}, wanted a whole number from 1 to {MAX_TOP}")
+        raise Refused(
+            400, f"'top' is {reprlib.repr(value)}, wanted a whole number from 1 to {MAX_TOP}"
+        )
     return top
 
 
