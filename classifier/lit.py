@@ -42,7 +42,9 @@ class ClassifierModule(pl.LightningModule):
         seed: int = 1,
         prior: np.ndarray | None = None,  # [classes] how often each is shown: logit adjustment
         real_images: int = 0,  # rows of the real store, the first one: early-learning memory
-        steady: np.ndarray | None = None,  # [n, H, W] uint8: the statistics of norms are of these
+        # [n, H, W] uint8 that the average's norms are measured on; None: its running statistics
+        # stay averages, which lag far behind the weights
+        steady: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.config, self.known, self.bending, self.seed = config, known, bending, seed

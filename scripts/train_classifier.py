@@ -105,7 +105,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--synthetic-start",
         type=float | None,
-        help="font and GAN weights times this at first, linearly to times 1 at the end (1)",
+        help="font and GAN weights times this at first, linearly to times 1 at the end (3)",
     )
     p.add_argument(
         "--group-weights",

@@ -222,6 +222,8 @@ def test_started_weights_are_trained_by_adamw_unless_an_optimiser_is_named(
 ):
     script, got = load_script("train_classifier"), []
     monkeypatch.setattr(runs, "train", lambda *a: got.append(a[3].optimiser) or {})
+    # these bars and rings are all alike
+    monkeypatch.setattr("synth.near_copies.refuse_copies", lambda real: None)
     given = ["--real", str(stores["real"].path), "--out", str(tmp_path / "run")]
     for more in ([], ["--pretrained", "x"], ["--pretrained", "x", "--optimiser", "muon"]):
         script.main(script.options().parse_args([*given, *more]))

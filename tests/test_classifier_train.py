@@ -306,7 +306,8 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     names = (*ALPHABET.classes, *others)
     mix = Mix.of(pools, names, MixSettings(), seed=1, batch_size=16, total_steps=120)
     data = MixData(all_stores, mix, Augment.none(), seed=1, steps_per_epoch=60)
-    module = ClassifierModule(config, len(names), 3, Bending(), 1)
+    steady = np.asarray(noisy.images)
+    module = ClassifierModule(config, len(names), 3, Bending(), 1, steady=steady)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=120,
