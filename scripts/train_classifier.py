@@ -99,7 +99,7 @@ def options() -> ArgumentParser:
         type=float | None,
         help="times that an image of middling difficulty is shown for an easy one (default 1)",
     )
-    p.add_argument("--real-weight", type=float | None, help="in the mix, of a real image (3)")
+    p.add_argument("--real-weight", type=float | None, help="in the mix, of a real image (9)")
     p.add_argument("--font-weight", type=float | None, help="in the mix, of a font image (1)")
     p.add_argument("--gan-weight", type=float | None, help="in the mix, of a GAN image (1)")
     p.add_argument(
