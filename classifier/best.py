@@ -41,7 +41,6 @@ class Best(pl.Callback):
         data, _ = load_checked(self.path)
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         module.average.module.load_state_dict(state)
-        module.average.eval()  # the run may have been resumed at its end, with no hook to say so
 
     @property
     def enough(self) -> bool:

@@ -89,7 +89,7 @@ def measure_norms(network: nn.Module, images: np.ndarray, batch_size: int = 128)
     Averages of running statistics belong to no one set of weights: at the height of the learning
     rate they read 10 % of what fresh ones read 79 % of (Izmailov et al. 2018, sec. 3.2, say why).
     Those of augmented or synthetic images are not those of what will be read: on development data
-    statistics of real images read 2 to 5 more in a hundred of rare characters (docs/LOG.md).
+    statistics of real images read 1 to 3 more in a hundred of rare characters (docs/LOG.md).
     """
     device = next(network.parameters()).device
     parts = np.array_split(images, max(1, round(len(images) / batch_size)))

@@ -158,9 +158,7 @@ def main(args: Namespace) -> None:
             "--condition class: generates no other characters"
             + (f", and none without a trusted real image: {''.join(lost)[:60]}" if lost else "")
         )
-    store = generate(
-        gan, replace(studio, plan=plan), samples, args.seed, used(args), real, args.keep_refused
-    )
+    store = generate(gan, studio, samples, args.seed, used(args), real, args.keep_refused)
     print(f"{samples}: {len(store)} images")
 
 

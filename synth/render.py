@@ -6,11 +6,7 @@ workers.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +19,9 @@ from synth.fonts import Coverage, FontFile, open_font, outlines_of
 from synth.likeness import features_of, reads_as
 from synth.quota import Quota
 from synth.raster import plain_pictures, rasterise
-from synth.spool import leave_interrupts
 from synth.store import Sample
 from synth.style import Style
+from synth.workers import in_order
 
 CHUNK = 256  # samples handed over at once
 BLOCK = 64  # samples drawn at once: their pictures stay in the cache
@@ -169,22 +165,9 @@ def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Samp
         for start, stop in ranges:
             yield render_range(plan, start, stop)
         return
-    context = multiprocessing.get_context("spawn")  # the same on every platform, no inherited locks
-    with ProcessPoolExecutor(workers, context, _receive, (plan,)) as pool:
-        waiting: deque[Future] = deque()
-        try:
-            for start, stop in ranges:
-                waiting.append(pool.submit(_render_received, start, stop))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise InputError(
-                "a worker process was killed (no memory left?); try --workers 1"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    items = (((), place) for place in ranges)
+    for _, chunk in in_order(_render_received, items, workers, 4 * workers, _receive, (plan,)):
+        yield chunk
 
 
 def chunks_of(plan: Plan) -> list[tuple[int, int]]:
@@ -197,7 +180,6 @@ _received: Plan | None = None  # a worker process's plan: sent once, not with ev
 
 def _receive(plan: Plan) -> None:
     global _received
-    leave_interrupts()
     _received = plan
 
 

@@ -6,12 +6,7 @@ not depend on the number of workers.
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import IO
 
 import numpy as np
@@ -22,6 +17,7 @@ from synth.command import progress
 from synth.decode import decode, decode_as_is
 from synth.errors import InputError
 from synth.found import Found, Listing
+from synth.workers import in_order
 
 MAX_FILE_BYTES = 64 * 2**20  # a larger image file is skipped
 CHUNK_IMAGES, CHUNK_BYTES = 64, 16 * 2**20  # what one task of a worker holds at most
@@ -69,29 +65,9 @@ def _decoded(
         for chunk, data in _chunks(listing, found):
             yield chunk, *_decode_chunk(data, canvas, as_is)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=leave_interrupts) as pool:
-        waiting: deque = deque()
-        try:
-            for chunk, data in _chunks(listing, found):
-                waiting.append((chunk, pool.submit(_decode_chunk, data, canvas, as_is)))
-                if len(waiting) >= 2 * workers:  # bounds what is in memory
-                    chunk, future = waiting.popleft()
-                    yield chunk, *future.result()
-            while waiting:
-                chunk, future = waiting.popleft()
-                yield chunk, *future.result()
-        except BrokenProcessPool:
-            raise InputError(
-                "a worker process was killed (no memory left?); try --workers 1"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def leave_interrupts() -> None:
-    """Ctrl-C is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    items = ((chunk, (data, canvas, as_is)) for chunk, data in _chunks(listing, found))
+    for chunk, decoded in in_order(_decode_chunk, items, workers, ahead=2 * workers):
+        yield chunk, *decoded
 
 
 def _chunks(
