@@ -32,8 +32,9 @@ class Images:
         self._first = np.cumsum([0, *(len(store) for store in stores)])[:-1]
         self._all: np.ndarray | None = None
         if sum(store.images.nbytes for store in stores) <= resident_bytes:
-            # read as files: a map of a file that shrank kills the process where reading fails
-            self._all = np.concatenate([self._read(store) for store in stores])
+            self._all = np.empty((sum(map(len, stores)), self.size_px, self.size_px), np.uint8)
+            for first, store in zip(self._first, stores, strict=True):
+                _read(store, self._all[first : first + len(store)])
         self._on_gpu: torch.Tensor | None = None
         if device_id is not None and self._all is not None:
             device = torch.device("cuda", device_id)
@@ -56,16 +57,6 @@ class Images:
         """[n], [n] int64 -> [n, H, W] uint8, a new array in main memory wherever they lie."""
         return self.take_on_gpu(store, row).cpu().numpy() if self.on_gpu else self.take(store, row)
 
-    @staticmethod
-    def _read(store: Store) -> np.ndarray:
-        try:
-            images = np.load(store.path / "images.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{store.path}: damaged ({error}); make the store again") from None
-        if images.shape != store.images.shape:
-            raise InputError(f"{store.path}: images.npy changed since it was opened")
-        return images
-
     def take(self, store: np.ndarray, row: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """[n], [n] int64 -> [n, H, W] uint8: `out`, or a new array."""
         if out is None:
@@ -85,3 +76,24 @@ class Images:
             mine = store == i
             out[mine] = self._stores[i].images[row[mine]]
         return out
+
+
+def _read(store: Store, out: np.ndarray) -> None:
+    """All images of a store into `out` [N, H, W] uint8, without a copy beside it.
+
+    Read as a file: a map of a file that shrank kills the process where reading fails.
+    """
+    path = store.path / "images.npy"
+    try:
+        header = np.lib.format.open_memmap(path, mode="r")  # and checks the file's length
+        if header.shape != out.shape or header.dtype != out.dtype:
+            raise InputError(f"{store.path}: images.npy changed since it was opened")
+        if not header.flags.c_contiguous:  # no store of ours
+            out[:] = np.load(path, allow_pickle=False)
+            return
+        with path.open("rb") as file:
+            file.seek(header.offset)
+            if file.readinto(out.data) < out.nbytes:
+                raise EOFError(f"{path} was cut while it was read")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{store.path}: damaged ({error}); make the store again") from None

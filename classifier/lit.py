@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from torch.optim.swa_utils import AveragedModel
 from classifier.bending import Bending
 from classifier.blending import Blend
 from classifier.config import ClassifierConfig
-from classifier.data import Batch, MixData
+from classifier.data import Batch
 from classifier.gradients import layer_norms
 from classifier.layers import blocks, replace_layers
-from classifier.losses import folded_log_prob, log_prior, smoothed_loss
-from classifier.mixing import REAL, Pool
+from classifier.losses import folded, folded_log_prob, log_prior, smoothed_loss
+from classifier.mixing import REAL
 from classifier.networks import build_network
 from classifier.noise import EarlyLearning, generalised_cross_entropy, symmetric_cross_entropy
 from classifier.norms import measure_norms, split_norms
@@ -256,119 +255,10 @@ class ClassifierModule(pl.LightningModule):
         self.log("gradient_norm", norm, batch_size=1)
 
 
-def folded(logits: Tensor, known: int) -> Tensor:
-    """[N, C] -> [N, known + 1]: all classes from `known` on as one."""
-    rest = torch.logsumexp(logits[:, known:], 1, keepdim=True)
-    return torch.cat([logits[:, :known], rest], 1)
-
-
 def _follow(decay: float, mean: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
     """Exponential moving average that follows faster at first: the untrained start is soon gone."""
     keep = min(decay, (1 + int(steps)) / (10 + int(steps)))
     return now + keep * (mean - now) if mean.is_floating_point() else now
-
-
-# A network that doubts more than this share of the real images has not learned enough to judge.
-MOST_DOUBTED = 0.5
-
-
-class Cleaner(pl.Callback):
-    """Leaves out real images whose given label the network finds improbable.
-
-    Synthetic images carry right labels and hold the classes apart, so early in the run the network
-    disagrees with wrong real labels that it has not learned by heart yet.
-    """
-
-    def __init__(
-        self,
-        data: MixData,
-        config: ClassifierConfig,
-        trusted: np.ndarray | None = None,  # rows of the first store whose labels a person gave
-    ) -> None:
-        self.data, self.config = data, config
-        self.trusted = np.zeros(0, np.int64) if trusted is None else trusted
-        self.pools = data.mix.pools
-        epochs = max(1, round(config.steps / config.steps_per_epoch))
-        self.epochs = {max(1, round(share * epochs)) for share in config.clean_at}
-
-    @torch.no_grad()
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert isinstance(module, ClassifierModule)
-        if trainer.current_epoch + 1 not in self.epochs:
-            return
-        given = given_probabilities(module, self.data)
-        given[0][np.isin(self.pools[0].rows, self.trusted)] = np.inf
-        weights, kept = believed(self.data.mix.pools, given, module.known, self.config.doubt_below)
-        weights, kept = trainer.strategy.broadcast((weights, kept))  # one opinion in all processes
-        doubted = sum(int((w == 0).sum()) for w in weights)
-        real = sum(int(((p.sources == 0) & (p.targets < module.known)).sum()) for p in self.pools)
-        if doubted > MOST_DOUBTED * real:
-            trainer.print(
-                f"labels: {doubted} of {real} real images look doubtful, more than "
-                f"{MOST_DOUBTED:.0%}: the network is not to be trusted yet, all stays as it is"
-            )
-            return
-        self.data.set_weights(weights)
-        trainer.print(f"labels: {doubted} of {real} real images left out as doubtful")
-        if kept:
-            trainer.print(f"labels: {kept} classes would have lost every image and keep half")
-
-
-def believed(
-    pools: Sequence[Pool],
-    given: list[np.ndarray],  # for each pool [n]: probability of each image's label
-    known: int,
-    doubt_below: float,
-) -> tuple[list[np.ndarray], int]:
-    """Sample weights for each pool, 0 for a real image of a known class whose label is doubted.
-
-    A class is never emptied: where no image of any source would be left it keeps the more probable
-    half of its real ones. Returns the weights, and how many classes that concerned.
-    """
-    weights = []
-    for pool, p in zip(pools, given, strict=True):
-        doubted = (pool.sources == 0) & (pool.targets < known) & (p < doubt_below)
-        weights.append(np.where(doubted, 0.0, 1.0))
-    target = np.concatenate([pool.targets for pool in pools])
-    there = np.bincount(target, minlength=known)[:known]
-    left = np.bincount(target, np.concatenate(weights), minlength=known)[:known]
-    emptied = np.flatnonzero((there > 0) & (left == 0))
-    for label in emptied:
-        for pool, p, weight in zip(pools, given, weights, strict=True):
-            mine = np.flatnonzero(pool.targets == label)
-            if len(mine):
-                weight[mine[p[mine] >= np.median(p[mine])]] = 1.0
-    return weights, len(emptied)
-
-
-@torch.no_grad()
-def given_probabilities(module: ClassifierModule, data: MixData) -> list[np.ndarray]:
-    """For each pool [n] float: the moving average's probability of each image's given class.
-
-    That of a known character is among the known ones alone: how much an image looks like something
-    outside the alphabet says nothing about which of its characters it shows.
-    """
-    from synth.canvas import to_float
-
-    known, images = module.known, data.images
-    module.refresh_average()
-    network = module.average.module
-    result = []
-    for number, pool in enumerate(data.mix.pools):
-        out = np.ones(len(pool.rows))
-        at = np.flatnonzero(pool.sources == 0)
-        for i in range(0, len(at), 512):
-            part = at[i : i + 512]
-            pixels = images.fetch(np.full(len(part), number), pool.rows[part])
-            x = torch.from_numpy(to_float(pixels))[:, None].to(module.device)
-            logits = network(x.contiguous(memory_format=torch.channels_last)).float()
-            target = torch.from_numpy(pool.targets[part]).to(module.device)
-            among = torch.log_softmax(logits[:, :known], 1)
-            single = among.gather(1, target.clamp(max=known - 1)[:, None])[:, 0]
-            rest = folded_log_prob(logits, target, known)
-            out[part] = torch.where(target < known, single, rest).exp().cpu().numpy()
-        result.append(out)
-    return result
 
 
 class CheckedCheckpoints(CheckpointIO):

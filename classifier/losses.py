@@ -18,6 +18,12 @@ def folded_log_prob(logits: Tensor, target: Tensor, known: int) -> Tensor:
     return torch.where(target == known, folded, single) - total
 
 
+def folded(logits: Tensor, known: int) -> Tensor:
+    """[N, C] -> [N, known + 1]: all classes from `known` on as one."""
+    rest = torch.logsumexp(logits[:, known:], 1, keepdim=True)
+    return torch.cat([logits[:, :known], rest], 1)
+
+
 def smoothed_loss(
     logits: Tensor,  # [B, C] float32
     target: Tensor,  # [B] int64

@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from classifier.best import Best
 from classifier.card import Card
+from classifier.cleaning import Cleaner
 from classifier.config import PRESETS, ClassifierConfig
 from classifier.data import MixData
 from classifier.evaluate import evaluate
@@ -30,7 +31,7 @@ from classifier.export import Model, fastest_device, load_model, save_model
 from classifier.finished import versions
 from classifier.gradients import GradientCheck
 from classifier.hardness import Hardness
-from classifier.lit import CheckedCheckpoints, ClassifierModule, Cleaner
+from classifier.lit import CheckedCheckpoints, ClassifierModule
 from classifier.pipeline import Device
 from classifier.processes import Processes
 from classifier.progress import Metrics, Progress, Saver

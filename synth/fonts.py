@@ -266,5 +266,5 @@ def characters_of(files: Iterable[FontFile]) -> dict[str, int]:
     """Every character -> in how many fonts it is mapped."""
     codes: Counter[int] = Counter()
     for file in files:
-        codes.update(open_font(file).cmap)
+        codes.update(open_font(file).cmap.keys())
     return {chr(code): count for code, count in codes.items()}

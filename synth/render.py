@@ -26,7 +26,9 @@ from synth.workers import in_order
 CHUNK = 256  # samples handed over at once
 BLOCK = 64  # samples drawn at once: their pictures stay in the cache
 WRITERS = 500  # hands, unless the plan says another number
-HELD_OUT_SHARE = 0.12  # of the other characters: their images are for validation only
+# Of the other characters: their images are for validation only. None of the nearer half of the
+# confusable ones is: nothing teaches a near twin of a known character but its own images.
+HELD_OUT_SHARE = 0.12
 _FONT, _WRITER, _KIND, _PARTNER, _HELD_OUT = 41, 42, 43, 44, 45
 
 
@@ -72,17 +74,17 @@ def make_plan(
     known = [(c, n, "character", c, "train") for c, n in quota.lacking.items() if n]
     extra = [c for c in others if any(c in u for u in usable)]
     n_non = round(quota.other * other.NON_CHARACTER_SHARE) if extra else quota.other
-    held_out = chance.uniform(seed, _HELD_OUT, np.array([ord(c) for c in extra], int), 1)[:, 0]
+    held_out = _held_out(extra, others, seed)
     rows = list(known)
     there = [k for k in other.CHARACTER_KINDS if k in {others[c] for c in extra}]
     shares = np.cumsum([other.KIND_SHARE[k] for k in there])
     ends = np.rint((quota.other - n_non) * shares / shares[-1:]).astype(int)
     for kind, total in zip(there, np.diff(ends, prepend=0).tolist(), strict=True):
-        of_kind = [(c, h) for c, h in zip(extra, held_out, strict=True) if others[c] == kind]
-        for j, (char, h) in enumerate(of_kind):
+        of_kind = [c for c in extra if others[c] == kind]
+        for j, char in enumerate(of_kind):
             count = total // len(of_kind) + (j < total % len(of_kind))
             if count:
-                rows.append((char, count, kind, OTHER, "val" if h < HELD_OUT_SHARE else "train"))
+                rows.append((char, count, kind, OTHER, "val" if char in held_out else "train"))
     chars = tuple(dict.fromkeys(row[0] for row in rows))
     number = {c: i for i, c in enumerate(chars)}
     fonts_of = [[f for f, u in enumerate(usable) if c in u] for c in chars]
@@ -129,6 +131,15 @@ def make_plan(
         for i in range(0, len(at), CHUNK):
             _avoid_known(plan, at[i : i + CHUNK], known)
     return plan
+
+
+def _held_out(chars: Sequence[str], kinds: dict[str, str], seed: int) -> set[str]:
+    """Those of the other characters that validation shows, and training never."""
+    confusable = [c for c in chars if kinds[c] == "confusable"]  # nearest first
+    spared = set(confusable[: len(confusable) // 2])
+    may = [c for c in chars if c not in spared]
+    u = chance.uniform(seed, _HELD_OUT, np.array([ord(c) for c in may], int), 1)[:, 0]
+    return {c for c, x in zip(may, u, strict=True) if x < HELD_OUT_SHARE}
 
 
 def _avoid_known(plan: Plan, at: np.ndarray, known: dict[int, np.ndarray]) -> None:

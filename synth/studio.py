@@ -25,10 +25,10 @@ from synth.store import Store, StoreWriter
 from synth.style import Style
 from synth.vote import outvoted
 
-MAX_OTHER_CHARS = 2000
+MAX_OTHER_CHARS = 3000
 MAX_CANDIDATES = 10_000  # looked at for likeness: those that most fonts have
-LOOK_ALIKES = 8  # of each known character, however rare
-IN_FONTS = 2  # an other character must be in two fonts at least: one font's oddities are none
+LOOK_ALIKES = 24  # of each known character, however rare
+IN_FONTS = 2  # an other character must be in two fonts, or look like one of the alphabet
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Studio:
         per_class: int | None = None,
         target: int | None = None,
         other_images: int | None = None,
-        other_chars: int | None = None,  # None: a sixth of the images, from 100 to 2,000
+        other_chars: int | None = None,  # None: a quarter of the images, from 100 to 3,000
         other_from: Path | None = None,  # a user's own list in place of the chosen ones
         strength: float = 1.0,  # of the deformation
         seed: int = 1,
@@ -94,13 +94,14 @@ class Studio:
         known = [c for c in known if not c.usable.isdisjoint(wanted)]
         files = [c.font for c in known]
         if other_chars is None:
-            other_chars = int(np.clip(quota.other // 6, 100, MAX_OTHER_CHARS))
+            other_chars = int(np.clip(quota.other // 4, 100, MAX_OTHER_CHARS))
         # for the vote too: only among many characters is it seen that a glyph is another one
         found = characters_of(files)
-        pool = [c for c in other.candidates(sorted(found)) if found[c] >= min(IN_FONTS, len(files))]
-        # a rare character too that looks like one of the alphabet: 爲 beside 為
+        pool = other.candidates(sorted(found))
+        # one that a single font has, too, if it looks like one of the alphabet: 峂 beside 峻
         fullest = max(files, key=lambda f: len(open_font(f).cmap))
         near = look_alikes(open_font(fullest).coverage(pool), alphabet.chars, LOOK_ALIKES)
+        pool = [c for c in pool if found[c] >= min(IN_FONTS, len(files))]
         pool = {*sorted(pool, key=lambda c: -found[c])[:MAX_CANDIDATES], *near}
         chars = sorted({*alphabet.chars, *others, *pool})
         coverages = [open_font(f).coverage(chars) for f in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -310,6 +311,43 @@ def test_stores_of_different_sizes_are_an_error(stores: list[Store], tmp_path: P
         writer.append(np.zeros((1, 8, 8), np.uint8), [Sample("a", "a", "real")])
     with pytest.raises(InputError, match=r"different sizes: \[8, 16\] px"):
         Images([stores[0], Store.open(tmp_path / "s")])
+
+
+def test_stores_are_joined_in_the_memory_of_their_images(tmp_path: Path) -> None:
+    """One whole array, and nothing of a store's size beside it."""
+    many = [write_store(tmp_path / source, source, n) for source, n in (("real", 900), ("gan", 90))]
+    size = sum(store.images.nbytes for store in many)
+    tracemalloc.start()
+    try:
+        images = Images(many)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size <= held <= peak < size + many[1].images.nbytes
+    for number, store in enumerate(many):
+        rows = np.arange(len(store))
+        got = images.take(np.full(len(store), number), rows)
+        np.testing.assert_array_equal(got, store.images)
+
+
+def test_images_that_lie_by_columns_are_read_as_what_they_show(tmp_path: Path) -> None:
+    """numpy writes a file so where an array lies so."""
+    store = write_store(tmp_path / "s", "real", 2)
+    wanted = np.array(store.images)
+    np.save(store.path / "images.npy", np.asfortranarray(wanted))
+    again = Store.open(store.path)
+    got = Images([again]).take(np.zeros(len(store), int), np.arange(len(store)))
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("another", [np.zeros((3, SIZE, SIZE), np.uint8), np.zeros((20, SIZE, 8))])
+def test_a_store_whose_images_are_others_now_is_an_error(
+    another: np.ndarray, tmp_path: Path
+) -> None:
+    store = write_store(tmp_path / "s", "real", 4)
+    np.save(store.path / "images.npy", another)
+    with pytest.raises(InputError, match="changed since it was opened"):
+        Images([store])
 
 
 def test_a_row_that_is_not_there_is_an_error(stores: list[Store]) -> None:

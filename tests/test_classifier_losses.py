@@ -2,8 +2,7 @@
 
 import torch
 
-from classifier.lit import folded
-from classifier.losses import folded_log_prob, smoothed_loss
+from classifier.losses import folded, folded_log_prob, smoothed_loss
 
 
 def test_unspecified_other_is_the_sum_of_all_others():

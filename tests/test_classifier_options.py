@@ -351,7 +351,7 @@ def test_a_trusted_label_is_never_doubted(stores, tmp_path, monkeypatch):
     row = int(real.rows("train")[0])
     path = tmp_path / "c.csv"
     path.write_text(f"sha256,label\n{real.column('sha256')[row]},A\n", "utf-8")
-    monkeypatch.setattr("classifier.lit.MOST_DOUBTED", 1.0)
+    monkeypatch.setattr("classifier.cleaning.MOST_DOUBTED", 1.0)
     train(stores, tmp_path / "run", path, doubt_below=1.1, clean_at=(0.3,))
     found = Suspects.read(tmp_path / "run")
     assert row not in found.row and len(found.row) > 20

@@ -256,7 +256,7 @@ def test_an_unfinished_run_is_bound_to_its_data(stores, tmp_path, monkeypatch):
 
 
 def test_doubt_never_empties_a_class():
-    from classifier.lit import believed
+    from classifier.cleaning import believed
     from classifier.mixing import Pool
 
     real = Pool("real", np.arange(8), np.array([0] * 4 + [1] * 4), np.zeros(8, np.int64))
@@ -287,8 +287,9 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     import pytorch_lightning as pl
 
     from classifier.bending import Bending
+    from classifier.cleaning import Cleaner, given_probabilities
     from classifier.data import MixData
-    from classifier.lit import ClassifierModule, Cleaner, given_probabilities
+    from classifier.lit import ClassifierModule
     from classifier.mixing import Mix, MixSettings, Pool, training_classes
     from classifier.pipeline import Augment
 
@@ -335,7 +336,8 @@ def test_a_known_label_is_doubted_among_the_known_characters_only(tmp_path):
     from types import SimpleNamespace
 
     from classifier.bending import Bending
-    from classifier.lit import ClassifierModule, given_probabilities
+    from classifier.cleaning import given_probabilities
+    from classifier.lit import ClassifierModule
     from classifier.mixing import Pool
 
     logits = np.random.default_rng(3).normal(0, 3, (4, 6)).astype(np.float32)

@@ -14,7 +14,14 @@ from fontTools.ttLib import TTCollection, TTFont
 
 from synth import fonts
 from synth.errors import InputError
-from synth.fonts import FontFile, check_fonts, find_fonts, open_font, outlines_of
+from synth.fonts import (
+    FontFile,
+    characters_of,
+    check_fonts,
+    find_fonts,
+    open_font,
+    outlines_of,
+)
 
 Polygons = list[list[tuple[float, float]]]  # contours as TrueType turns them: ink on the right
 
@@ -295,3 +302,11 @@ def test_no_more_outlines_are_kept_than_stated(
         assert alone is None or (alone.points == outline.points).all()
         assert len(fonts._outlines) <= 3
     assert font.outline("A") is font.outline("A")  # and those are kept
+
+
+def test_a_character_counts_once_for_each_font_that_maps_it(tmp_path: Path) -> None:
+    """Not by its place in the font: the numbers of the glyphs are 1, 2, 3 here, and 1 there."""
+    shape = [box(100, 0, 500, 700)]
+    one = build_font(tmp_path / "one.ttf", {"A": shape, "B": shape, "C": shape})
+    two = build_font(tmp_path / "two.ttf", {"C": shape})
+    assert characters_of([one, two]) == {"A": 1, "B": 1, "C": 2}

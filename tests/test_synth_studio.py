@@ -14,7 +14,7 @@ from synth import other, studio
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.fonts import FontFile, find_fonts
+from synth.fonts import FontFile, characters_of, find_fonts
 from synth.render import render_places
 from synth.sheets import sheet, write_contact_sheet, write_preview
 from synth.store import Sample, Store, StoreWriter
@@ -93,6 +93,14 @@ def test_a_users_list_in_place_of_the_chosen(tmp_path: Path) -> None:
     assert kinds["listed"] == 50 - round(50 * other.NON_CHARACTER_SHARE)
     shown = {made.plan.chars[c] for c in made.plan.char[made.plan.kind == "listed"]}
     assert shown == set("A士末")
+
+
+def test_what_one_font_alone_has_is_used_where_it_looks_like_one_of_the_alphabet() -> None:
+    made = Studio.prepare(ALPHABET, None, per_class=1, other_images=200, other_chars=80)
+    fonts = characters_of([f for f in find_fonts() if f.name in NAMES])
+    alone = {c: kind for c, kind in made.others.items() if fonts[c] == 1}
+    assert "〦" in alone  # like 二 or 三
+    assert set(alone.values()) == {"confusable"}
 
 
 def test_a_rare_listed_character_is_used_too(tmp_path: Path) -> None:
