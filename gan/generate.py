@@ -30,6 +30,7 @@ from synth.studio import Studio
 
 BATCH = 256
 TRIES = 3  # glyphs and styles tried for one place
+_APART = 1_000_003  # from the seed of the hands that the renderer of font images has
 LEAST_TRIED = 5  # images of a character, before it is said that most are refused
 _NOISE = 62
 
@@ -98,7 +99,7 @@ def generate(
     With `real`, the run keeps its training images, shrunk, so that further images of the finished
     run can be compared with them.
     """
-    plan = run.within_reach(studio.plan)
+    plan = _other_fonts(run.within_reach(studio.plan))
     whole = plan.whole
     neighbours = _neighbours(run, real)
     checks = Checks.prepare(
@@ -166,7 +167,9 @@ def _checked(
             if not len(left):
                 break
             # another turn is another glyph: the same character and font in another hand
-            content = replace(content_plan(plan, run.config.content_strength), seed=seed + turn)
+            content = replace(
+                content_plan(plan, run.config.content_strength), seed=seed + _APART + turn
+            )
             glyphs = clean_range(content, at[left])
             chars = [plan.chars[c] for c in plan.char[at[left]]]
             made = inked(generator, glyphs, chars, at[left], seed + turn, run, where)
@@ -193,6 +196,21 @@ def _checked(
             if kept[j]
         ]
         yield images[kept], samples, len(at)
+
+
+def _other_fonts(plan: Plan) -> Plan:
+    """The same characters, each in the font half of its fonts further on.
+
+    Font images of the same seed show the same places. In their fonts and hands a generated image
+    would be a second print of a rendered one, and the two stores together no more than one.
+    """
+    if plan.usable is None:
+        return plan
+    able = plan.usable.sum(0)  # [C] fonts of each character
+    order = np.argsort(~plan.usable, axis=0, kind="stable")  # [F, C] its fonts first
+    rank = np.cumsum(plan.usable, axis=0) - 1  # [F, C] place among them
+    at = (rank[plan.font, plan.char] + able[plan.char] // 2) % able[plan.char]
+    return replace(plan, font=order[at, plan.char].astype(plan.font.dtype))
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 
 from gan.checks import REASONS, Checks
 from gan.config import PRESETS
-from gan.generate import Tally, generate
+from gan.generate import Tally, _other_fonts, generate
 from gan.glyphs import content_plan, written_glyphs
 from gan.memorised import Neighbours, shrunk
 from gan.networks import BendingGenerator, Generator
@@ -91,6 +91,30 @@ def generated(run, plan, out, seed=1, real=None) -> Store:
 @pytest.fixture(scope="module")
 def store(run, plan, tmp_path_factory):
     return generated(run, plan, tmp_path_factory.mktemp("made") / "store")
+
+
+def test_generated_images_are_no_second_print_of_rendered_ones(run, plan, tmp_path) -> None:
+    """The same characters in the same places, but of other fonts, by other hands."""
+    made = _other_fonts(plan)
+    assert (made.char == plan.char).all()
+    assert plan.usable is not None and plan.usable[made.font, made.char].all()
+    several = plan.usable.sum(0)[plan.char] > 1
+    assert several.any() and (made.font != plan.font)[several].all()
+
+    studio = SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET)
+    store = generate(run, studio, tmp_path / "made", 3, {}, keep_refused=True)
+    at = np.flatnonzero(plan.whole)
+    assert store.column("char").tolist() == [plan.chars[c] for c in plan.char[at]]
+    hands = {"rendered": clean_range(plan, at), "others": clean_range(replace(made, seed=4), at)}
+    likeness = {k: _correlation(np.asarray(store.images), v) for k, v in hands.items()}
+    # that generator draws the glyph it is given: the renderer's it would repeat to 0.9 and more
+    assert np.median(likeness["rendered"]) < np.median(likeness["others"]) + 0.1 < 0.8
+
+
+def _correlation(these: np.ndarray, those: np.ndarray) -> np.ndarray:
+    a, b = (x.reshape(len(x), -1).astype(float) for x in (these, those))
+    a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def test_the_same_seed_gives_the_same_bytes(run, plan, store, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import freetype
+import freetype.raw as ft
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +14,7 @@ from test_synth_fonts import box, build_font
 
 from synth.canvas import Canvas
 from synth.fonts import ASSETS, FontFile, open_font
+from synth.glyphs import RawOutline
 from synth.handwriting import Shapes
 from synth.outlines import Outline
 from synth.raster import plain_pictures, rasterise
@@ -112,6 +115,41 @@ def test_a_batch_is_its_samples() -> None:
     together = rasterise(shapes_of(outlines, EM, 8, 50), CANVAS)
     for outline, image in zip(outlines, together, strict=True):
         assert (rasterise(shapes_of([outline], EM, 8, 50), CANVAS)[0] == image).all()
+
+
+def drawn_alone(raw: RawOutline, size: int, margin: float) -> np.ndarray:
+    """One glyph in its box by the wrapper's own types, number by number, in one piece."""
+    low, high = raw.points.min(0), raw.points.max(0)
+    scale = 64 * (size - 2 * margin) / max(high - low)
+    outline, n, m = ft.FT_Outline(), len(raw.points), len(raw.ends)
+    assert not ft.FT_Outline_New(freetype.get_handle(), n, m, ctypes.byref(outline))
+    for k, (point, tag) in enumerate(zip(raw.points, raw.tags, strict=True)):
+        x, y = (round(v) for v in point * scale + (32 * size - (low + high) / 2 * scale))
+        outline.points[k].x, outline.points[k].y, outline.tags[k] = x, y, int(tag)
+    for k, end in enumerate(raw.ends):
+        outline.contours[k] = int(end)
+    out = np.zeros((size, size), np.uint8)
+    bitmap = ft.FT_Bitmap(size, size, size, num_grays=256, pixel_mode=ft.FT_PIXEL_MODE_GRAY)
+    bitmap.buffer = ctypes.cast(out.ctypes.data, type(bitmap.buffer))
+    both = ctypes.byref(outline), ctypes.byref(bitmap)
+    assert not ft.FT_Outline_Get_Bitmap(freetype.get_handle(), *both)
+    ft.FT_Outline_Done(freetype.get_handle(), both[0])
+    return out
+
+
+@pytest.mark.parametrize("size", [64, 33])
+@pytest.mark.parametrize("name", FONTS)
+def test_many_glyphs_at_once_are_each_what_freetype_draws(name: str, size: int) -> None:
+    font = open_font(FontFile(ASSETS / f"{name}.woff"))
+    chars = [c for c in "一永國龍鬱三口心二ARg8" if font.raw(c) is not None]
+    together = plain_pictures(font.raws(chars), size, 4.5)
+    assert (plain_pictures([font.raw(c) for c in chars], size, 4.5) == together).all()
+    off = [
+        np.abs(image.astype(int) - drawn_alone(font.raw(c), size, 4.5)).max()
+        for c, image in zip(chars, together, strict=True)
+    ]
+    # in halves, curves that cross the middle are cut into other pieces
+    assert max(off) <= 3 and off.count(0) >= len(off) / 2, dict(zip(chars, off, strict=True))
 
 
 def test_plain_pictures_fill_their_box() -> None:
