@@ -101,9 +101,10 @@ def train(
 
     Writes into `out`: config.yaml, recogniser.safetensors, checkpoints/, grids/, metrics.jsonl and,
     at the end, generator.safetensors and generator.json. Every process but the first ends here,
-    with SystemExit.
+    with SystemExit. Raises InputError, with nothing written, for what cannot be trained from.
     """
     check_config(config, seed, world(devices))
+    # refuses training images that are copies of those to be measured on
     studio = Studio.prepare(real.alphabet, real, font_folders, seed=seed)
     images, classes = real_of_known(real, studio)
     start = {

@@ -63,7 +63,6 @@ def options() -> ArgumentParser:
 
 def main(args: Namespace) -> None:
     from synth.alphabet import Alphabet
-    from synth.near_copies import refuse_copies
     from synth.store import Store, refuse_existing
 
     if (args.real is None) == (args.alphabet is None):
@@ -77,8 +76,6 @@ def main(args: Namespace) -> None:
     if args.preview is not None and args.preview.is_dir():
         raise InputError(f"{args.preview}: a folder; give --preview the name of a PNG file")
     real = Store.open(args.real) if args.real else None
-    if real:
-        refuse_copies(real)
     alphabet = real.alphabet if real else Alphabet.read(args.alphabet)
 
     from synth.sheets import write_contact_sheet, write_preview

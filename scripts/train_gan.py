@@ -92,7 +92,6 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
-    from synth.near_copies import refuse_copies
     from synth.store import Store, refuse_existing
 
     if args.out is None:
@@ -112,7 +111,6 @@ def main(args: Namespace) -> None:
     if args.real is None:
         raise InputError("give --real STORE (make it with import_data.py)")
     real = Store.open(args.real)
-    refuse_copies(real)
 
     from dataclasses import replace
 
@@ -148,7 +146,13 @@ def main(args: Namespace) -> None:
         return
     if args.per_class is not None or args.other is not None:
         studio = Studio.prepare(
-            real.alphabet, real, args.fonts, args.per_class, other_images=args.other, seed=args.seed
+            real.alphabet,
+            real,
+            args.fonts,
+            args.per_class,
+            other_images=args.other,
+            seed=args.seed,
+            style=studio.style,
         )
     plan = gan.within_reach(studio.plan)
     if len(plan) < len(studio.plan):

@@ -32,7 +32,7 @@ from synth.format_folder import list_folder, opened_zip
 from synth.format_gnt import list_gnt
 from synth.format_tar import list_tar
 from synth.found import SPLITS, Found, Listing, walk
-from synth.near_copies import Pictures, copies_in_training, copies_of
+from synth.near_copies import Pictures, apart_note, copies_in_training, copies_of
 from synth.splits import choose_splits, drop_duplicates, label_conflicts, rejoin
 from synth.spool import spool_images
 from synth.store import Sample, Store, StoreWriter, refuse_existing
@@ -191,6 +191,7 @@ def import_images(
             notes["near_copies"] = {usable[i].path: usable[j].path for i, j in near.items()}
             left = [(i, s) for i, s in zip(kept, splits, strict=True) if i not in near]
             kept = [i for i, _ in left]
+            notes["apart"] = apart_note(pixels, np.array(kept), [s for _, s in left])
             samples = [_sample(usable[i], s) for i, s in left]
             for at in range(0, len(kept), APPEND_IMAGES):
                 part = slice(at, at + APPEND_IMAGES)

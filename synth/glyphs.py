@@ -7,6 +7,7 @@ depth and number. What a glyph would cost is known before it is loaded, and befo
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,20 +51,12 @@ class RawBatch:
         )
 
 
-class _Slot(ctypes.Structure):
-    """FreeType's FT_Outline with plain addresses, which are quicker to read than pointers."""
-
-    _fields_ = (
-        ("n_contours", ctypes.c_short),
-        ("n_points", ctypes.c_short),
-        ("points", ctypes.c_void_p),
-        ("tags", ctypes.c_void_p),
-        ("contours", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-    )
-
-
+# FreeType's FT_Outline, addresses as integers: numbers of contours and points; points, tags, ends
+_OUTLINE = struct.Struct("hhPPP")
 _LOAD = freetype.FT_LOAD_NO_SCALE | freetype.FT_LOAD_NO_HINTING | freetype.FT_LOAD_NO_BITMAP
+_copy = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
 _load = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int32)(
     ctypes.cast(ft.FT_Load_Glyph, ctypes.c_void_p).value
 )
@@ -72,17 +65,17 @@ _load = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c
 def raw_batch(face: freetype.Face, gids: Sequence[int]) -> RawBatch:
     """Glyphs of one face. Raises ValueError where one cannot be loaded or is blank."""
     handle = ctypes.cast(face._FT_Face, ctypes.c_void_p).value
-    slot = ctypes.cast(face._FT_Face.contents.glyph, ctypes.c_void_p).value
-    glyph = _Slot.from_address(slot + ft.FT_GlyphSlotRec.outline.offset)
-    copy, load = ctypes.string_at, _load
+    outline = face._FT_Face.contents.glyph.contents.outline
+    copy, load, read = _copy, _load, _OUTLINE.unpack_from
     points, tags, ends, n_points, n_contours = [], [], [], [], []
     for gid in gids:
-        if load(handle, gid, _LOAD) or (count := glyph.n_points) < 3:
+        error = load(handle, gid, _LOAD)
+        contours, count, at_points, at_tags, at_ends = read(outline)
+        if error or count < 3:
             raise ValueError(f"glyph {gid} is blank or damaged")
-        contours = glyph.n_contours
-        points.append(copy(glyph.points, 16 * count))
-        tags.append(copy(glyph.tags, count))
-        ends.append(copy(glyph.contours, 2 * contours))
+        points.append(copy(at_points, 16 * count))
+        tags.append(copy(at_tags, count))
+        ends.append(copy(at_ends, 2 * contours))
         n_points.append(count)
         n_contours.append(contours)
     return RawBatch(

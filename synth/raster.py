@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from itertools import repeat
 
 import freetype.raw as ft
 import numpy as np
@@ -25,8 +25,11 @@ def rasterise(shapes: Shapes, canvas: Canvas) -> np.ndarray:
     points[:, 1] = canvas.size_px * 64 - points[:, 1]
     # far outside is as good as outside; FreeType refuses more than 16 bit
     np.clip(points, -_FAR_PX * 64, _FAR_PX * 64, out=points)
+    n_contours = np.diff(shapes.sample_starts)
+    starts = shapes.contour_starts[shapes.sample_starts]
+    ends = shapes.contour_starts[1:] - 1 - np.repeat(starts[:-1], n_contours)
     tags = np.ones(len(points), np.uint8)
-    return _fill(points, tags, shapes.contour_starts, shapes.sample_starts, canvas.size_px)
+    return _fill(points, tags, ends, np.diff(starts), n_contours, canvas.size_px)
 
 
 def plain_pictures(
@@ -34,19 +37,20 @@ def plain_pictures(
 ) -> np.ndarray:
     """-> [N, size_px, size_px] uint8: each glyph's points centred, filling the box."""
     batch = glyphs if isinstance(glyphs, RawBatch) else RawBatch.of(glyphs)
-    if not len(batch.n_points):
+    n_points = batch.n_points
+    if not len(n_points):
         return np.zeros((0, size_px, size_px), np.uint8)
-    starts = np.append(0, np.cumsum(batch.n_points))
-    contour_starts = np.append(0, batch.ends + 1 + np.repeat(starts[:-1], batch.n_contours))
+    starts = n_points.cumsum() - n_points
     # most fonts put points where a curve turns back: then this box is the ink's
-    low = np.minimum.reduceat(batch.points, starts[:-1])
-    high = np.maximum.reduceat(batch.points, starts[:-1])
-    scale = 64 * (size_px - 2 * margin_px) / np.maximum((high - low).max(1), 1)
-    shift = 32 * size_px - (low + high) / 2 * scale[:, None]
-    points = batch.points * np.repeat(scale, batch.n_points)[:, None]
-    points += np.repeat(shift, batch.n_points, 0)
-    sample_starts = np.append(0, np.cumsum(batch.n_contours))
-    return _fill(points, batch.tags, contour_starts, sample_starts, size_px)
+    low = np.minimum.reduceat(batch.points, starts)
+    high = np.maximum.reduceat(batch.points, starts)
+    scale = 64 * (size_px - 2 * margin_px) / np.maximum((high - low).max(1, keepdims=True), 1)
+    shift = 32 * size_px - (low + high) / 2 * scale
+    # once for x and once for y: to broadcast a column takes numpy twice as long
+    points = np.repeat(np.repeat(scale, 2, 1), n_points, 0)
+    points *= batch.points
+    points += np.repeat(shift, n_points, 0)
+    return _fill(points, batch.tags, batch.ends, n_points, batch.n_contours, size_px)
 
 
 def _records(struct: type[ctypes.Structure], names: Sequence[str]) -> np.dtype:
@@ -68,19 +72,11 @@ _OUTLINES = _records(
 _BITMAPS = _records(ft.FT_Bitmap, ("rows", "width", "pitch", "buffer", "num_grays", "pixel_mode"))
 _FAR_PX = 500
 
-
-def _quick(function: Any, result: Any, *arguments: Any) -> Any:
-    """A C function that takes plain addresses.
-
-    The wrapper's pointer objects cost as much as a small glyph. Python's lock stays held, since one
-    FreeType library is not made for several threads.
-    """
-    address = ctypes.cast(function, ctypes.c_void_p).value
-    return ctypes.PYFUNCTYPE(result, *arguments)(address)
-
-
-_draw = _quick(ft.FT_Outline_Get_Bitmap, ctypes.c_int, *[ctypes.c_void_p] * 3)
-_move = _quick(ft.FT_Outline_Translate, None, ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
+# Given plain addresses: the wrapper's pointer objects cost as much as a small glyph. Python's lock
+# stays held, since one FreeType library is not made for several threads.
+_get_bitmap = ctypes.PYFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)(
+    ctypes.cast(ft.FT_Outline_Get_Bitmap, ctypes.c_void_p).value
+)
 # FreeType works in a pool of some 680 cells, one for each pixel that an edge touches. Where that
 # overflows it starts again in two halves: such a glyph is given in halves at once.
 _CELLS = 640
@@ -89,63 +85,59 @@ _CELLS = 640
 def _fill(
     points: np.ndarray,  # [P, 2] float64, 64ths of a px, y up; overwritten
     tags: np.ndarray,  # [P] uint8, FreeType's
-    contour_starts: np.ndarray,  # [C + 1] into points
-    sample_starts: np.ndarray,  # [N + 1] into contours
+    ends: np.ndarray,  # [C] each contour's last point, counted from its glyph's first
+    n_points: np.ndarray,  # [N] of each glyph
+    n_contours: np.ndarray,  # [N] of each glyph
     size: int,
 ) -> np.ndarray:
     """-> [N, size, size] uint8"""
-    count = len(sample_starts) - 1
+    count, half = len(n_points), size // 2
+    if n_points.max(initial=0) > np.iinfo(np.int16).max:
+        raise ValueError("an outline of more than 32,767 points")
     images = np.zeros((count, size, size), np.uint8)
     np.rint(points, out=points)
     fixed, tags = points.astype(np.int64, order="C"), np.ascontiguousarray(tags)
-    n_contours = np.diff(sample_starts)
-    point_starts = contour_starts[sample_starts]
-    n_points = np.diff(point_starts)
-    if n_points.max(initial=0) > np.iinfo(np.int16).max:
-        raise ValueError("an outline of more than 32,767 points")
-    own_ends = (contour_starts[1:] - 1 - np.repeat(point_starts[:-1], n_contours)).astype(np.int16)
+    ends, starts = ends.astype(np.int16), n_points.cumsum() - n_points
+    crowded = _crowded(points, starts)
     # every glyph's structs, filled for all at once
     outlines = np.zeros(count, _OUTLINES)
     outlines["n_contours"], outlines["n_points"] = n_contours, n_points
-    outlines["points"] = fixed.ctypes.data + 16 * point_starts[:-1]
-    outlines["tags"] = tags.ctypes.data + point_starts[:-1]
-    outlines["contours"] = own_ends.ctypes.data + 2 * np.asarray(sample_starts[:-1])
-    half = size // 2
-    parts = ((0, size), (0, size - half), (size - half, half))  # all, upper and lower half
-    bitmaps = [_bitmaps(images, top, rows) for top, rows in parts]
-    library = ctypes.cast(get_handle(), ctypes.c_void_p).value
-    outline, step = outlines.ctypes.data, 0
-    at = [b.ctypes.data for b in bitmaps]
-    for i, crowded in enumerate(_crowded(points, point_starts)):
-        if crowded:
-            error = _draw(library, outline, at[2] + step)
-            _move(outline, 0, -64 * half)
-            error = _draw(library, outline, at[1] + step) or error
-        else:
-            error = _draw(library, outline, at[0] + step)
-        if error:
-            raise RuntimeError(f"FreeType could not draw sample {i} (error {error})")
-        outline += _OUTLINES.itemsize
-        step += _BITMAPS.itemsize
+    outlines["points"] = fixed.ctypes.data + 16 * starts
+    outlines["tags"] = tags.ctypes.data + starts
+    outlines["contours"] = ends.ctypes.data + 2 * (n_contours.cumsum() - n_contours)
+    pictures = images.ctypes.data + size * size * np.arange(count)
+    bitmaps = np.zeros(count, _BITMAPS)
+    bitmaps["width"], bitmaps["pitch"] = size, size
+    bitmaps["num_grays"], bitmaps["pixel_mode"] = 256, ft.FT_PIXEL_MODE_GRAY
+    bitmaps["rows"] = np.where(crowded, half, size)
+    bitmaps["buffer"] = pictures + np.where(crowded, size - half, 0) * size
+    _draw(outlines, bitmaps)
+    if crowded.any():  # of these the lower half so far
+        fixed[:, 1] -= 64 * half
+        bitmaps["rows"], bitmaps["buffer"] = size - half, pictures
+        _draw(outlines[crowded], bitmaps[crowded])
     return images
 
 
-def _bitmaps(images: np.ndarray, top: int, rows: int) -> np.ndarray:
-    """FreeType's bitmaps [N] of rows top .. top + rows of [N, size, size] uint8."""
-    count, size, _ = images.shape
-    bitmaps = np.zeros(count, _BITMAPS)
-    bitmaps["rows"], bitmaps["width"], bitmaps["pitch"] = rows, size, size
-    bitmaps["num_grays"], bitmaps["pixel_mode"] = 256, ft.FT_PIXEL_MODE_GRAY
-    bitmaps["buffer"] = images.ctypes.data + (np.arange(count) * size + top) * size
-    return bitmaps
+def _draw(outlines: np.ndarray, bitmaps: np.ndarray) -> None:
+    """FreeType's structs [N], [N]: each outline into its bitmap."""
+    library = ctypes.cast(get_handle(), ctypes.c_void_p).value
+    for error in map(_get_bitmap, repeat(library), _addresses(outlines), _addresses(bitmaps)):
+        if error:
+            raise RuntimeError(f"FreeType could not draw a glyph (error {error})")
 
 
-def _crowded(points: np.ndarray, point_starts: np.ndarray) -> list[bool]:
-    """[P, 2] 64ths of a px, [N + 1] -> for each glyph whether its edges touch too many pixels.
+def _addresses(structs: np.ndarray) -> range:
+    first = structs.ctypes.data
+    return range(first, first + structs.nbytes, structs.itemsize)
+
+
+def _crowded(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """[P, 2] 64ths of a px, [N] first points -> [N] bool: do its edges touch too many pixels?
 
     Overwrites the points: fresh memory costs more here than arithmetic.
     """
     points[:-1] -= points[1:]
     np.abs(points, out=points)
-    length = np.add.reduceat(points, point_starts[:-1]).sum(1)
-    return (length > 64 * _CELLS).tolist()
+    length = np.add.reduceat(points, starts).sum(1)
+    return length > 64 * _CELLS

@@ -19,6 +19,7 @@ from synth.errors import InputError
 from synth.fit import fit_style
 from synth.fonts import Coverage, FontFile, characters_of, check_fonts, find_fonts, open_font
 from synth.likeness import build_atlas, look_alikes
+from synth.near_copies import refuse_copies
 from synth.quota import Quota, plan_quota, read_quota, real_counts
 from synth.render import WRITERS, Plan, make_plan, render
 from synth.store import Store, StoreWriter
@@ -64,7 +65,8 @@ class Studio:
         without: Sequence[str] = (),  # names of fonts to leave out
         quota_file: Path | None = None,  # in place of per_class, target and other_images
     ) -> Studio:
-        """Raises InputError naming the alphabet's characters that no font has."""
+        """Raises InputError naming the alphabet's characters that no font has, or the training
+        images of `real` that are copies of images to be measured on."""
         if strength < 0:
             raise InputError(f"--strength {strength}: a factor from 0")
         if other_chars is not None and other_chars < 0:
@@ -73,6 +75,8 @@ class Studio:
             raise InputError(f"--seed {seed}: a number from 0 to 2 ** 63 - 1")
         if writers < 1:
             raise InputError(f"--writers {writers}: a number of hands from 1")
+        if real and style is None:  # of a style that is there no image is read for
+            refuse_copies(real)
         canvas = real.canvas if real else canvas or Canvas()
         files = _without(find_fonts(font_folders), without)
         counts = real_counts(real) if real else None

@@ -45,11 +45,9 @@ def drawn_by_freetype(font: Font, char: str) -> np.ndarray:
     raw = font.raw(char)
     em = raw.points / font._face.units_per_EM * [1, -1]
     x, y = ((em - (low + high) / 2) * scale + CANVAS.size_px / 2).T
-    ends = raw.ends.astype(int)
-    starts = np.append(0, ends + 1)
-    return raster._fill(
-        64 * np.stack([x, CANVAS.size_px - y], 1), raw.tags, starts, np.array([0, len(ends)]), 64
-    )[0]
+    points = 64 * np.stack([x, CANVAS.size_px - y], 1)
+    n_points, n_contours = np.array([len(points)]), np.array([len(raw.ends)])
+    return raster._fill(points, raw.tags, raw.ends, n_points, n_contours, CANVAS.size_px)[0]
 
 
 def ink_of(outline: Outline, record: Draw) -> np.ndarray:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import draw_strokes, write_images
 from PIL import Image, ImageDraw
@@ -20,8 +23,19 @@ from synth.command import run
 from synth.corpus import import_images
 from synth.decode import decode
 from synth.errors import InputError
-from synth.near_copies import Pictures, copies, distances, refuse_copies, told_copies
+from synth.fonts import find_fonts
+from synth.near_copies import (
+    Pictures,
+    apart_note,
+    copies,
+    distances,
+    refuse_copies,
+    told_copies,
+)
 from synth.store import Sample, Store, StoreWriter
+from synth.studio import Studio
+from synth.style import Style
+from synth.thin import thin_store
 
 CANVAS = Canvas()
 
@@ -318,6 +332,39 @@ def leaking(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "leaking")
 
 
+def gan_training(real: Store, out: Path) -> None:
+    from gan.train import preset, train
+
+    train(real, out, preset("demo")[1], [], 1, {})
+
+
+@pytest.mark.parametrize(
+    "learn",
+    [
+        pytest.param(lambda real, out: Studio.prepare(real.alphabet, real), id="Studio.prepare"),
+        pytest.param(gan_training, id="gan.train.train"),
+    ],
+)
+def test_every_call_from_python_that_learns_refuses_it_by_name(
+    learn: Callable[[Store, Path], object], leaking: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"1 training images are .* 12.png of 4.png \(val\)"):
+        learn(leaking, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_with_a_style_no_image_is_read_and_none_compared(
+    leaking: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time in a run, for other numbers of images."""
+    few = [font for font in find_fonts() if font.name in ("klee-one", "tw-kai")]
+    monkeypatch.setattr("synth.studio.find_fonts", lambda folders: few)
+    monkeypatch.setattr("synth.studio.MAX_CANDIDATES", 50)
+    unread = replace(leaking, images=range(len(leaking)))
+    made = Studio.prepare(leaking.alphabet, unread, (), 1, other_images=0, style=Style())
+    assert made.style == Style() and len(made.plan) == 2
+
+
 @pytest.mark.parametrize("name", ["render_fonts", "train_gan", "train_classifier"])
 def test_every_command_that_learns_refuses_it_by_name(
     name: str,
@@ -354,3 +401,144 @@ def test_copies_of_a_test_store_are_told_and_the_way_out_works(
     assert run(script.options(), script.main, [*words, "--workers", "1"]) == 0
     assert "1 copies of images of --apart-from" in capsys.readouterr().out
     assert told_copies(Store.open(tmp_path / "apart"), tested) == ""
+
+
+# ---- what an import notes ----
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every comparison of two sets of images."""
+    calls: list[int] = []
+
+    def counted(asked: Pictures, known: Pictures) -> dict[int, int]:
+        calls.append(len(known))
+        return copies(asked, known)
+
+    monkeypatch.setattr(near_copies, "copies", counted)
+    return calls
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Store:
+    """Drawings of two characters, those of A validation images, with the note."""
+    top = write_images(tmp_path / "images", {"A": 10, "B": 10})
+    return import_images(top, tmp_path / "imported", None, CANVAS, val_share=0.5)
+
+
+def written(path: Path, store: Store, images: np.ndarray, rows: list[Sample]) -> Store:
+    """Other images and rows under the notes of a store."""
+    with StoreWriter(path, CANVAS, store.alphabet, {"images": "set"}, store.info["notes"]) as out:
+        out.append(images, rows)
+    return Store.open(path)
+
+
+def samples(store: Store) -> list[Sample]:
+    rows = store.table.to_pylist()
+    return [Sample(**{k: v for k, v in row.items() if k != "sha256"}) for row in rows]
+
+
+def copy_of(store: Store, row: int) -> np.ndarray:
+    """[1, H, W] uint8: an image of the store, a little paler."""
+    return (store.images[row : row + 1] * 0.9).astype(np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"val_share": 0}, {"split": "train"}, {"split": "test"}])
+def test_an_imported_store_is_not_compared_again(
+    options: dict, with_copies: Path, tmp_path: Path, compared: list[int]
+) -> None:
+    tested = write_images(tmp_path / "test", {"A": 5}, first_seed=2)
+    test = import_images(tested, tmp_path / "tested", None, CANVAS, split="test")
+    store = import_images(
+        with_copies, tmp_path / "store", None, CANVAS, **options, apart_from=[test]
+    )
+    compared.clear()
+    refuse_copies(store)
+    assert not compared
+    everything = Pictures.of(store, "val", "test"), Pictures.of(store, "train")
+    assert copies(*everything) == {}  # and the note is true
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "gnt", "hdf5", "webdataset"])
+def test_an_export_that_comes_back_is_noted_by_its_own_import(
+    form: str, imported: Store, tmp_path: Path, compared: list[int]
+) -> None:
+    """With a copy among its rows, under the note of a store without."""
+    from synth.export import FORMATS, export_store
+
+    rows, row = samples(imported), int(imported.rows("val")[0])
+    images = np.concatenate([imported.images, copy_of(imported, row)])
+    false = written(
+        tmp_path / "false", imported, images, [*rows, replace(rows[row], split="train")]
+    )
+    out = tmp_path / f"export{FORMATS[form]}"
+    export_store(false, form, out)
+    back = import_images(out, tmp_path / "back", None, CANVAS, as_is=True)
+    compared.clear()
+    refuse_copies(back)
+    assert not compared
+    assert copies(Pictures.of(back, "val", "test"), Pictures.of(back, "train")) == {}
+    if form != "gnt":  # holds no splits: the copy may have come to lie on the same side
+        assert len(back.info["notes"]["near_copies"]) == 1
+
+
+def test_a_note_holds_for_no_other_images(imported: Store, tmp_path: Path) -> None:
+    """Where it would hide a copy: rows appended, images.npy changed, another split."""
+    row, rows = int(imported.rows("val")[0]), samples(imported)
+    images = np.concatenate([imported.images, copy_of(imported, row)])
+    appended = written(
+        tmp_path / "appended", imported, images, [*rows, replace(rows[row], split="train")]
+    )
+    with pytest.raises(InputError, match="1 training images"):
+        refuse_copies(appended)
+
+    together = written(tmp_path / "val", imported, images, [*rows, rows[row]])
+    notes = {"apart": apart_note(images, np.arange(21), together.column("split"))}
+    true = replace(together, info={**together.info, "notes": notes})
+    refuse_copies(true)  # both are validation images
+    splits = together.column("split").tolist()
+    split = pa.array([*splits[:-1], "train"])
+    table = true.table.set_column(true.table.schema.get_field_index("split"), "split", split)
+    with pytest.raises(InputError, match="1 training images"):
+        refuse_copies(replace(true, table=table))
+
+    changed = np.lib.format.open_memmap(imported.path / "images.npy", mode="r+")
+    changed[imported.rows("train")[0]] = copy_of(imported, row)[0]  # its hash stays in the table
+    changed.flush()
+    again = Store.open(imported.path)
+    assert again.content == imported.content
+    with pytest.raises(InputError, match="1 training images"):
+        refuse_copies(again)
+
+
+def test_whatever_the_note_was_not_made_of_is_compared(
+    imported: Store, tmp_path: Path, compared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer rows, another order, another store's note, a damaged one, none, another rule."""
+
+    def is_compared(store: Store) -> bool:
+        compared.clear()
+        refuse_copies(store)
+        return bool(compared)
+
+    def with_notes(notes: object) -> Store:
+        return replace(imported, info={**imported.info, "notes": notes})
+
+    assert not is_compared(imported)
+    assert is_compared(thin_store(imported, tmp_path / "thin", {}, 10, True))
+    turned = written(tmp_path / "turned", imported, imported.images[::-1], samples(imported)[::-1])
+    assert is_compared(turned)
+    top = write_images(tmp_path / "more", {"A": 10, "B": 10}, first_seed=50)
+    other = import_images(top, tmp_path / "other", None, CANVAS, val_share=0.5)
+    assert is_compared(with_notes(other.info["notes"]))
+    for damaged in ({}, None, ["apart"], {"apart": None}, {"apart": True}, {"apart": {"rule": 1}}):
+        assert is_compared(with_notes(damaged))
+    rule = [name for name in imported.info["notes"]["apart"] if name != "digest"]
+    assert len(rule) == 9
+    for name in ("_RULE", "COPY_DISTANCE", "CROWD", "_COARSE", "_BLUR_CELLS", "_CANDIDATES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(near_copies, name, getattr(near_copies, name) + 1)
+            compared.clear()
+            with suppress(InputError):  # by another rule they may be copies
+                refuse_copies(imported)
+            assert compared
