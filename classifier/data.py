@@ -78,6 +78,7 @@ class MixData(pl.LightningDataModule):
             steps_per_pass=self.steps_per_epoch,
             user_function=self._user_function,
             ease=self._ease,
+            resident_bytes=self._resident_bytes,
             **self._where(),
         )
         return self._train
@@ -117,5 +118,4 @@ class MixData(pl.LightningDataModule):
             "world": self.trainer.world_size,
             "device": self._device,
             "device_id": gpu,
-            "resident_bytes": self._resident_bytes,
         }

@@ -147,7 +147,6 @@ class EvalLoader:
         world: int = 1,
         device: Device = "cpu",
         device_id: int | None = None,
-        resident_bytes: int = RESIDENT_BYTES,
     ) -> None:
         store = np.repeat(np.arange(len(stores)), [len(r) for r in rows])
         row = np.concatenate([np.asarray(r, np.int64) for r in rows])
@@ -162,7 +161,8 @@ class EvalLoader:
         self._picks = Picks(store[at], source[at], row[at], target[at])
         self.batch_size = batch_size
         self._threads, self._device, self._device_id = threads, device, device_id
-        self._images = Images(stores, resident_bytes)
+        # from the files: of the stores that training holds in memory these are a few rows
+        self._images = Images(stores, resident_bytes=0)
 
     def __len__(self) -> int:
         return math.ceil(len(self._picks) / self.batch_size)

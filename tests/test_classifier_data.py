@@ -194,16 +194,11 @@ def test_another_mix_acts_from_the_next_batch_on(
     assert [digest(batch) for batch in changing] == wanted != unbroken[10:20]
 
 
-@pytest.mark.parametrize("resident_bytes", [0, 1 << 30])
 @pytest.mark.parametrize("batch_size", [7, 25, 1000])
-def test_evaluation_shows_every_row_once_in_order(
-    stores: list[Store], batch_size: int, resident_bytes: int
-) -> None:
+def test_evaluation_shows_every_row_once_in_order(stores: list[Store], batch_size: int) -> None:
     rows = [stores[0].rows("val"), stores[1].rows("train")[::-1]]
     targets = [store.classes() for store in stores[:2]]
-    evaluation = EvalLoader(
-        stores[:2], rows, targets, batch_size=batch_size, resident_bytes=resident_bytes
-    )
+    evaluation = EvalLoader(stores[:2], rows, targets, batch_size=batch_size)
     for _ in range(2):  # it can be gone through again
         batches = list(evaluation)
         assert len(batches) == len(evaluation)
