@@ -29,6 +29,7 @@ from synth.canvas import Canvas, place
 from synth.command import parser, run
 from synth.errors import InputError
 from synth.fonts import ASSETS, FontFile, find_fonts, open_font
+from synth.memory import keep_freed_memory
 from synth.quota import Quota
 from synth.raster import plain_pictures
 from synth.render import Plan, make_plan, render, render_range
@@ -260,6 +261,7 @@ def main(args: Namespace) -> None:
         f"{platform.platform()}, Python {sys.version.split()[0]}, "
         + ", ".join(f"{n} {version(n)}" for n in names)
     )
+    keep_freed_memory()  # as render does
     print(f"{args.rounds} rounds, one core, CPU time; {SIZE_PX} px")
     plain = {
         "ours, plain": cpu(ours_plain),

@@ -305,14 +305,14 @@ def _batches_device(setup: Setup) -> Device:
 
 
 def _threshold(model: Model, setup: Setup) -> tuple[float, dict[str, float]]:
-    """Set on `threshold_images`. Every class counts the same."""
+    """Set on `threshold_images`."""
     images, target = threshold_images(setup)
     threshold, rates = 1.0, {}
     if len(images):
-        count = np.bincount(target, minlength=setup.known + 1)
-        threshold, rates = choose_threshold(
-            model.probabilities(images), target, setup.known, 1 / count[target]
-        )
+        threshold, rates = choose_threshold(model.probabilities(images), target, setup.known)
     if not rates:
-        print("threshold: validation has no known or no other image: nothing will be called other")
+        print(
+            "threshold: validation has no other image, or no known one that is read right: "
+            "nothing will be called other"
+        )
     return threshold, rates

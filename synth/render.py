@@ -17,6 +17,7 @@ from synth.canvas import Canvas
 from synth.errors import InputError
 from synth.fonts import Coverage, FontFile, open_font, outlines_of
 from synth.likeness import features_of, reads_as
+from synth.memory import keep_freed_memory
 from synth.quota import Quota
 from synth.raster import plain_pictures, rasterise
 from synth.store import Sample
@@ -173,6 +174,7 @@ def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Samp
     """Chunks of ([n, H, W] uint8, samples) in order; memory is bounded for any length of plan."""
     ranges = chunks_of(plan)
     if workers <= 1:
+        keep_freed_memory()
         for start, stop in ranges:
             yield render_range(plan, start, stop)
         return
@@ -192,6 +194,7 @@ _received: Plan | None = None  # a worker process's plan: sent once, not with ev
 def _receive(plan: Plan) -> None:
     global _received
     _received = plan
+    keep_freed_memory()
 
 
 def _render_received(start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:

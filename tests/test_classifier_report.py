@@ -24,7 +24,8 @@ from classifier import charts
 from classifier.evaluate import evaluate
 from classifier.finished import Finished
 from classifier.rejection import other_score
-from classifier.report import _half_intervals, write_report
+from classifier.report import write_report
+from classifier.report_runs import _half_intervals
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
