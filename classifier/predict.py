@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +20,7 @@ from synth.errors import InputError
 from synth.files import sync, write_text
 from synth.spool import MAX_FILE_BYTES
 from synth.store import Store, lock_output
+from synth.workers import in_order
 
 CHUNK = 256
 
@@ -151,22 +148,13 @@ def _all_read(
             images = np.asarray(store.images[at : at + CHUNK])
             yield Read([f"{name}#{at + i:06d}" for i in range(len(images))], images, [])
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
-    read = partial(read_files, canvas=canvas)
     if workers <= 1 or len(chunks) <= 1:
-        yield from map(read, chunks)
+        for chunk in chunks:
+            yield read_files(chunk, canvas)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), context) as pool:
-        waiting: deque = deque()
-        try:
-            for chunk in chunks:
-                waiting.append(pool.submit(read, chunk))
-                if len(waiting) >= 2 * workers:  # bounds what is in memory
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    items = (((), (chunk, canvas)) for chunk in chunks)
+    for _, read in in_order(read_files, items, min(workers, len(chunks)), ahead=2 * workers):
+        yield read
 
 
 def read_files(paths: Sequence[Path], canvas: Canvas) -> Read:
