@@ -37,9 +37,9 @@ def choose_threshold(
     The others of validation are easier than those to come: they are drawn by what drew those of
     training. The best mean of both rates on them lay too high. Every image counts the same: with
     the same weight for every class a few of rare classes, whose labels may be wrong, held the
-    threshold of one training at .5 where it is .3 now (docs/LOG.md). Returns 1.0, which finds nothing,
-    where validation holds no other image or none that is read right. The other images must show
-    *characters held out from training*: a threshold set on seen ones lets unseen ones through.
+    threshold of one training at .5 where it is .3 now (docs/LOG.md). Returns 1.0, which finds
+    nothing, where validation holds no other image or none that is read right. The other images must
+    show *characters held out from training*: a threshold set on seen ones lets unseen ones through.
     """
     is_other = target >= known
     right = ~is_other & (probabilities[:, :known].argmax(1) == target)
