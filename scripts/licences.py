@@ -26,7 +26,10 @@ EXCEPTIONS = {
     "hypothesis": "MPL-2.0: a test tool, and binds changes to its own files only",
 }
 # Packages whose metadata names no licence that a program can read: looked up by hand.
-KNOWN = {"cuda-toolkit": "none: holds no files, names other packages"}
+KNOWN = {
+    "atheris": "Apache-2.0",  # its LICENSE file says so, its metadata nothing
+    "cuda-toolkit": "none: holds no files, names other packages",
+}
 
 
 def options() -> ArgumentParser:
