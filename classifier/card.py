@@ -14,6 +14,7 @@ from synth.canvas import Canvas
 from synth.errors import InputError
 
 FORMAT = 1
+MOST_MEMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Card:
     canvas: Canvas
     threshold: float  # of the other score
     info: dict[str, Any]  # where the model comes from: stores, settings, figures
+    members: int = 1  # networks of that architecture whose probabilities are averaged
 
     @property
     def classes(self) -> int:
@@ -46,6 +48,7 @@ class Card:
         written = {
             "format": FORMAT,
             "model": self.name,
+            "members": self.members,
             "alphabet": list(self.alphabet.chars),
             "digest": self.alphabet.digest,
             "others": list(self.others),
@@ -68,6 +71,9 @@ class Card:
                     f"{where}: its alphabet has digest {alphabet.digest}, but it says "
                     f"{written['digest']}"
                 )
+            members = int(written.get("members", 1))  # a file from before there were several
+            if not 1 <= members <= MOST_MEMBERS:
+                raise InputError(f"{where}: {members} networks, 1 to {MOST_MEMBERS} can be read")
             return cls(
                 written["model"],
                 alphabet,
@@ -75,6 +81,7 @@ class Card:
                 Canvas(**written["canvas"]),
                 float(written["threshold"]),
                 written["info"],
+                members,
             )
         except (KeyError, TypeError, ValueError) as error:
             line = " ".join(str(error).split())[:200]

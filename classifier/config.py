@@ -14,6 +14,7 @@ class ClassifierConfig:
     """One run. Images are counted in steps of a batch, not in epochs."""
 
     model: str = "compact"
+    members: int = 1  # networks trained from different starts, whose probabilities are averaged
     steps: int = 3600
     batch_size: int = 128
     steps_per_epoch: int = 250  # a validation after each
@@ -76,6 +77,11 @@ class ClassifierConfig:
             named = {**named, "optimiser": "adamw"}
         return replace(self, **named)
 
+    def for_classes(self, known: int) -> Self:
+        """With steps for that many known characters: the preset's are for a hundred, more take
+        longer, but each character less than its share."""
+        return replace(self, steps=round(self.steps * max(1.0, known / 100) ** 0.75))
+
     def ease(self, step: int) -> float:
         """Share of the augmentation's ranges at a step: all, and at the end less, so that the last
         images look like those to be read."""
@@ -85,7 +91,7 @@ class ClassifierConfig:
 
 PRESETS = {
     "demo": ClassifierConfig(steps=320, steps_per_epoch=64),  # two minutes on 2 cores
-    "small": ClassifierConfig(),
+    "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(
         model="efficientnet-b0", steps=20_000, batch_size=512, steps_per_epoch=1000, threads=8
     ),

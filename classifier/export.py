@@ -14,7 +14,7 @@ from torch import nn
 
 from classifier.card import Card
 from classifier.layers import replace_layers
-from classifier.networks import build_network
+from classifier.networks import Ensemble, build_network
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, to_float
 from synth.errors import InputError
@@ -64,11 +64,12 @@ def save_model(
     canvas: Canvas,
     threshold: float,
     info: dict[str, Any],  # where it comes from: stores, settings, figures
+    members: int = 1,  # of `network`, where it is an ensemble
 ) -> None:
     """Weights first: a folder with a model.json is complete."""
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     write_whole(folder / "model.safetensors", save(state))
-    card = Card(name, alphabet, others, canvas, threshold, info)
+    card = Card(name, alphabet, others, canvas, threshold, info, members)
     write_text(folder / "model.json", card.to_json())
 
 
@@ -82,14 +83,16 @@ def load_model(folder: Path, own_code: bool = False, device: torch.device | str 
         raise InputError(f"{folder}: no model (no model.json in it); train_classifier.py makes one")
     try:
         card = Card.parse((folder / "model.json").read_text(encoding="utf-8"), folder)
-        network = build_network(card.name, card.classes)
-        if replaced := card.info.get("config", {}).get("replace"):
-            if not own_code:
-                raise InputError(
-                    f"{folder}: its layers are code of its maker's ({', '.join(replaced)}); with "
-                    "--own-code that code is imported and run"
-                )
+        replaced = card.info.get("config", {}).get("replace") or ()
+        if replaced and not own_code:
+            raise InputError(
+                f"{folder}: its layers are code of its maker's ({', '.join(replaced)}); with "
+                "--own-code that code is imported and run"
+            )
+        networks = [build_network(card.name, card.classes) for _ in range(card.members)]
+        for network in networks:
             replace_layers(network, replaced)
+        network = networks[0] if card.members == 1 else Ensemble(networks)
         network.load_state_dict(load_file(folder / "model.safetensors"))
         network = network.eval().to(device, memory_format=torch.channels_last)
         return Model(network, card)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
@@ -90,6 +92,22 @@ class Compact(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.features(x)))
+
+
+class Ensemble(nn.Module):
+    """[B, 1, H, W] -> [B, C]: logarithms of the mean of the members' probabilities.
+
+    Networks from different random starts err in different places (Lakshminarayanan et al. 2017,
+    "Simple and scalable predictive uncertainty estimation using deep ensembles").
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = torch.stack([F.log_softmax(member(x).float(), 1) for member in self.members])
+        return torch.logsumexp(each, 0) - math.log(len(self.members))
 
 
 def require_model(name: str) -> None:

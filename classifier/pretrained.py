@@ -12,6 +12,7 @@ from classifier.networks import timm_name
 from synth.errors import InputError
 
 LIBRARY = "library"
+FIRST = "members.0."  # of the names of an ensemble's tensors
 
 
 def start_from(network: nn.Module, name: str, source: str) -> tuple[int, list[str]]:
@@ -55,7 +56,7 @@ def _file(path: Path) -> Mapping[str, Tensor]:
         raise InputError(f"--pretrained: no file {path}; give 'library', a weights file or a run")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _first_member(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
         line = " ".join(str(error).split())[:200]
@@ -72,6 +73,12 @@ def _file(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"--pretrained {path}: not a table of tensors by name")
     return state
+
+
+def _first_member(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Of an ensemble's tensors those of its first network."""
+    own = {k.removeprefix(FIRST): v for k, v in state.items() if k.startswith(FIRST)}
+    return own or state
 
 
 def _library(name: str) -> Mapping[str, Tensor]:

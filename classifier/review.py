@@ -15,9 +15,9 @@ import numpy as np
 from classifier.card import Card
 from classifier.config import ClassifierConfig
 from classifier.export import Model, fastest_device
+from classifier.fit import fit
 from classifier.setup import prepare
 from classifier.suspects import Suspects, fold
-from classifier.train import fit
 from synth.errors import InputError
 from synth.files import write_whole
 from synth.quota import group_of

@@ -11,6 +11,7 @@ import numpy as np
 
 from classifier.bending import Bending
 from classifier.best import MONITORED
+from classifier.card import MOST_MEMBERS
 from classifier.config import ClassifierConfig
 from classifier.corrections import Corrections
 from classifier.layers import replace_layers
@@ -137,6 +138,7 @@ def _require_options(config: ClassifierConfig) -> None:
             names = ", ".join(name for name in there if name)
             raise InputError(f"--{flag} {value!r}: there are {names}")
     for flag, number, least, most in (
+        ("members", config.members, 1, MOST_MEMBERS),
         ("lr-decay-by-depth", config.lr_decay_by_depth, 1e-3, 1.0),
         ("clip-norm", config.clip_norm, 0.0, np.inf),
         ("mixup", config.mixup, 0.0, 100.0),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class GanConfig:
     checkpoint_every: int = 100  # steps
     grid_every: int = 100  # steps between pictures of fixed glyphs and styles
     precision: str = "32-true"
+
+    def for_classes(self, known: int) -> Self:
+        """With a recogniser for that many known characters: the preset's is for a hundred. The
+        generator learns how this data is written, which takes no longer for more characters."""
+        steps = round(self.recogniser_steps * max(1.0, known / 100) ** 0.5)
+        return replace(self, recogniser_steps=steps)
 
 
 PRESETS = {

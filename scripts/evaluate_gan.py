@@ -128,6 +128,7 @@ def _trainer(real, args: Namespace) -> Callable:
         steps = args.score_steps
         config = replace(
             config,
+            members=1,
             steps=steps,
             steps_per_epoch=min(config.steps_per_epoch, steps),
             real_weight=0.0,

@@ -25,7 +25,9 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
     )
-    p.add_argument("--steps", type=int | None, help="of each network; default: the preset's")
+    p.add_argument(
+        "--steps", type=int | None, help="of each network; default: as train_classifier.py"
+    )
     p.add_argument(
         "--noise-loss", type=str, default="none", help="as train_classifier.py's (default none)"
     )
@@ -56,7 +58,8 @@ def main(args: Namespace) -> None:
     from synth.runs import keep_settings
 
     _, config = preset(args.preset)
-    config = replace(config, noise_loss=args.noise_loss, steps=args.steps or config.steps)
+    steps = args.steps or config.for_classes(len(real.alphabet)).steps
+    config = replace(config, noise_loss=args.noise_loss, steps=steps)
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     require(real, synth, config, args.seed, args.folds)
     if (args.out / "review.json").is_file():

@@ -32,6 +32,12 @@ def options() -> ArgumentParser:
         "timm); default: the preset's",
     )
     p.add_argument(
+        "--members",
+        type=int | None,
+        help="networks trained from different starts, whose probabilities are averaged; on a CPU "
+        "side by side, each with its part of the threads; default: the preset's",
+    )
+    p.add_argument(
         "--pretrained",
         type=str | None,
         help="weights to start from: library (those of the model's library, fetched), a "
@@ -51,7 +57,11 @@ def options() -> ArgumentParser:
         type=int | None,
         help="first steps that train the head alone, then all thaws (default 0)",
     )
-    p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
+    p.add_argument(
+        "--steps",
+        type=int | None,
+        help="optimiser steps; default: the preset's, more for more than 100 characters",
+    )
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
     p.add_argument(
@@ -196,8 +206,9 @@ def main(args: Namespace) -> None:
     from classifier.train import preset, train
 
     name, config = preset(args.preset)
+    config = config.for_classes(len(real.alphabet))
     names = (
-        "model steps batch_size lr real_weight font_weight gan_weight "
+        "model members steps batch_size lr real_weight font_weight gan_weight "
         "augment_strength augment precision sampling synthetic_cap real_only_share "
         "synthetic_start group_weights class_weights source_weights augmentation "
         "pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup cutmix "
@@ -208,8 +219,8 @@ def main(args: Namespace) -> None:
     config = replace(config, replace=tuple(args.replace))
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     print(
-        f"preset {name}: {config.model}, {config.steps} steps of {config.batch_size}, "
-        f"{config.precision}"
+        f"preset {name}: {config.model}{f' x {config.members}' if config.members > 1 else ''}, "
+        f"{config.steps} steps of {config.batch_size}, {config.precision}"
     )
     figures = train(
         real,

@@ -41,7 +41,9 @@ def options() -> ArgumentParser:
     p.add_argument("--steps", type=int | None, help="optimiser steps; default: the preset's")
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument(
-        "--recogniser-steps", type=int | None, help="of the recogniser; default: the preset's"
+        "--recogniser-steps",
+        type=int | None,
+        help="of the recogniser; default: the preset's, more for more than 100 characters",
     )
     p.add_argument(
         "--devices",
@@ -121,6 +123,7 @@ def main(args: Namespace) -> None:
 
     join(args.devices)
     name, config = preset(args.preset)
+    config = config.for_classes(len(real.alphabet))
     changes = {n: getattr(args, n) for n in ("generator", "style", "condition")}
     changes |= {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})

@@ -1,6 +1,7 @@
 """What a model says of itself, and answers from probabilities."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ CARD = Card("compact", Alphabet.of("永國銀"), ("三", "水"), Canvas(), 0.4, 
 def test_a_card_reads_back_as_written():
     assert Card.parse(CARD.to_json(), "x") == CARD
     assert CARD.classes == 6
+    three = replace(CARD, members=3)
+    assert Card.parse(three.to_json(), "x") == three
+    written = json.loads(CARD.to_json())
+    del written["members"]  # as files were before there could be several
+    assert Card.parse(json.dumps(written), "x") == CARD
 
 
 @pytest.mark.parametrize(
@@ -27,6 +33,8 @@ def test_a_card_reads_back_as_written():
         (lambda w: w.update(alphabet=["A"]), "has digest"),
         (lambda w: w.update(alphabet=["b", "a"]), "damaged model"),
         (lambda w: w.update(threshold="high"), "damaged model"),
+        (lambda w: w.update(members=10**9), "1000000000 networks, 1 to 16"),
+        (lambda w: w.update(members="two"), "damaged model"),
         (lambda w: w["canvas"].update(colour="red"), "damaged model"),
     ],
 )

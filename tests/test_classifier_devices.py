@@ -7,7 +7,8 @@ import pytest
 import torch
 from test_classifier_train import Stop, _config, _store
 
-from classifier import export, train
+from classifier import export
+from classifier import fit as fitting
 from classifier.card import Card
 from classifier.export import Model, load_model, save_model
 from classifier.networks import build_network
@@ -73,9 +74,9 @@ def test_batches_are_made_on_the_gpu_but_for_functions_of_numpy(
         raise Stop
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(train, "MixData", stop)
+    monkeypatch.setattr(fitting, "MixData", stop)
     with pytest.raises(Stop):
-        train.fit(setup, tmp_path / "run", _config(), 1)
+        fitting.fit(setup, tmp_path / "run", _config(), 1)
     assert got == [wanted]
 
 

@@ -266,8 +266,9 @@ def test_no_quota_is_above_its_cap_and_none_below_its_base() -> None:
 
 def test_the_loops_own_options_are_refused() -> None:
     assert split_options("--lr 0.1", 7, "demo") == (
-        *("--lr", "0.1", "--preset", "demo", "--steps", "7"),
+        *("--lr", "0.1", "--preset", "demo", "--steps", "7", "--members", "1"),
     )
+    assert split_options("--members=3", None, None) == ("--members=3",)
     for text in ("--out x", "--seed=3", "--source-weights {}", "'"):
         with pytest.raises(InputError, match="--classifier"):
             split_options(text, None, None)

@@ -1,6 +1,7 @@
 """Each option of a training run through the run itself, resumed runs equal to unbroken ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 from test_classifier_train import Stop, _config, _store
 
 from classifier import train as runs
+from classifier.config import PRESETS
+from classifier.lit import ClassifierModule
 from classifier.suspects import Suspects
+from gan.config import PRESETS as GAN_PRESETS
 from synth.errors import InputError
 from synth.store import Store
 
@@ -230,8 +234,17 @@ def test_started_weights_are_trained_by_adamw_unless_an_optimiser_is_named(
     assert got == ["muon", "adamw", "muon"]
 
 
+def test_more_characters_take_more_steps():
+    small = PRESETS["small"]
+    assert small.for_classes(3) == small.for_classes(100) == small
+    assert small.for_classes(474).steps == 11_565  # 3,600 x 4.74 ** 0.75
+    gan = GAN_PRESETS["small"]
+    assert gan.for_classes(70) == gan
+    assert gan.for_classes(400) == replace(gan, recogniser_steps=1400)
+
+
 def test_the_head_alone_is_trained_while_the_rest_is_frozen(stores, tmp_path):
-    start = runs.ClassifierModule(_config(), 6, 3, runs_bending(), 1).network.state_dict()
+    start = ClassifierModule(_config(), 6, 3, runs_bending(), 1).network.state_dict()
     train(stores, tmp_path / "run", steps=4, freeze_steps=4, ema_decay=0.0)
     from safetensors.torch import load_file
 

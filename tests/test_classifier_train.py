@@ -78,6 +78,7 @@ def _config(**changes):
 
     small = replace(
         PRESETS["small"],
+        members=1,
         steps=48,
         steps_per_epoch=8,
         batch_size=16,

@@ -135,4 +135,6 @@ def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str
         raise InputError(f"--classifier: {taken[0]} is set by the loop itself")
     for name, value in (("--preset", preset), ("--steps", steps)):
         words += [name, str(value)] if value is not None else []
+    if not any(word.split("=")[0] == "--members" for word in words):
+        words += ["--members", "1"]  # the seeds of each arm are several networks already
     return tuple(words)

@@ -1,0 +1,163 @@
+"""The further networks of a run: trained like the first one, from other starts.
+
+On a CPU they train side by side, each in a process of its own with its part of the threads: two
+networks on one thread each take less time than two one after the other on two (docs/LOG.md). On a
+GPU, in a run of several processes, and where there are fewer threads than networks, they train one
+after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from classifier.config import ClassifierConfig
+from classifier.fit import fit
+from classifier.layers import replace_layers
+from classifier.networks import build_network
+from classifier.processes import Processes
+from classifier.setup import Setup, prepare
+from synth.errors import InputError
+from synth.files import write_whole
+from synth.store import Store
+
+NAME = "average.safetensors"  # of a finished member, in its folder
+
+
+@dataclass(frozen=True)
+class Members:
+    """The second network of a run and those after it. The first one is the run's own."""
+
+    real: Path
+    synth: tuple[Path, ...]
+    out: Path  # the run's folder; theirs are out/members/2 and so on
+    config: ClassifierConfig
+    seed: int  # of the run
+    corrections: Path | None
+
+    @property
+    def threads(self) -> int:
+        """Of each network, where they are trained side by side; 0: they are not."""
+        several = self.config.members > 1
+        if not several or torch.cuda.is_available() or Processes.here().world > 1:
+            return 0
+        return torch.get_num_threads() // self.config.members
+
+    @property
+    def missing(self) -> list[int]:
+        numbers = range(2, self.config.members + 1)
+        return [number for number in numbers if not (self._folder(number) / NAME).is_file()]
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """They train while the block does, where they can. The block has its part of the threads;
+        its end waits for them. Raises RuntimeError with the last words of one that failed."""
+        if not self.threads or not self.missing:
+            yield
+            return
+        context = multiprocessing.get_context("spawn")
+        started: dict[int, BaseProcess] = {}
+        whole = torch.get_num_threads()
+        try:
+            for number in self.missing:
+                started[number] = context.Process(target=_beside, args=(self, number))
+                started[number].start()
+            torch.set_num_threads(self.threads)
+            yield
+            self._wait(started)
+        finally:
+            torch.set_num_threads(whole)
+            for process in started.values():
+                process.terminate()
+                process.join()
+
+    def _wait(self, started: dict[int, BaseProcess]) -> None:
+        waiting = {process.sentinel: number for number, process in started.items()}
+        while waiting:
+            for sentinel in wait(list(waiting)):
+                number = waiting.pop(sentinel)
+                started[number].join()
+                if not (self._folder(number) / NAME).is_file():
+                    log = self._folder(number) / "log.txt"
+                    lines = log.read_text(encoding="utf-8").split("\n") if log.is_file() else []
+                    last = next((line for line in reversed(lines) if line.strip()), "no word")
+                    raise RuntimeError(
+                        f"network {number} of {self.config.members} stopped: {last.strip()} ({log})"
+                    )
+
+    def train_missing(self) -> None:
+        """Those that did not train beside the first, one after the other."""
+        for number in self.missing:
+            if Processes.here().first:
+                print(f"network {number} of {self.config.members}", flush=True)
+            self._train(number, self.config)
+
+    def networks(self, classes: int) -> list[nn.Module]:
+        """The finished ones. Raises InputError where one cannot be read."""
+        found = []
+        for number in range(2, self.config.members + 1):
+            network = build_network(self.config.model, classes)
+            replace_layers(network, self.config.replace)
+            path = self._folder(number) / NAME
+            try:
+                network.load_state_dict(load_file(path))
+            except (SafetensorError, RuntimeError, OSError) as error:
+                line = " ".join(str(error).split())[:200]
+                raise InputError(f"{path}: damaged ({line}); remove it to train it anew") from None
+            found.append(network.eval().to(memory_format=torch.channels_last))
+        return found
+
+    def _folder(self, number: int) -> Path:
+        return self.out / "members" / str(number)
+
+    def _train(self, number: int, config: ClassifierConfig, bar: bool = True) -> None:
+        folder = self._folder(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        setup = self._setup(seed)
+        processes = Processes.here()
+        network = fit(setup, folder, config, seed, processes, bar=bar).module.average.module
+        if processes.first:
+            state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+            write_whole(folder / NAME, save(state))
+
+    def _setup(self, seed: int) -> Setup:
+        stores = [Store.open(path) for path in self.synth]
+        real = Store.open(self.real)
+        return prepare(real, stores, self.config, seed, None, self.corrections)
+
+
+def _beside(members: Members, number: int) -> None:
+    """A process of its own: its words go to a file, and it ends when the first network's ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the parent
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    folder = members._folder(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = (folder / "log.txt").open("w", encoding="utf-8", buffering=1)  # until the process ends
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
+    torch.set_num_threads(members.threads)
+    members._train(number, replace(members.config, threads=1), bar=False)
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
