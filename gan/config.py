@@ -13,7 +13,7 @@ class GanConfig:
     generator: str = "bend"  # or "paint"
     condition: str = "glyph"  # the content; "class" is the class number, for comparison
     style: str = "noise"  # or "image": an encoder reads it off a real image, and noise works too
-    steps: int = 400  # optimiser steps of each network
+    steps: int = 700  # optimiser steps of each network
     batch_size: int = 64  # images a step, over all processes
     generator_lr: float = 4e-4
     discriminator_lr: float = 4e-4
@@ -29,7 +29,7 @@ class GanConfig:
     style_dim: int = 48
     width: int = 1  # multiplies the channels of both networks
     content_strength: float = 0.7  # of the font deformation in front of the generator
-    recogniser_steps: int = 700
+    recogniser_steps: int = 1200
     recogniser_batch: int = 128
     checkpoint_every: int = 100  # steps
     grid_every: int = 100  # steps between pictures of fixed glyphs and styles
