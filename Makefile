@@ -13,10 +13,10 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow fuzz lint bench clean
+.PHONY: help venv demo test test-slow test-lowest test-newest fuzz lint types bench clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 venv: $(STAMP)  ## the environment in .venv, from constraints.txt
 
@@ -29,6 +29,17 @@ test: $(STAMP)  ## all tests but the slow ones
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(RUN) -m pytest -m slow
 
+test-lowest: $(STAMP)  ## the tests with the lowest versions that pyproject.toml allows
+	$(RUN) tests/lowest.py > $(VENV)/lowest.txt
+	$(RUN) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --no-input -c $(VENV)/lowest.txt -e ".[test]"
+	.venv-lowest/bin/python -m pytest -m "not slow"
+
+test-newest: $(STAMP)  ## the tests with the newest versions there are
+	$(RUN) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --no-input --upgrade -e ".[test]"
+	.venv-newest/bin/python -m pytest -m "not slow"
+
 fuzz: $(STAMP)  ## what reads files and requests, under a fuzzer for a minute each (extra: fuzz)
 	@found=0; for target in importer fonts service; do \
 		$(RUN) tests/run_fuzz.py $$target --seconds 60 || found=1; \
@@ -38,13 +49,16 @@ lint: $(DEV_STAMP)  ## format and rules
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 
+types: $(DEV_STAMP)  ## types, by mypy
+	$(RUN) -m mypy
+
 bench: $(STAMP)  ## the benchmarks that need no data of yours; the others say what they want
 	@set -e; for name in mix train_loop gan_step render render_memory torn_checkpoints; do \
 		echo "== benchmarks/$$name.py"; $(RUN) benchmarks/$$name.py; \
 	done
 
 clean:  ## removes the environment, the caches and runs/demo; other runs stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis runs/demo
+	rm -rf $(VENV) .venv-lowest .venv-newest build *.egg-info .pytest_cache .ruff_cache .hypothesis runs/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is new enough and can make an environment; PYTHON=... overrides.

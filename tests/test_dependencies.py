@@ -1,0 +1,35 @@
+"""What pyproject.toml asks for, and what the lowest versions are taken from."""
+
+import tomllib
+
+import pytest
+from lowest import TOP, lowest
+from packaging.requirements import Requirement
+
+TEXT = (TOP / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_every_dependency_says_which_version_is_the_lowest():
+    project = tomllib.loads(TEXT)["project"]
+    bounds = dict(line.split("==") for line in lowest(TEXT))
+    for text in project["dependencies"]:
+        requirement = Requirement(text)
+        pinned = any(bound.operator == "==" for bound in requirement.specifier)
+        assert pinned or requirement.name in bounds, text
+    assert not {name for name in bounds if name.startswith("inkfill")}
+
+
+def test_the_lowest_versions_are_those_named():
+    text = """
+[project]
+name = "mine"
+dependencies = ["a>=1.5,<3", "b==2.0", "nvidia-dali-cuda130>=2.0; sys_platform == 'linux'"]
+[project.optional-dependencies]
+more = ["mine[all]", "c>=0.1", "nvidia-dali-cuda120>=1.34", "d"]
+"""
+    assert lowest(text) == ["a==1.5", "c==0.1", "nvidia-dali-cuda130==2.0"]
+
+
+def test_a_text_that_is_no_project_is_an_error():
+    with pytest.raises(KeyError):
+        lowest("[tool]\n")
