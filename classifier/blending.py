@@ -38,7 +38,8 @@ class Blend:
         rng = np.random.default_rng([seed, step, rank, 0xB1E2D])
         partner = torch.from_numpy(rng.permutation(count))
         cuts = bool(cutmix) and (not mixup or rng.random() < 0.5)
-        share = float(rng.beta(*2 * [cutmix if cuts else mixup]))
+        alpha = cutmix if cuts else mixup
+        share = float(rng.beta(alpha, alpha))
         if not cuts:
             return cls(partner, share, None)
         half = size_px * (1 - share) ** 0.5 / 2

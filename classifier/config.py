@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 
 _EASE_FROM = 0.7  # of the run
 
@@ -30,9 +32,10 @@ class ClassifierConfig:
     real_weight: float = 9.0
     font_weight: float = 1.0
     gan_weight: float = 1.0
-    sampling: str = "balanced"  # of the classes: balanced, sqrt or natural
+    sampling: Literal["balanced", "sqrt", "natural"] = "balanced"  # of the classes
     synthetic_cap: float | None = None  # most that font and GAN may be of a class with real images
     real_only_share: float = 0.0  # last part of the run without synthetic images of known classes
+    real_share: float = 0.5  # least that real images are of a class that has some, at the end
     synthetic_start: float = 3.0  # font and GAN weights times this at first, times 1 at the end
     # Factors: how often the classes of a group (common, rare, few, none, other) or one class are
     # shown; and on a source's weight in a group or class, 0 switches it off there.
@@ -48,7 +51,7 @@ class ClassifierConfig:
     clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted
     doubt_below: float = 0.10  # probability of a real label under which its image is left out
     threads: int = 2  # of DALI
-    precision: str = "32-true"
+    precision: Precision = "32-true"
     # where the network starts
     pretrained: str | None = None  # "library", a weights file, or a finished run's folder
     replace: tuple[str, ...] = ()  # pattern=module:Class: layers that a user's own stand in for

@@ -59,7 +59,7 @@ def export_onnx(
 
     Raises RuntimeError, with nothing written, where the file does not answer as torch does.
     """
-    made = {"weights_sha256": sha256(weights), "versions": _versions()}
+    made: dict[str, Any] = {"weights_sha256": sha256(weights), "versions": _versions()}
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "model.onnx"
         _write_graph(model, part)

@@ -67,6 +67,7 @@ class MixData(pl.LightningDataModule):
         self._train: TrainLoader | None = None
 
     def train_dataloader(self) -> TrainLoader:
+        assert self.trainer is not None
         if self.trainer.accumulate_grad_batches != 1:
             raise ValueError("a batch is a step here: use a larger batch, not accumulated ones")
         self._train = TrainLoader(
@@ -111,6 +112,7 @@ class MixData(pl.LightningDataModule):
         self.set_weights(None if weights is None else [w.numpy() for w in weights])
 
     def _where(self) -> dict[str, Any]:
+        assert self.trainer is not None
         gpu = self.trainer.strategy.root_device.index if self._device == "gpu" else None
         return {
             "threads": self._threads,

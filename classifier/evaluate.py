@@ -67,7 +67,7 @@ def figures_of(
 ) -> dict[str, Any]:
     """Mean per-class accuracy by group, macro F1, AUROC of the other score, and a row a class."""
     known = len(classes) - 1
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, label in enumerate(classes):
         mine = target == i
         called = int((answer == i).sum())

@@ -94,7 +94,7 @@ def load_model(folder: Path, own_code: bool = False, device: torch.device | str 
             replace_layers(network, replaced)
         network = networks[0] if card.members == 1 else Ensemble(networks)
         network.load_state_dict(load_file(folder / "model.safetensors"))
-        network = network.eval().to(device, memory_format=torch.channels_last)
+        network = network.eval().to(memory_format=torch.channels_last).to(device)
         return Model(network, card)
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         line = " ".join(str(error).split())[:200]

@@ -78,6 +78,7 @@ class GradientCheck(pl.Callback):
     ) -> None:
         if trainer.global_step % self.every:
             return
+        assert isinstance(module.network, nn.Module)
         norms = layer_norms(module.network)
         for line in self.history.judge(norms):
             trainer.print(f"gradients, step {trainer.global_step}: {line}")

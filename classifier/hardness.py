@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from classifier.data import Batch, MixData
+from classifier.lit import ClassifierModule
 
 
 def emphasis(probability: np.ndarray, most: float) -> np.ndarray:
@@ -42,6 +43,7 @@ class Hardness(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
+        assert isinstance(module, ClassifierModule) and module.given is not None
         given = module.given.float().cpu().numpy()
         store, row = batch["store"].cpu().numpy(), batch["row"].cpu().numpy()
         for number, (place, sums) in enumerate(zip(self._place, self._sums, strict=True)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -31,6 +31,9 @@ from synth.learning import load_checkpoint, save_checkpoint
 
 class ClassifierModule(pl.LightningModule):
     """A network, its moving average (which is what is validated and kept), one optimiser."""
+
+    smoothing: Tensor  # [S] label smoothing of each source
+    adjustment: Tensor | None  # [C] added to the logits
 
     def __init__(
         self,
@@ -106,10 +109,11 @@ class ClassifierModule(pl.LightningModule):
         logits = logits.float()[torch.argsort(order)]
         losses = self._losses(logits, batch)
         if blend is not None:
-            partner = {k: v[blend.partner.to(v.device)] for k, v in batch.items()}
-            own = self.given
-            losses = blend.share * losses + (1 - blend.share) * self._losses(logits, partner)
-            if self.given is not None:
+            tensors = cast(dict[str, Tensor], batch)
+            partner = {k: v[blend.partner.to(v.device)] for k, v in tensors.items()}
+            own, theirs = self.given, self._losses(logits, cast(Batch, partner))
+            losses = blend.share * losses + (1 - blend.share) * theirs
+            if own is not None and self.given is not None:
                 self.given = blend.larger(own, self.given)
         loss = losses.mean()
         if not torch.isfinite(loss):

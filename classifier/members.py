@@ -79,6 +79,8 @@ class Members:
                 started[number].start()
             torch.set_num_threads(self.threads)
             yield
+            if behind := [number for number in started if started[number].is_alive()]:
+                print(f"waiting for network {', '.join(map(str, behind))}", flush=True)
             self._wait(started)
         finally:
             torch.set_num_threads(whole)
@@ -90,6 +92,7 @@ class Members:
         waiting = {process.sentinel: number for number, process in started.items()}
         while waiting:
             for sentinel in wait(list(waiting)):
+                assert isinstance(sentinel, int)  # as all that were waited for
                 number = waiting.pop(sentinel)
                 started[number].join()
                 if not (self._folder(number) / NAME).is_file():

@@ -252,7 +252,7 @@ class Mix:
         turn = self._first_real_only()
         first, end = (0, turn) if step < turn else (turn, self.total_steps)
         length = max(1, math.ceil(len(self._row) / self.batch_size))
-        if self.settings.synthetic_start != 1:
+        if self.settings.synthetic_start != 1 or self.settings.real_share:
             length = min(length, max(1, self.total_steps // _BLOCKS_OF_A_SCHEDULE))
         first += (step - first) // length * length
         return first, min(length, end - first)

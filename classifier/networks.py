@@ -151,12 +151,11 @@ def build_network(name: str, classes: int) -> nn.Module:
 def _timm(name: str, classes: int) -> nn.Module:
     import timm
 
-    shape = {"in_chans": 1, "num_classes": classes}
     about = timm.get_pretrained_cfg(name)
     if about is None or not about.fixed_input_size:
-        return timm.create_model(name, **shape)
+        return timm.create_model(name, in_chans=1, num_classes=classes)
     try:
-        return timm.create_model(name, **shape, dynamic_img_size=True)
+        return timm.create_model(name, in_chans=1, num_classes=classes, dynamic_img_size=True)
     except TypeError:
         raise InputError(
             f"--model {name}: it reads images of one fixed size only; take another"

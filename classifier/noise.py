@@ -36,6 +36,8 @@ class EarlyLearning(nn.Module):
     Its memory is a row an image of the real store, moving averages of the probabilities.
     """
 
+    memory: Tensor  # [images, classes] float16
+
     def __init__(
         self,
         images: int,  # rows of the real store

@@ -59,12 +59,12 @@ def load_onnx(
     core = ov.Core()
     try:
         graph = core.read_model(path)
-        metadata = {key: _metadata(graph, key) for key in (CARD, MADE)}
+        about, made = _metadata(graph, CARD), _metadata(graph, MADE)
     except RuntimeError as error:
         raise InputError(f"{path}: no whole ONNX file ({_short(error)})") from None
-    if metadata[CARD] is None or metadata[MADE] is None:
+    if about is None or made is None:
         raise InputError(f"{path}: no metadata of this project in it; export_model.py writes them")
-    card = Card.parse(metadata[CARD], path)
+    card = Card.parse(about, path)
     size = card.canvas.size_px
     shapes = [str(x.partial_shape) for x in (*graph.inputs, *graph.outputs)]
     if shapes != [f"[?,{size},{size}]", f"[?,{card.classes}]"]:
@@ -74,11 +74,12 @@ def load_onnx(
         )
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     computed = "bf16" if precision == "fast" and has_bf16 else "f32"
+    settings: dict[str, str | int]
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": computed}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(graph, "CPU", settings)
-    return OnnxModel(card, json.loads(metadata[MADE]), computed, compiled.create_infer_request())
+    return OnnxModel(card, json.loads(made), computed, compiled.create_infer_request())
 
 
 def is_of(path: Path, weights: Path) -> bool:

@@ -15,10 +15,10 @@ import numpy as np
 import nvidia.dali as dali
 import nvidia.dali.fn as fn
 import nvidia.dali.ops as ops
-import nvidia.dali.types as types
 from nvidia.dali import pipeline_def
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
+from nvidia.dali.types import DALIDataType
 
 from classifier.augmentation import Augment, draw
 from classifier.user_function import CheckedFunction, UserFunction, load_function
@@ -44,8 +44,9 @@ Resident = Callable[[int], Any]  # number of the batch -> [n, H, W] uint8 on the
 
 PREFETCH = 2  # batches that are made ahead
 _BLUR_WINDOW_PX = 5
+_CPU_OPS = ops.cpu_ops()  # type: ignore[attr-defined, unused-ignore]  # not in DALI's stub
 # not yet in DALI 1.34
-HAS_PERSPECTIVE = "experimental__WarpPerspective" in ops.cpu_ops()
+HAS_PERSPECTIVE = "experimental__WarpPerspective" in _CPU_OPS
 _HAS_DYNAMIC = "exec_dynamic" in inspect.signature(Pipeline.__init__).parameters
 OWN_MEMORY = {"exec_dynamic": True} if _HAS_DYNAMIC else {}
 
@@ -57,7 +58,7 @@ def augmented(images: DataNode, inputs: Mapping[str, DataNode]) -> DataNode:
         x = _warp(x, inputs["matrix"])
     if "blur_sigma_px" in inputs:
         x = fn.gaussian_blur(
-            x, sigma=inputs["blur_sigma_px"], window_size=_BLUR_WINDOW_PX, dtype=types.FLOAT
+            x, sigma=inputs["blur_sigma_px"], window_size=_BLUR_WINDOW_PX, dtype=DALIDataType.FLOAT
         )
     if "noise" in inputs:
         x = x + _with_channel(inputs["noise"]) * inputs["noise_gain"]
@@ -67,10 +68,10 @@ def augmented(images: DataNode, inputs: Mapping[str, DataNode]) -> DataNode:
             brightness=inputs["gain"],
             brightness_shift=inputs["shift"],
             contrast_center=0.0,
-            dtype=types.UINT8,
+            dtype=DALIDataType.UINT8,
         )
     else:
-        x = fn.cast(x, dtype=types.UINT8)
+        x = fn.cast(x, dtype=DALIDataType.UINT8)
     if "grid_px" in inputs:
         x = fn.grid_mask(
             x,
@@ -97,7 +98,7 @@ def _warp(images: DataNode, matrix: DataNode) -> DataNode:
     """Outside of the image is paper."""
     if HAS_PERSPECTIVE:  # also the faster of the two, by two to three
         return fn.experimental.warp_perspective(images, matrix=matrix)
-    return fn.warp_affine(images, matrix, fill_value=0, dtype=types.UINT8)
+    return fn.warp_affine(images, matrix, fill_value=0, dtype=DALIDataType.UINT8)
 
 
 def normalise(images: DataNode) -> DataNode:
@@ -106,7 +107,7 @@ def normalise(images: DataNode) -> DataNode:
     Training, validation and prediction all end in this node.
     """
     return fn.crop_mirror_normalize(
-        _with_channel(images), mean=MEAN, std=STD, dtype=types.FLOAT, output_layout="CHW"
+        _with_channel(images), mean=MEAN, std=STD, dtype=DALIDataType.FLOAT, output_layout="CHW"
     )
 
 
@@ -152,7 +153,7 @@ def build(
     # gives each batch memory of its own, which torch may keep
     executor = {"exec_async": False, "exec_pipelined": False} if user_function else OWN_MEMORY
 
-    @pipeline_def(
+    @pipeline_def(  # type: ignore[call-overload, unused-ignore]  # stub: no exec_dynamic
         batch_size=batch_size,
         num_threads=threads,
         device_id=device_id,

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from classifier.config import ClassifierConfig
+from classifier.lit import ClassifierModule
 from synth.command import progress
 from synth.runs import MetricsFile
 
@@ -71,5 +72,6 @@ class Saver(pl.Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, ClassifierModule)
         module.refresh_average()  # a run resumed at its end has no batch to do it with
         trainer.save_checkpoint(self.path)

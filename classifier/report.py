@@ -47,7 +47,7 @@ def write_report(
     stores = [s for source in mine.info["sources"] if (s := mine.store(source["store"]))]
     split = next((s for s in SPLITS if s in mine.figures), None)
     answers = mine.answers(split) if split else None
-    tested = mine.store(mine.figures[split]["store"]) if answers else None
+    tested = mine.store(mine.figures[split]["store"]) if split and answers else None
     real = next((s for s in stores if s.column("source")[0] == "real"), None)
     counts = real_counts(real) if real else {}
     groups = {c: group_of(counts.get(c, 0)) for c in mine.alphabet.chars}
@@ -74,7 +74,9 @@ def write_report(
             suspects=tiles(found, real) if found and real else [],
             suspected=len(found.row) if found else 0,
             spent=spent(mine),
-            others=others_found(mine, split, answers, tested) if answers and tested else [],
+            others=others_found(mine, split, answers, tested)
+            if split and answers and tested
+            else [],
             missing=[s["store"] for s in mine.info["sources"] if not mine.store(s["store"])],
             facts=facts(mine),
             repeat=repeat(mine, stores),

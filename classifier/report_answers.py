@@ -49,7 +49,9 @@ def confusions(
                 "count": len(mine),
                 "share": len(mine) / int(of_class[target]),
                 "read": png(np.asarray(tested.images[r]) for r in shown),
-                "like": png(np.asarray(real.images[r]) for r in like) if len(like) else None,
+                "like": png(np.asarray(real.images[r]) for r in like)
+                if real and len(like)
+                else None,
             }
         )
     return result

@@ -45,10 +45,9 @@ def totals(split: str, runs: list[Finished]) -> dict[str, Any]:
         values = [value(r.figures[split]) if split in r.figures else None for r in runs]
         better = -1 if label.startswith("known called") else 1
         group = label.removeprefix("accuracy, ")
-        differences = []
+        ours, differences = values[0], []
         for run, other in zip(runs[1:], values[1:], strict=True):
-            lacks = values[0] is None or other is None
-            change = None if lacks else values[0] - other
+            change = None if ours is None or other is None else ours - other
             chance = half[run.name].get(group)
             verdict = ""
             told = group not in GROUP_NAMES or chance is not None

@@ -6,13 +6,14 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from classifier.bending import Bending
 from classifier.best import MONITORED
 from classifier.card import MOST_MEMBERS
-from classifier.config import ClassifierConfig
+from classifier.config import ClassifierConfig, Precision
 from classifier.corrections import Corrections
 from classifier.layers import replace_layers
 from classifier.mixing import REAL, Mix, MixSettings, Pool, training_classes
@@ -28,7 +29,7 @@ from synth.near_copies import name_of
 from synth.other import ONE_CHARACTER_KINDS
 from synth.store import SOURCES, Store
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+PRECISIONS = get_args(Precision)
 # Fewer other images than this are a sample, not a class to fill a third of every batch with.
 ENOUGH_OTHERS = 1000
 # Fewer real images than this give no statistics to normalise by.
@@ -99,6 +100,7 @@ def prepare(
             other_share=_other_share(config, pools, len(real.alphabet), weights),
             synthetic_cap=config.synthetic_cap,
             synthetic_start=config.synthetic_start,
+            real_share=config.real_share,
             real_only_share=config.real_only_share,
             skip_empty=True,
             source_weights=config.source_weights,

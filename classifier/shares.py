@@ -18,6 +18,8 @@ REAL = SOURCES.index("real")
 GROUPS = (("common", 50), ("rare", 10), ("few", 1), ("none", 0))
 GROUP_NAMES = (*(name for name, _ in GROUPS), OTHER)
 
+_REAL_FROM, _REAL_RAMP = 0.35, 0.35  # shares of the run, see MixSettings.real_share
+
 
 @dataclass(frozen=True)
 class MixSettings:
@@ -40,6 +42,10 @@ class MixSettings:
     # times 1 at the end of the run; 1: constant
     real_only_share: float = 0.0
     # last part of the run that shows no synthetic image of a character that has real ones
+    real_share: float = 0.0
+    # least that real images are of a class that has some: rising from 35 % of the run, when the
+    # first wrong labels have been left out, to the whole at 70 %. A class of 5 real and 300
+    # synthetic images is else hardly seen in real ink, where common classes are seen most of all
     skip_empty: bool = False  # train even though a character has no image at all; False: an error
     source_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     # group or class -> source -> factor on `weights` there; 0 switches the source off for it
@@ -66,6 +72,7 @@ class MixSettings:
             for name, value in weights.items()
         }
         numbers["synthetic_start"] = (self.synthetic_start, math.inf)
+        numbers["real_share"] = (self.real_share, 1)
         numbers["real_only_share"] = (self.real_only_share, 1)
         if self.synthetic_cap is not None:
             numbers["synthetic_cap"] = (self.synthetic_cap, 1)
@@ -133,6 +140,13 @@ def shares_at(
     if real_only:
         mass[np.ix_(has_real, synthetic)] = 0
     shares = mass / np.maximum(mass.sum(1, keepdims=True), np.finfo(float).tiny)
+    if settings.real_share:
+        least = settings.real_share * min(max((progress - _REAL_FROM) / _REAL_RAMP, 0.0), 1.0)
+        rest = shares[:, synthetic].sum(1)
+        low = (shares[:, REAL] > 0) & (shares[:, REAL] < least) & (rest > 0)
+        less = (1 - least) / np.maximum(rest, np.finfo(float).tiny)
+        shares[:, synthetic] *= np.where(low, less, 1.0)[:, None]
+        shares[low, REAL] = least
     if settings.synthetic_cap is not None:
         part = shares[:, synthetic].sum(1)
         over = has_real & (part > settings.synthetic_cap)

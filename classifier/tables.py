@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +35,7 @@ def open_table(
     suffix: str,  # of `SUFFIXES`
     top: int,  # the most probable characters to write beside the label; 1: none
 ) -> Table:
+    kinds: dict[str, Callable[[Path, int], Table]]
     kinds = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
     return kinds[suffix](file, top)
 

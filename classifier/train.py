@@ -152,12 +152,13 @@ def _train(
         info,
         config.members,
     )
-    figures = {
+    spent = {"training": round(seconds, 1)}  # seconds of each part
+    figures: dict[str, Any] = {
         "seconds": round(seconds, 1),  # of this process: a resumed run has fewer steps in it
         "images_per_second": round((fitted.steps - fitted.first) * config.batch_size / seconds),
         "steps": fitted.steps,
         "best": fitted.best,
-        "spent": {"training": round(seconds, 1)},  # seconds of each part
+        "spent": spent,
         "threshold": threshold,
         "validation": chosen,
         "mix": table,
@@ -166,7 +167,7 @@ def _train(
     model = load_model(out, own_code=True, device=fastest_device())  # it ran a moment ago
     part = time.monotonic()
     left_out(model, setup, fitted.weights).write(out)
-    figures["spent"]["suspected labels"] = round(time.monotonic() - part, 1)
+    spent["suspected labels"] = round(time.monotonic() - part, 1)
     for name, store, rows in (
         ("val", real, real.rows("val")),
         *([("test", test, np.arange(len(test)))] if test else []),
@@ -177,7 +178,7 @@ def _train(
             evaluation = evaluate(probabilities, store, rows, threshold, counts)
             evaluation.write(out / f"predictions_{name}.parquet")
             figures[name] = evaluation.figures
-            figures["spent"][f"{name} images"] = round(time.monotonic() - part, 1)
+            spent[f"{name} images"] = round(time.monotonic() - part, 1)
     write_text(out / "metrics.json", json.dumps(figures, ensure_ascii=False, indent=1))
     write_report(out / "report.html", out)
     return figures
@@ -193,7 +194,8 @@ def _members(
 def _threshold(model: Model, setup: Setup) -> tuple[float, dict[str, float]]:
     """Set on `threshold_images`."""
     images, target = threshold_images(setup)
-    threshold, rates = 1.0, {}
+    threshold = 1.0
+    rates: dict[str, float] = {}
     if len(images):
         threshold, rates = choose_threshold(model.probabilities(images), target, setup.known)
     if not rates:

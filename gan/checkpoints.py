@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from gan.config import GanConfig
+from gan.lit import GanModule
 from synth.learning import load_checkpoint, save_checkpoint
 
 
@@ -36,6 +37,7 @@ class Keeper(pl.Callback):
         self.run, self.config = run, config
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, GanModule)
         done = module.steps_done
         if done % self.config.checkpoint_every == 0 or done == self.config.steps:
             module.refuse_broken_weights()

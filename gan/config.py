@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class GanConfig:
     recogniser_batch: int = 128
     checkpoint_every: int = 100  # steps
     grid_every: int = 100  # steps between pictures of fixed glyphs and styles
-    precision: str = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
     def for_classes(self, known: int) -> Self:
         """With a recogniser for that many known characters: the preset's is for a hundred. The

@@ -6,6 +6,7 @@ import io
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from gan.processes import local_processes, rank, world
 from gan.recogniser import Trained
 from synth.canvas import to_float
 from synth.files import has_checkpoint, write_whole
+
+if TYPE_CHECKING:
+    from gan.lit import GanModule
 
 _GRID_GLYPHS, _GRID_STYLES = 16, 6
 
@@ -125,7 +129,7 @@ def read_styles(encoder: torch.nn.Module, images: np.ndarray) -> np.ndarray:
     return torch.cat(chunks).numpy()
 
 
-def compile_networks(module: torch.nn.Module) -> None:
+def compile_networks(module: GanModule) -> None:
     """Generator and discriminator through torch.compile; says so and leaves them as they are where
     this machine has no compiler."""
     import torch._dynamo

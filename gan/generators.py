@@ -30,6 +30,7 @@ class StyledBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.film = nn.Linear(_STYLE, 2 * channels)
         nn.init.zeros_(self.second.weight)
+        assert self.second.bias is not None
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [B, C, h, w], [B, 64]
@@ -85,13 +86,11 @@ class BendingGenerator(nn.Module):
             nn.Conv2d(8 * width, 1, 3, padding=1),
         )
         for layer in (*self.field, self.pen, self.grain[-1]):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            _start(layer, 0.02)
         # A style acts from the first step on, about as strongly as hands differ: a generator that
         # starts with one hand has to find every way to vary by itself, and finds few.
         for layer, std in (*((s, 0.45) for s in self.sweep), (self.hand, 0.4), (self.press, 0.7)):
-            nn.init.normal_(layer.weight, std=std / style_dim**0.5)
-            nn.init.zeros_(layer.bias)
+            _start(layer, std / style_dim**0.5)
         nn.init.constant_(self.press.bias[1:2], 1.5)  # mostly the pen as it is: a mean is blurred
 
     def forward(self, glyph: Tensor, style: Tensor, noise: Tensor) -> Tensor:
@@ -137,6 +136,13 @@ class PaintingGenerator(nn.Module):
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         x = F.leaky_relu(self.full(torch.cat([F.leaky_relu(x, 0.2), glyph, noise], 1)), 0.2)
         return torch.tanh(2 * glyph + self.paint(x))
+
+
+def _start(layer: nn.Module, std: float) -> None:
+    """Normal weights and no bias."""
+    assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
 
 
 def hand_matrix(raw: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ class GanModule(pl.LightningModule):
         noise = self._normal(draws, 1, self.size_px, self.size_px)
         moves = [self._mine(shifts(config.batch_size, draws)) for _ in range(3)]
         real = shifted(batch["real"], moves[0])
-        g_opt, d_opt = self.optimizers()
+        optimisers = self.optimizers()
+        assert isinstance(optimisers, list)
+        g_opt, d_opt = optimisers
 
         # discriminator
         self.toggle_optimizer(d_opt)

@@ -58,9 +58,10 @@ def rebuilding_loss(made: Tensor, real: Tensor) -> Tensor:
     distance; here between pictures averaged over 2 and 4 px, since fonts differ in detail. What a
     generator must draw again it cannot leave out: this is the term for variety.
     """
-    return sum(
+    fine, coarse = (
         (F.avg_pool2d(made, px) - F.avg_pool2d(real, px)).abs().float().mean() for px in (2, 4)
     )
+    return fine + coarse
 
 
 def prior_loss(mean: Tensor, log_var: Tensor) -> Tensor:

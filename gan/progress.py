@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan.config import GanConfig
+from gan.lit import GanModule
 from synth.canvas import to_uint8
 from synth.command import progress
 from synth.files import write_whole
@@ -25,6 +26,7 @@ class Progress(pl.Callback):
         self.config = config
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, GanModule)
         done, per_step = module.steps_done, self.config.batch_size
         self.bar = progress(self.config.steps * per_step, "image", "GAN", done * per_step)
 
@@ -50,9 +52,11 @@ class Metrics(pl.Callback):
         self.file, self.every = MetricsFile(path), every
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, GanModule)
         self.file.start(module.steps_done)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, GanModule)
         if module.steps_done % self.every == 0:
             self.file.add(module.steps_done, trainer.callback_metrics)
 
@@ -76,12 +80,13 @@ class Grids(pl.Callback):
         self.noise = torch.randn(1, *glyphs.shape[1:], generator=draws)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, GanModule)
         done = module.steps_done
         if done % self.config.grid_every == 0 or done == self.config.steps:
             self._picture(module, done)
 
     @torch.no_grad()
-    def _picture(self, module: pl.LightningModule, step: int) -> None:
+    def _picture(self, module: GanModule, step: int) -> None:
         count, where, average = len(self.glyphs), module.device, module.average
         content, noise = self.content.to(where), self.noise.to(where).expand(count, -1, -1, -1)
         styles = self.styles.to(where)
@@ -100,5 +105,6 @@ class Grids(pl.Callback):
         folder = self.run / "grids"
         folder.mkdir(exist_ok=True)
         write_whole(folder / f"step_{step:06d}.png", page.getvalue())
-        if module.logger is not None and hasattr(module.logger.experiment, "add_image"):
-            module.logger.experiment.add_image("grid", picture[None], step)
+        curves = getattr(module.logger, "experiment", None)
+        if curves is not None and hasattr(curves, "add_image"):
+            curves.add_image("grid", picture[None], step)

@@ -434,7 +434,9 @@ def package_version(package: str, root: Path) -> str:
     if package.startswith("npm"):
         return json.loads((root / "package.json").read_text(encoding="utf-8"))["version"]
     control = (root / "DEBIAN" / "control").read_text(encoding="utf-8")
-    return re.search(r"^Version: (\S+)$", control, re.M).group(1)
+    found = re.search(r"^Version: (\S+)$", control, re.M)
+    assert found is not None  # every package states it
+    return found.group(1)
 
 
 def licence_text(package: str, root: Path) -> str:
@@ -497,7 +499,7 @@ def draw_glyphs(fonts: list[TTFont], keep: set[int]) -> tuple[list[Drawn], Count
     glyphs: dict[tuple[int, str], tuple] = {}
     chars: dict[tuple[int, str], list[int]] = {}
     seen: set[int] = set()
-    notdef = None
+    notdef: tuple[tuple, float] | None = None
     for i, font in enumerate(fonts):
         glyph_set = font.getGlyphSet()
         empty = _outline(font, glyph_set, font.getGlyphOrder()[0])
@@ -519,6 +521,7 @@ def draw_glyphs(fonts: list[TTFont], keep: set[int]) -> tuple[list[Drawn], Count
     uses: Counter = Counter()
     for key, members in chars.items():
         uses[glyphs[key][0]] += sum(0x3400 <= c <= 0x9FFF for c in members)
+    assert notdef is not None  # there is at least one font
     drawn = [Drawn(*notdef, *_units(fonts[0]), ())]
     for key, members in sorted(chars.items(), key=lambda item: item[1]):
         outline, advance = glyphs[key]
@@ -592,6 +595,7 @@ def original_name(font: TTFont, name_id: int) -> str | None:
 def name_strings(source: Source, font: TTFont, notice: str) -> dict[str, str]:
     """The names of the subset: family, copyright, the notice of change, licence."""
     family = source.family or original_name(font, 1)
+    assert family is not None, f"{source.stem}: the original has no name"
     postscript = re.sub(r"[^A-Za-z0-9]", "", family)
     names = {
         "copyright": original_name(font, 0),
@@ -631,6 +635,7 @@ def build(source: Source, packages: Path, out: Path) -> tuple[FontRow, str]:
     licence = out / f"{source.stem}.LICENSE.txt"
     families = {original_name(font, 1) for font in fonts}
     original = original_name(fonts[0], 1)
+    assert original is not None, f"{source.stem}: the original has no name"
     if len(families) > 1:
         original += f" and {len(families) - 1} others"
     head = f"{path.name} is a modified version of the font {original}.\n{notice}\n"

@@ -24,6 +24,7 @@ EXCEPTIONS = {
     "tqdm": "MPL-2.0 AND MIT: the MPL binds changes to its own files only",
     "certifi": "MPL-2.0: binds changes to its own files only",
     "hypothesis": "MPL-2.0: a test tool, and binds changes to its own files only",
+    "pathspec": "MPL-2.0: of the type checker, and binds changes to its own files only",
 }
 # Packages whose metadata names no licence that a program can read: looked up by hand.
 KNOWN = {
@@ -66,7 +67,7 @@ def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Name, version and licence of everything `start` needs and has installed, with its extras, by
     name; and what is wrong with them."""
     try:
-        waiting = [(distribution(start), None)]
+        waiting: list[tuple[Distribution, set[str] | None]] = [(distribution(start), None)]
     except PackageNotFoundError:
         raise InputError(f"{start}: not installed") from None
     seen: dict[str, Distribution] = {}
@@ -102,18 +103,22 @@ def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
 
 def licence_of(dist: Distribution) -> str:
     """The SPDX expression, or the classifiers, or the first line of the licence field."""
-    data = dist.metadata
-    if data.get("License-Expression"):
-        return data["License-Expression"]
+    if expression := _field(dist, "License-Expression"):
+        return expression
     classifiers = [
         c.rpartition(" :: ")[2]
-        for c in data.get_all("Classifier") or ()
+        for c in dist.metadata.get_all("Classifier") or ()
         if c.startswith("License :: ") and not c.endswith("OSI Approved")
     ]
     if classifiers:
         return ", ".join(sorted(classifiers))
-    lines = (data.get("License") or "").strip().splitlines()
+    lines = _field(dist, "License").strip().splitlines()
     return lines[0].strip()[:80] if lines else ""
+
+
+def _field(dist: Distribution, name: str) -> str:
+    """The first of that name, or ""."""
+    return next(iter(dist.metadata.get_all(name) or ()), "")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ saves corrections.csv, which train_classifier.py --corrections takes.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -76,7 +77,7 @@ def main(args: Namespace) -> None:
         suspects = review(opinions)
         suspects.write(args.out)
         write_review(args.out / "review.html", suspects, real)
-        told = {"images": len(opinions.rows), "suspected": len(suspects.row)}
+        told: dict[str, Any] = {"images": len(opinions.rows), "suspected": len(suspects.row)}
         print(f"{told['suspected']} of {told['images']} labels suspected: {args.out}/review.html")
         if args.truth:
             told["truth"] = measure(suspects, opinions, real, args.truth)

@@ -113,6 +113,12 @@ def options() -> ArgumentParser:
     p.add_argument("--font-weight", type=float | None, help="in the mix, of a font image (1)")
     p.add_argument("--gan-weight", type=float | None, help="in the mix, of a GAN image (1)")
     p.add_argument(
+        "--real-share",
+        type=float | None,
+        help="least that real images are of a class that has some, from 70 %% of the run on, 0..1 "
+        "(0.5)",
+    )
+    p.add_argument(
         "--synthetic-start",
         type=float | None,
         help="font and GAN weights times this at first, linearly to times 1 at the end (3)",
@@ -210,7 +216,7 @@ def main(args: Namespace) -> None:
     names = (
         "model members steps batch_size lr real_weight font_weight gan_weight "
         "augment_strength augment precision sampling synthetic_cap real_only_share "
-        "synthetic_start group_weights class_weights source_weights augmentation "
+        "synthetic_start real_share group_weights class_weights source_weights augmentation "
         "pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup cutmix "
         "logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor patience compile"
     )

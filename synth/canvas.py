@@ -129,8 +129,11 @@ def ink_box(ink: np.ndarray) -> tuple[int, int, int, int] | None:
     kept = (size >= 0.004 * size.sum()) & ~is_rule
     if not kept.any():
         return None
-    return tuple(
-        int(v) for v in (top[kept].min(), left[kept].min(), bottom[kept].max(), right[kept].max())
+    return (
+        int(top[kept].min()),
+        int(left[kept].min()),
+        int(bottom[kept].max()),
+        int(right[kept].max()),
     )
 
 

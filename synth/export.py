@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from synth.command import progress
 from synth.errors import InputError
@@ -91,7 +92,7 @@ def export_store(store: Store, form: str, out: Path) -> Exported:
     return Exported(out, len(rows), len(store) - len(rows))
 
 
-def _images(store: Store, rows: np.ndarray, bar: progress) -> Iterator[Stored]:
+def _images(store: Store, rows: np.ndarray, bar: tqdm) -> Iterator[Stored]:
     for at in range(0, len(rows), _READ_IMAGES):
         some = rows[at : at + _READ_IMAGES]
         pixels = store.images[some]

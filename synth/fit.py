@@ -43,10 +43,13 @@ def measure(images: np.ndarray) -> Measures:
         raise ValueError("no image with ink")
     leans, climbs = _directions(images)
     aspects = np.log(_extent(images, 2) / _extent(images, 1))
+    aspect, lean, climb = ((float(v.mean()), float(v.std())) for v in (aspects, leans, climbs))
     ink = (images >= _INK).sum()
     return Measures(
         np.quantile(stroke_width_px(images), np.linspace(0.03, 0.97, 7)),
-        *((float(v.mean()), float(v.std())) for v in (aspects, leans, climbs)),
+        aspect,
+        lean,
+        climb,
         float((images >= _FULL).sum() / ink),
         _sharpness(images),
     )
@@ -59,7 +62,7 @@ def _inked(images: np.ndarray) -> np.ndarray:
 
 def _extent(images: np.ndarray, axis: int) -> np.ndarray:
     """[N, H, W] -> [N] px: from the first to the last row (axis 1) or column (axis 2) with ink."""
-    there = (images > 80).any(3 - axis)
+    there = np.asarray((images > 80).any(3 - axis))
     return there.shape[1] - there.argmax(1) - there[:, ::-1].argmax(1) + 0.0
 
 

@@ -208,12 +208,16 @@ _outlines: OrderedDict[tuple[Font, int], Outline | None] = OrderedDict()  # the 
 def outlines_of(glyphs: Sequence[tuple[Font, str]]) -> list[Outline | None]:
     """`Font.outline` of many characters, many times faster than one by one."""
     found: dict[tuple[Font, int], Outline | None] = {}
-    keys, new, raws = [], [], []
+    keys: list[tuple[Font, int] | None] = []
+    new, raws = [], []
     for font, char in glyphs:
         gid = font.cmap.get(ord(char)) if len(char) == 1 else None
-        key = None if gid is None else (font, gid)
+        if gid is None:
+            keys.append(None)
+            continue
+        key = (font, gid)
         keys.append(key)
-        if key is None or key in found:
+        if key in found:
             continue
         if key in _outlines:
             _outlines.move_to_end(key)
@@ -232,6 +236,16 @@ def outlines_of(glyphs: Sequence[tuple[Font, str]]) -> list[Outline | None]:
     while len(_outlines) > KEPT_OUTLINES:
         _outlines.popitem(last=False)
     return [None if key is None else found[key] for key in keys]
+
+
+def planned_outlines(glyphs: Sequence[tuple[Font, str]]) -> list[Outline]:
+    """`outlines_of` characters that their fonts have. Raises RuntimeError for any other."""
+    outlines: list[Outline] = []
+    for (font, char), outline in zip(glyphs, outlines_of(glyphs), strict=True):
+        if outline is None:
+            raise RuntimeError(f"{font.file.name} has no {char!r}: the plan is wrong")
+        outlines.append(outline)
+    return outlines
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from synth.class_names import ClassNames
@@ -93,7 +94,7 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
         if info.flag_bits & 0x1:
             raise InputError(f"{images}: encrypted; unpack it and give the folder")
         if name == TABLE:
-            rows = _rows(images, info.file_size, lambda info=info: _read_member(archive, info))
+            rows = _rows(images, info.file_size, partial(_read_member, archive, info))
         elif path.suffix.lower() not in SUFFIXES:
             ignored += 1
         else:

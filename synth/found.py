@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "test")
 TABLE = "samples.jsonl"  # beside exported image files: one row an image, with its path as "file"
 MAX_TABLE_BYTES = 2**30
 _NAMED = re.compile(r"(?P<id>.+)_(?P<label>.+)", re.DOTALL)
-_TYPES = {"str": str, "int": int, "float": (int, float)}
+_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def parse_row(text: str | bytes) -> Sample:
         raise InputError("its row of the store is damaged") from None
     for field in fields(Sample):
         value = getattr(row, field.name)
-        if not isinstance(value, _TYPES[field.type]) or isinstance(value, bool):
+        if not isinstance(value, _TYPES[str(field.type)]) or isinstance(value, bool):
             raise InputError(f"its row of the store is damaged: {field.name} {value!r}")
     if row.source not in SOURCES or row.split not in SPLITS or abs(row.seed) >= 2**63:
         raise InputError(f"its row of the store is damaged: {row.source!r}, {row.split!r}")

@@ -57,8 +57,17 @@ _LOAD = freetype.FT_LOAD_NO_SCALE | freetype.FT_LOAD_NO_HINTING | freetype.FT_LO
 _copy = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
     ("PyBytes_FromStringAndSize", ctypes.pythonapi)
 )
+
+
+def address(function: Any) -> int:
+    """Of one of FreeType's functions, to call it without the wrapper."""
+    place = ctypes.cast(function, ctypes.c_void_p).value
+    assert place is not None
+    return place
+
+
 _load = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int32)(
-    ctypes.cast(ft.FT_Load_Glyph, ctypes.c_void_p).value
+    address(ft.FT_Load_Glyph)
 )
 
 

@@ -44,13 +44,14 @@ class Muon(torch.optim.AdamW):
         return loss
 
     def _turn(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
-        state = self.state[parameter]
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None  # the caller has looked
         if "momentum" not in state:
             state["step"] = torch.tensor(0.0)  # which AdamW's loading asks every state for
             state["momentum"] = torch.zeros_like(parameter)
         state["step"] += 1
-        momentum = state["momentum"].mul_(_MOMENTUM).add_(parameter.grad)
-        ahead = parameter.grad.add(momentum, alpha=_MOMENTUM)
+        momentum = state["momentum"].mul_(_MOMENTUM).add_(gradient)
+        ahead = gradient.add(momentum, alpha=_MOMENTUM)
         turned = orthogonal(ahead.reshape(len(ahead), -1)).view_as(parameter)
         # a tall matrix has shorter columns: its update is as large as a square one's
         gain = max(1.0, len(parameter) / parameter[0].numel()) ** 0.5
@@ -85,7 +86,9 @@ def groups_for_muon(
     Hidden are weights [O, I, h, w] with more than one input channel; depthwise ones and the stem
     of a gray image have one.
     """
-    hidden, weights, plain = [], [], []
+    hidden: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for p in parameters:
         kind = hidden if p.ndim == 4 and p.shape[1] > 1 else weights if p.ndim > 1 else plain
         kind.append(p)

@@ -72,7 +72,7 @@ def build_atlas(coverages: Sequence[Coverage], chars: Sequence[str]) -> Atlas:
     features = np.zeros((len(coverages), len(chars), DIRECTIONS * GRID**2), np.float16)
     for f, coverage in enumerate(coverages):
         at = np.flatnonzero(has[f])
-        features[f, at] = features_of(coverage.font, [chars[i] for i in at])
+        features[f, at] = features_of(coverage.font, [chars[i] for i in at.tolist()])
     return Atlas(tuple(chars), tuple(c.font for c in coverages), features, has)
 
 

@@ -10,7 +10,7 @@ come out a pixel larger and the canvas stretches it to the same size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -101,7 +101,7 @@ def copies_in_training(
 def apart_note(
     images: np.ndarray,  # [N, H, W] uint8
     rows: np.ndarray,  # [n] int64: those of the store, in order
-    splits: Sequence[str],  # [n]
+    splits: Iterable[str],  # [n]
 ) -> dict[str, Any]:
     """What `refuse_copies` goes by: the rule by which no training image is a copy of one to be
     measured on, and a digest of the images and splits that this is said of.
@@ -113,7 +113,7 @@ def apart_note(
     told = [*map(str, images.shape[1:]), *splits]
     digest = hashlib.sha256("\n".join(told).encode())
     for start in range(0, len(rows), _KNOWN):
-        digest.update(np.ascontiguousarray(images[rows[start : start + _KNOWN]]))
+        digest.update(np.ascontiguousarray(images[rows[start : start + _KNOWN]]).data)
     return {
         "rule": _RULE,
         "copy_distance": COPY_DISTANCE,

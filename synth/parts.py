@@ -102,7 +102,8 @@ def _components(contours: Contours) -> tuple[np.ndarray, set[int]]:
 def _boxes(contours: Contours) -> tuple[np.ndarray, np.ndarray]:
     """[C, 2], [C, 2]: the lowest and the highest x and y."""
     starts = contours.starts[:-1]
-    return tuple(f.reduceat(contours.points, starts) for f in (np.minimum, np.maximum))
+    low, high = (f.reduceat(contours.points, starts) for f in (np.minimum, np.maximum))
+    return low, high
 
 
 SEEN = 64  # points of a contour that show where it lies

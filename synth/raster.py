@@ -15,7 +15,7 @@ import numpy as np
 from freetype import get_handle
 
 from synth.canvas import Canvas
-from synth.glyphs import RawBatch, RawOutline
+from synth.glyphs import RawBatch, RawOutline, address
 from synth.handwriting import Shapes
 
 
@@ -75,7 +75,7 @@ _FAR_PX = 500
 # Given plain addresses: the wrapper's pointer objects cost as much as a small glyph. Python's lock
 # stays held, since one FreeType library is not made for several threads.
 _get_bitmap = ctypes.PYFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)(
-    ctypes.cast(ft.FT_Outline_Get_Bitmap, ctypes.c_void_p).value
+    address(ft.FT_Outline_Get_Bitmap)
 )
 # FreeType works in a pool of some 680 cells, one for each pixel that an edge touches. Where that
 # overflows it starts again in two halves: such a glyph is given in halves at once.

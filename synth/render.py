@@ -15,7 +15,7 @@ from synth import chance, handwriting, other, paper
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.fonts import Coverage, FontFile, open_font, outlines_of
+from synth.fonts import Coverage, FontFile, open_font, planned_outlines
 from synth.likeness import features_of, reads_as
 from synth.memory import keep_freed_memory
 from synth.quota import Quota
@@ -72,11 +72,10 @@ def make_plan(
 ) -> Plan:
     """Deals fonts out evenly to each character's images, and the other images to their kinds."""
     usable = [c.usable for c in coverages]
-    known = [(c, n, "character", c, "train") for c, n in quota.lacking.items() if n]
+    rows = [(c, n, "character", c, "train") for c, n in quota.lacking.items() if n]
     extra = [c for c in others if any(c in u for u in usable)]
     n_non = round(quota.other * other.NON_CHARACTER_SHARE) if extra else quota.other
     held_out = _held_out(extra, others, seed)
-    rows = list(known)
     there = [k for k in other.CHARACTER_KINDS if k in {others[c] for c in extra}]
     shares = np.cumsum([other.KIND_SHARE[k] for k in there])
     ends = np.rint((quota.other - n_non) * shares / shares[-1:]).astype(int)
@@ -150,7 +149,8 @@ def _avoid_known(plan: Plan, at: np.ndarray, known: dict[int, np.ndarray]) -> No
         names = [
             (open_font(plan.fonts[f]), plan.chars[c]) for c, f in zip(chars, fonts, strict=True)
         ]
-        glyphs = [font.raw(char) for font, char in names]
+        glyphs = [raw for font, char in names if (raw := font.raw(char)) is not None]
+        assert len(glyphs) == len(names)  # the plan gives a character to fonts that have it
         return plain_pictures(glyphs, plan.canvas.size_px, plan.canvas.margin_px)
 
     places = list(zip(plan.partner[at], plan.font[at], strict=True))
@@ -267,11 +267,7 @@ def _drawn(
     glyphs = [
         (open_font(plan.fonts[f]), plan.chars[c]) for c, f in zip(chars, numbers, strict=True)
     ]
-    outlines = outlines_of(glyphs)
-    for (font, char), outline in zip(glyphs, outlines, strict=True):
-        if outline is None:
-            raise RuntimeError(f"{font.file.name} has no {char!r}: the plan is wrong")
-    return rasterise(handwriting.apply(outlines, draws, plan.canvas), plan.canvas)
+    return rasterise(handwriting.apply(planned_outlines(glyphs), draws, plan.canvas), plan.canvas)
 
 
 def _font_with(plan: Plan, char: int, font: int) -> int:

@@ -23,7 +23,7 @@ from scipy import ndimage
 from synth import chance, handwriting
 from synth.alphabet import OTHER
 from synth.canvas import Canvas
-from synth.fonts import FontFile, find_fonts, open_font, outlines_of
+from synth.fonts import FontFile, find_fonts, open_font, planned_outlines
 from synth.handwriting import Style
 from synth.raster import rasterise
 from synth.store import refuse_existing
@@ -66,7 +66,7 @@ def plan(seed: int) -> list[Row]:
         for name, count, train, test in names:
             groups += [(char, name, train, test) for char in dealt[:count]]
             dealt = dealt[count:]
-    rows = []
+    rows: list[Row] = []
     alphabet = sorted(KNOWN)
     for char, group, train, test in sorted(groups):
         for split, count, writers in (
@@ -149,7 +149,7 @@ def _written(rows: Sequence[Row], at: np.ndarray, seed: int) -> np.ndarray:
         glyphs.append((open_font(able[int(u * len(able))]), rows[i].char))
     writers = np.array([rows[i].writer for i in at.tolist()])
     draws = handwriting.draw(style, seed, at, writers)
-    return rasterise(handwriting.apply(outlines_of(glyphs), draws, _CANVAS), _CANVAS)
+    return rasterise(handwriting.apply(planned_outlines(glyphs), draws, _CANVAS), _CANVAS)
 
 
 def photographed(ink: np.ndarray, writer: int, number: int, seed: int) -> np.ndarray:
@@ -209,12 +209,13 @@ def _rule(image: np.ndarray, hand: np.ndarray, u: np.ndarray) -> None:
     for side in range(4):
         if u[side] < 0.5:
             off = int(u[4] * 3)
-            where = [
+            edges: list[slice | tuple[slice, slice]] = [
                 np.s_[off : off + thick],
                 np.s_[height - off - thick : height - off],
                 np.s_[:, off : off + thick],
                 np.s_[:, width - off - thick : width - off],
-            ][side]
+            ]
+            where = edges[side]
             image[where] = 0.25 * image[where] + 0.75 * colour
 
 

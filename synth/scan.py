@@ -73,10 +73,10 @@ def _writing(ink: np.ndarray, longer_px: int) -> np.ndarray | None:
         return None
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     scale = longer_px / max(box[2] - box[0], box[3] - box[1])
-    size = tuple(max(1, round((box[k + 2] - box[k]) * scale)) for k in (0, 1))
+    width, height = (max(1, round((box[k + 2] - box[k]) * scale)) for k in (0, 1))
     # a scanner's pixel is the mean of what it covers
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(ink).resize(size, how, box=box))
+    return np.asarray(Image.fromarray(ink).resize((width, height), how, box=box))
 
 
 def _neighbour(sheet: np.ndarray, writing: np.ndarray, margin: np.ndarray, side: int) -> None:

@@ -176,7 +176,7 @@ def draw(style: Style, seed: int, index: np.ndarray, writer: np.ndarray) -> list
     # 4 decimals are a hundredth of a pixel: records stay short, and are what is applied
     first, second = (np.round(np.stack(list(c.values()), 1), 4).tolist() for c in (columns, more))
     return [
-        Draw(*a, f, *b, *c)
+        Draw(*[*a, f, *b, *c])
         for a, f, b, c in zip(
             first, number.tolist(), second, zip(*scan.values(), strict=True), strict=True
         )

@@ -124,7 +124,7 @@ def _twins(
                 place[side, f, i : i + 8192] = np.where(judge & has[f, which], at, np.nan)
     right = np.stack([place[0] < 0, place[1] > 0])
     shown = ~np.isnan(place)
-    found = []
+    found: list[dict[int, int]] = []
     for f in range(len(shapes)):
         votes, voters = right.sum(1) - right[:, f], shown.sum(1) - shown[:, f]
         agreed = ((votes >= AGREE * voters) & (voters >= VOTERS)).all(0) & shown[0, f]

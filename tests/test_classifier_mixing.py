@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,30 @@ def test_the_schedule_goes_from_much_synthetic_to_the_weights() -> None:
     wanted = run._mean_shares()
     sigma = np.sqrt(wanted * (1 - wanted) / len(picks))
     assert (np.abs(frequencies(picks) - wanted) <= 3 * sigma + 1e-12).all()
+
+
+def test_real_images_are_at_least_so_much_of_a_class_at_the_end() -> None:
+    settings = MixSettings(weigh="image", other_share=0.25, real_share=0.5)
+    run, plain = mix(settings), mix(replace(settings, real_share=0.0))
+    last = run.total_steps - 1
+
+    def real(mix: Mix, progress: float) -> np.ndarray:
+        shares = mix.shares(round(progress * last))
+        return shares[:, SOURCES.index("real")] / shares.sum(1)
+
+    for progress, least in ((0.0, 0.0), (0.35, 0.0), (0.525, 0.25), (0.7, 0.5), (1.0, 0.5)):
+        wanted = real(plain, progress)
+        raised = (wanted > 0) & (wanted < least)
+        wanted[raised] = least
+        np.testing.assert_allclose(real(run, progress), wanted, atol=0.01)
+        np.testing.assert_allclose(run.shares(round(progress * last)).sum(1), run.prior())
+    # c to f: 20 of 100, 20 of 100, 4 of 104 and none; "other", of its unspecified images 5 of 45
+    assert raised.tolist() == [False, False, True, True, True, False, True, False, False]
+    end = run.shares(last)[2]  # font and GAN share what is left as before
+    assert end[FONT] == pytest.approx(end[GAN])
+    picks = shown(run, round(0.7 * run.total_steps))
+    of_e = picks.source[picks.target == 4]
+    assert (of_e == SOURCES.index("real")).mean() == pytest.approx(0.5, abs=0.04)
 
 
 def test_synthetic_start_0_still_shows_what_has_no_real_image() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from classifier.finished import Finished
+from classifier.finished import Answers, Finished
 from synth.alphabet import Alphabet
 from synth.errors import InputError
 
@@ -25,7 +25,8 @@ class ArmAnswers:
     @classmethod
     def read(cls, runs: Sequence[Path]) -> ArmAnswers:
         """Raises InputError for runs without validation images, or with others than the first."""
-        alphabet, found = None, []
+        alphabet: Alphabet | None = None
+        found: list[Answers] = []
         for path in runs:
             run = Finished.open(path, path.name)
             answers = run.answers("val")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from flask import Flask, Response, g, jsonify, request
+from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from classifier.card import Prediction
@@ -82,6 +83,7 @@ def create_app(service: Service) -> Flask:
     app = Flask(__name__, static_folder="static", static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = service.limits.max_body_bytes
     app.config["MAX_FORM_PARTS"] = service.limits.max_images + 8
+    assert isinstance(app.json, DefaultJSONProvider)
     app.json.ensure_ascii = False  # characters as they are
     app.json.sort_keys = False
     card, limits, metrics = service.model.card, service.limits, service.metrics

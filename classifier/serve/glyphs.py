@@ -100,6 +100,7 @@ def _nearest(atlas: Atlas, image: np.ndarray, count: int) -> list[Glyph]:
             break
         file, char = atlas.fonts[font[i]], atlas.chars[chars[i]]
         raw = open_font(file).raw(char)
+        assert raw is not None  # only what a font has is like anything
         picture = plain_pictures([raw], PICTURE_PX, margin_px=5)[0]
         result.append(Glyph(char, file.name, float(best[i]), picture))
     return result

@@ -154,8 +154,8 @@ _REASONS = {
 
 
 def _answers(schema: dict[str, Any], *more: int) -> dict[str, Any]:
-    found = {"200": {"description": "the answer", "content": {"application/json": {}}}}
-    found["200"]["content"]["application/json"] = {"schema": schema}
+    content = {"application/json": {"schema": schema}}
+    found: dict[str, Any] = {"200": {"description": "the answer", "content": content}}
     for status in more:
         error = status >= 400
         content = {"application/json": {"schema": _ref("Error") if error else schema}}

@@ -68,7 +68,8 @@ def write_curve(study: Study, rows: Sequence[Row], data: str, curve: Curve, out:
     mine = of_data(rows, data)
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     panel = figure.subplots()
-    points, numbers = 0, set()
+    points = 0
+    numbers: set[float] = set()
     for colour, (name, line) in zip(_COLOURS * 9, curve.lines.items(), strict=False):
         found: dict[float, Estimate] = {
             x: e for x, arm in sorted(line.items()) if (e := estimate(mine, arm, curve.figure))
