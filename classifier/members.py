@@ -66,7 +66,8 @@ class Members:
     @contextlib.contextmanager
     def beside(self) -> Iterator[None]:
         """They train while the block does, where they can. The block has its part of the threads;
-        its end waits for them. Raises RuntimeError with the last words of one that failed."""
+        its end waits for them. One that fails (killed, for two need twice the memory) says so and
+        is left to `train_missing`, where it goes on at its last checkpoint."""
         if not self.threads or not self.missing:
             yield
             return
@@ -99,8 +100,10 @@ class Members:
                     log = self._folder(number) / "log.txt"
                     lines = log.read_text(encoding="utf-8").split("\n") if log.is_file() else []
                     last = next((line for line in reversed(lines) if line.strip()), "no word")
-                    raise RuntimeError(
-                        f"network {number} of {self.config.members} stopped: {last.strip()} ({log})"
+                    print(
+                        f"network {number} of {self.config.members} stopped: {last.strip()} "
+                        f"({log}); it will be trained alone",
+                        flush=True,
                     )
 
     def train_missing(self) -> None:

@@ -119,6 +119,7 @@ def _train(
         )
     with members.beside():
         fitted = fit(setup, out, config, seed, processes, profile)
+        of_one = time.monotonic() - started
     members.train_missing()
     seconds = time.monotonic() - started
     if fitted.stopped:
@@ -155,7 +156,8 @@ def _train(
     spent = {"training": round(seconds, 1)}  # seconds of each part
     figures: dict[str, Any] = {
         "seconds": round(seconds, 1),  # of this process: a resumed run has fewer steps in it
-        "images_per_second": round((fitted.steps - fitted.first) * config.batch_size / seconds),
+        # of the first network, whatever trains beside it
+        "images_per_second": round((fitted.steps - fitted.first) * config.batch_size / of_one),
         "steps": fitted.steps,
         "best": fitted.best,
         "spent": spent,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,13 +126,23 @@ def test_a_damaged_network_is_named(stores, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor core")
-def test_a_network_that_fails_beside_the_first_is_named(stores, tmp_path, monkeypatch):
+def test_a_network_that_fails_beside_the_first_is_named_and_tried_again(
+    tmp_path, monkeypatch, capfd
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     wrong = module.Members(tmp_path / "gone", (), tmp_path, TWO, 1, None)
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    with pytest.raises(RuntimeError, match=r"network 2 of 2 stopped: .*gone"), wrong.beside():
-        pass
-    assert torch.get_num_threads() == 2
+    try:
+        with wrong.beside():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    told = capfd.readouterr().out
+    assert re.search("network 2 of 2 stopped: .*gone.*it will be trained alone", told)
+    with pytest.raises(InputError, match="gone"):
+        wrong.train_missing()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
