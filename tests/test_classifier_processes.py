@@ -35,6 +35,15 @@ class Nothing(nn.Module):
 """
 
 
+# the command, without its look for copies: the bars and rings of these stores are all alike
+COMMAND = f"""
+import runpy
+import synth.near_copies
+synth.near_copies.refuse_copies = lambda real: None
+runpy.run_path({str(ROOT / "scripts" / "train_classifier.py")!r}, run_name="__main__")
+"""
+
+
 def test_torchrun_and_slurm_are_told_apart(monkeypatch):
     for name in [n for n in os.environ if n.startswith("SLURM_")]:
         monkeypatch.delenv(name)
@@ -62,6 +71,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path):
     _store(tmp_path / "real", "real", "ABC", 15)
     _store(tmp_path / "font", "font", "ABCXYZ", 12)
     (tmp_path / "mine.py").write_text(MINE, "utf-8")
+    (tmp_path / "command.py").write_text(COMMAND, "utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     options = [
         *("--real", "real", "--synth", "font", "--steps", "6", "--batch-size", "16"),
@@ -70,7 +80,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path):
         *("--replace", "*norm?=mine:Group", "*shortcut.2=mine:Group", "stem.1=mine:Group"),
         "dropout=mine:Nothing",
     ]
-    script = [str(ROOT / "scripts" / "train_classifier.py"), *options]
+    script = ["command.py", *options]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
     for name, command in (("one", script), ("two", [*launch, *script])):
         done = subprocess.run(
