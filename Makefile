@@ -37,7 +37,7 @@ test-lowest: $(STAMP)  ## the tests with the lowest versions that pyproject.toml
 
 test-newest: $(STAMP)  ## the tests with the newest versions there are
 	$(RUN) -m venv --clear .venv-newest
-	.venv-newest/bin/python -m pip install --no-input --upgrade -e ".[test]"
+	.venv-newest/bin/python -m pip install --no-input -e ".[test]"
 	.venv-newest/bin/python -m pytest -m "not slow"
 
 fuzz: $(STAMP)  ## what reads files and requests, under a fuzzer for a minute each (extra: fuzz)
@@ -58,7 +58,7 @@ bench: $(STAMP)  ## the benchmarks that need no data of yours; the others say wh
 	done
 
 clean:  ## removes the environment, the caches and runs/demo; other runs stay
-	rm -rf $(VENV) .venv-lowest .venv-newest build *.egg-info .pytest_cache .ruff_cache .hypothesis runs/demo
+	rm -rf $(VENV) .venv-lowest .venv-newest build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis runs/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is new enough and can make an environment; PYTHON=... overrides.

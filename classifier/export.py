@@ -64,13 +64,18 @@ def save_model(
     canvas: Canvas,
     threshold: float,
     info: dict[str, Any],  # where it comes from: stores, settings, figures
-    members: int = 1,  # of `network`, where it is an ensemble
 ) -> None:
     """Weights first: a folder with a model.json is complete."""
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    write_whole(folder / "model.safetensors", save(state))
+    write_weights(folder / "model.safetensors", network)
+    members = len(network.members) if isinstance(network, Ensemble) else 1
     card = Card(name, alphabet, others, canvas, threshold, info, members)
     write_text(folder / "model.json", card.to_json())
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """As safetensors, the whole file or none."""
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    write_whole(path, save(state))
 
 
 def load_model(folder: Path, own_code: bool = False, device: torch.device | str = "cpu") -> Model:

@@ -9,6 +9,7 @@ after the other.
 from __future__ import annotations
 
 import contextlib
+import copy
 import multiprocessing
 import os
 import signal
@@ -23,17 +24,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
 from classifier.config import ClassifierConfig
+from classifier.export import write_weights
 from classifier.fit import fit
-from classifier.layers import replace_layers
-from classifier.networks import build_network
+from classifier.networks import Ensemble
 from classifier.processes import Processes
-from classifier.setup import Setup, prepare
+from classifier.setup import prepare
 from synth.errors import InputError
-from synth.files import write_whole
 from synth.store import Store
 
 NAME = "average.safetensors"  # of a finished member, in its folder
@@ -71,9 +71,14 @@ class Members:
         if not self.threads or not self.missing:
             yield
             return
+        whole = torch.get_num_threads()
+        print(
+            f"{self.config.members} networks side by side, {self.threads} of {whole} threads each; "
+            "the bar is of the first",
+            flush=True,
+        )
         context = multiprocessing.get_context("spawn")
         started: dict[int, BaseProcess] = {}
-        whole = torch.get_num_threads()
         try:
             for number in self.missing:
                 started[number] = context.Process(target=_beside, args=(self, number))
@@ -113,20 +118,19 @@ class Members:
                 print(f"network {number} of {self.config.members}", flush=True)
             self._train(number, self.config)
 
-    def networks(self, classes: int) -> list[nn.Module]:
-        """The finished ones. Raises InputError where one cannot be read."""
-        found = []
+    def joined(self, first: nn.Module) -> nn.Module:
+        """The run's first network and the finished others as one. Raises InputError where one of
+        them cannot be read."""
+        networks = [first]
         for number in range(2, self.config.members + 1):
-            network = build_network(self.config.model, classes)
-            replace_layers(network, self.config.replace)
-            path = self._folder(number) / NAME
+            network, path = copy.deepcopy(first), self._folder(number) / NAME
             try:
                 network.load_state_dict(load_file(path))
             except (SafetensorError, RuntimeError, OSError) as error:
                 line = " ".join(str(error).split())[:200]
                 raise InputError(f"{path}: damaged ({line}); remove it to train it anew") from None
-            found.append(network.eval().to(memory_format=torch.channels_last))
-        return found
+            networks.append(network)
+        return Ensemble(networks) if len(networks) > 1 else first
 
     def _folder(self, number: int) -> Path:
         return self.out / "members" / str(number)
@@ -135,17 +139,12 @@ class Members:
         folder = self._folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        setup = self._setup(seed)
+        real, *synth = map(Store.open, (self.real, *self.synth))
+        setup = prepare(real, synth, self.config, seed, None, self.corrections)
         processes = Processes.here()
-        network = fit(setup, folder, config, seed, processes, bar=bar).module.average.module
+        module = fit(setup, folder, config, seed, processes, bar=bar).module
         if processes.first:
-            state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-            write_whole(folder / NAME, save(state))
-
-    def _setup(self, seed: int) -> Setup:
-        stores = [Store.open(path) for path in self.synth]
-        real = Store.open(self.real)
-        return prepare(real, stores, self.config, seed, None, self.corrections)
+            write_weights(folder / NAME, module.average.module)
 
 
 def _beside(members: Members, number: int) -> None:

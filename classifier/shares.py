@@ -140,19 +140,16 @@ def shares_at(
     if real_only:
         mass[np.ix_(has_real, synthetic)] = 0
     shares = mass / np.maximum(mass.sum(1, keepdims=True), np.finfo(float).tiny)
-    if settings.real_share:
-        least = settings.real_share * min(max((progress - _REAL_FROM) / _REAL_RAMP, 0.0), 1.0)
-        rest = shares[:, synthetic].sum(1)
-        low = (shares[:, REAL] > 0) & (shares[:, REAL] < least) & (rest > 0)
-        less = (1 - least) / np.maximum(rest, np.finfo(float).tiny)
-        shares[:, synthetic] *= np.where(low, less, 1.0)[:, None]
-        shares[low, REAL] = least
+    # most that font and GAN images may be of each class
+    ramp = min(max((progress - _REAL_FROM) / _REAL_RAMP, 0.0), 1.0)
+    most = np.where(counts[:, REAL] > 0, 1 - settings.real_share * ramp, 1.0)
     if settings.synthetic_cap is not None:
-        part = shares[:, synthetic].sum(1)
-        over = has_real & (part > settings.synthetic_cap)
-        cut = settings.synthetic_cap / np.maximum(part, np.finfo(float).tiny)
-        shares[:, synthetic] *= np.where(over, cut, 1.0)[:, None]
-        shares[over, REAL] = 1 - settings.synthetic_cap
+        most[has_real] = np.minimum(most[has_real], settings.synthetic_cap)
+    part = shares[:, synthetic].sum(1)
+    over = (counts[:, REAL] > 0) & (part > most)
+    cut = most / np.maximum(part, np.finfo(float).tiny)
+    shares[:, synthetic] *= np.where(over, cut, 1.0)[:, None]
+    shares[over, REAL] = 1 - most[over]
     return shares * prior[:, None]
 
 

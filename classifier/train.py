@@ -18,7 +18,6 @@ from classifier.export import Model, fastest_device, load_model, save_model
 from classifier.finished import versions
 from classifier.fit import PROFILERS, fit
 from classifier.members import Members
-from classifier.networks import Ensemble
 from classifier.processes import Processes
 from classifier.rejection import choose_threshold
 from classifier.report import write_report
@@ -111,12 +110,6 @@ def _train(
     write_text(out / "mix.txt", table + "\n")
     started = time.monotonic()
     members = _members(setup, out, config, seed, corrections)
-    if members.threads and members.missing:
-        print(
-            f"{config.members} networks side by side, {members.threads} of "
-            f"{torch.get_num_threads()} threads each; the bar is of the first",
-            flush=True,
-        )
     with members.beside():
         fitted = fit(setup, out, config, seed, processes, profile)
         of_one = time.monotonic() - started
@@ -125,11 +118,9 @@ def _train(
     if fitted.stopped:
         print(f"{out}: no better for {config.patience} validations, stopped at {fitted.steps}")
 
-    network = fitted.module.average.module
-    if config.members > 1:
-        network = Ensemble([network, *members.networks(setup.mix.classes)])
+    network = members.joined(fitted.module.average.module)
     network = network.to(fastest_device())  # Lightning left it on the CPU
-    card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {}, config.members)
+    card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {})
     threshold, chosen = _threshold(Model(network, card), setup)
     info = {
         "arguments": settings["arguments"],
@@ -151,7 +142,6 @@ def _train(
         real.canvas,
         threshold,
         info,
-        config.members,
     )
     spent = {"training": round(seconds, 1)}  # seconds of each part
     figures: dict[str, Any] = {

@@ -17,21 +17,12 @@ TOP = Path(__file__).parents[1]
 def lowest(pyproject: str) -> list[str]:
     """The text of a pyproject.toml -> name==version of every dependency with a lower bound."""
     project = tomllib.loads(pyproject)["project"]
-    extras = [r for group in project["optional-dependencies"].values() for r in group]
-    found: dict[str, str] = {}
-    for text in (*project["dependencies"], *extras):
-        requirement = Requirement(text)
-        if requirement.name == project["name"] or requirement.name.startswith("nvidia-dali-cuda1"):
-            continue  # its own extras; of the DALI wheels only one can be installed
-        for bound in requirement.specifier:
-            if bound.operator == ">=":
-                found[requirement.name] = bound.version
-    found |= {
-        r.name: next(iter(r.specifier)).version
-        for r in map(Requirement, project["dependencies"])
-        if r.name.startswith("nvidia-dali")
-    }
-    return [f"{name}=={version}" for name, version in found.items()]
+    extras = map(Requirement, (r for e in project["optional-dependencies"].values() for r in e))
+    # of the DALI wheels only one can be installed: the one that is no extra
+    wanted = [r for r in extras if not r.name.startswith("nvidia-dali")]
+    wanted += map(Requirement, project["dependencies"])
+    bounds = {r.name: b.version for r in wanted for b in r.specifier if b.operator == ">="}
+    return sorted(f"{name}=={version}" for name, version in bounds.items())
 
 
 if __name__ == "__main__":
