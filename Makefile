@@ -13,7 +13,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-lowest test-newest fuzz lint types bench clean
+.PHONY: help venv demo test test-slow test-lowest test-newest fuzz lint types licences bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -52,10 +52,17 @@ lint: $(DEV_STAMP)  ## format and rules
 types: $(DEV_STAMP)  ## types, by mypy
 	$(RUN) -m mypy
 
+licences: $(STAMP)  ## docs/LICENCES.md: every package and font, refused where one may not be used
+	$(RUN) scripts/licences.py --out docs/LICENCES.md
+
 bench: $(STAMP)  ## the benchmarks that need no data of yours; the others say what they want
-	@set -e; for name in mix train_loop gan_step render render_memory torn_checkpoints; do \
-		echo "== benchmarks/$$name.py"; $(RUN) benchmarks/$$name.py; \
-	done
+	@missed=; try() { \
+		echo "== benchmarks/$$1.py"; name=$$1; shift; \
+		$(RUN) "benchmarks/$$name.py" "$$@" || missed="$$missed $$name"; \
+	}; \
+	for name in mix train_loop gan_step render render_memory torn_checkpoints; do try $$name; done; \
+	try loaders --rounds 3 --total 500 --batch-sizes 64; \
+	if [ -n "$$missed" ]; then echo "missed or failed:$$missed" >&2; exit 1; fi
 
 clean:  ## removes the environment, the caches and runs/demo; other runs stay
 	rm -rf $(VENV) .venv-lowest .venv-newest build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis runs/demo

@@ -3,11 +3,13 @@
     python benchmarks/loaders.py --images IMAGES --out runs/loaders
     python benchmarks/loaders.py                          # on simulated images
 
-The images are brought onto the canvas once and written in every format, on disk and in memory
-(tmpfs). Each loader then gives batches of uint8 [B, 64, 64], in one random order, from one process
-(or DALI thread) and from many. "disk, cold" means that the system was asked to forget the files
-before each turn (posix_fadvise; a disk's own cache does not obey). Loaders run in turn; the table
-gives the median of the rounds and the spread, (highest - lowest) / median.
+Your files are copied as they are, for the loaders of raw files, which decode and scale them each
+time; for the others they are brought onto the canvas once and written in every format, on disk and
+in memory (tmpfs). Each loader then gives batches of uint8 [B, 64, 64], in a random order, from one
+process (or DALI thread) and from many. "disk, cold" means that the system was asked to forget the
+files before each turn (posix_fadvise; a disk's own cache does not obey). Loaders run in turn; the
+table gives the median of the rounds and the spread, (highest - lowest) / median. DALI works ahead:
+what it has begun before the clock starts is taken first.
 """
 
 from __future__ import annotations
@@ -26,15 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from timing import machine
+from readers import DALI_AHEAD, LOADERS, SIZE_PX, Take, dali_files
+from timing import Contender, machine, timed
 
 from synth.command import cores, parser, run
 from synth.errors import InputError
 
 PACKAGES = ("pillow", "opencv-python-headless", "h5py", "lmdb", "nvidia-dali-cuda130", "numpy")
-SIZE_PX = 64
 TMPFS = Path("/dev/shm")
-Take = Callable[[Any], Any]  # [B] int64, numbers of images -> [B, 64, 64] uint8
 
 
 def options() -> ArgumentParser:
@@ -65,7 +66,8 @@ def main(args: Namespace) -> None:
         tempfile.TemporaryDirectory(dir=args.disk) as disk,
         tempfile.TemporaryDirectory(dir=TMPFS) as memory,
     ):
-        count = _write(args.images, Path(disk), Path(memory))
+        wanted = args.total + DALI_AHEAD * max(args.batch_sizes)
+        count = _write(args.images, Path(disk), Path(memory), wanted)
         rows = _measure(args, {"disk, cold": Path(disk), "tmpfs": Path(memory)}, count)
     args.out.mkdir(parents=True, exist_ok=True)
     text = _table(rows)
@@ -74,7 +76,7 @@ def main(args: Namespace) -> None:
     print(f"\n{args.out}/loaders.csv, {args.out}/loaders.png")
 
 
-def _write(images: Path | None, disk: Path, memory: Path) -> int:
+def _write(images: Path | None, disk: Path, memory: Path, simulated: int) -> int:
     """Every format on both; returns the number of images."""
     from synth.canvas import Canvas
     from synth.corpus import import_images
@@ -82,16 +84,30 @@ def _write(images: Path | None, disk: Path, memory: Path) -> int:
 
     if images is None:
         images = disk / "simulated"
-        _simulate(images, 2000)
+        _simulate(images, simulated)
     store = import_images(
         images, disk / "store", None, Canvas(SIZE_PX), val_share=0, workers=cores()
     )
-    for form in ("flat", "hdf5", "lmdb", "tfrecord"):
+    for form in ("hdf5", "lmdb", "tfrecord"):
         export_store(store, form, disk / f"{form}{FORMATS[form]}")
-    for made in ("store", "flat", "hdf5.h5", "lmdb.lmdb", "tfrecord.tfrecord"):
+    if not _copy_raw(images, store.column("origin"), disk / "raw"):
+        print(f"{images}: no folder of image files, so the raw files are {SIZE_PX} px PNG")
+        export_store(store, "flat", disk / "raw")
+    for made in ("store", "raw", "hdf5.h5", "lmdb.lmdb", "tfrecord.tfrecord"):
         source, target = disk / made, memory / made
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     return len(store)
+
+
+def _copy_raw(images: Path, names: Any, folder: Path) -> bool:
+    """The files that the rows of the store came from, byte for byte, named in the rows' order."""
+    sources = [images / name for name in names]
+    if not all(path.is_file() for path in sources):
+        return False
+    folder.mkdir()
+    for i, path in enumerate(sources):
+        shutil.copyfile(path, folder / f"{i:08d}{path.suffix}")
+    return True
 
 
 def _simulate(folder: Path, count: int) -> None:
@@ -110,89 +126,6 @@ def _simulate(folder: Path, count: int) -> None:
         image.save(top / f"{i}.{'png' if i % 2 else 'jpg'}")
 
 
-# ---- loaders: a folder with all formats -> what takes images by number ----
-
-
-def pillow(folder: Path) -> Take:
-    import numpy as np
-    from PIL import Image
-
-    files = sorted((folder / "flat").glob("*.png"))
-
-    def one(path: Path) -> Any:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L").resize((SIZE_PX, SIZE_PX)))
-
-    return lambda at: np.stack([one(files[i]) for i in at])
-
-
-def opencv(folder: Path) -> Take:
-    import cv2
-    import numpy as np
-
-    cv2.setNumThreads(0)
-    files = [str(path) for path in sorted((folder / "flat").glob("*.png"))]
-
-    def one(path: str) -> Any:
-        return cv2.resize(cv2.imread(path, cv2.IMREAD_GRAYSCALE), (SIZE_PX, SIZE_PX))
-
-    return lambda at: np.stack([one(files[i]) for i in at])
-
-
-def hdf5(folder: Path) -> Take:
-    import h5py
-    import numpy as np
-
-    images = h5py.File(folder / "hdf5.h5", "r")["images"]
-    return lambda at: np.stack([images[i] for i in at])
-
-
-def lmdb(folder: Path) -> Take:
-    import lmdb
-    import numpy as np
-
-    environment = lmdb.open(str(folder / "lmdb.lmdb"), readonly=True, lock=False, readahead=False)
-
-    def take(at: Any) -> Any:
-        with environment.begin() as transaction:
-            return np.stack([_decoded(transaction.get(b"image-%09d" % (i + 1))) for i in at])
-
-    return take
-
-
-def tfrecord(folder: Path) -> Take:
-    import numpy as np
-
-    from synth.format_tfrecord import list_tfrecord
-
-    listing = list_tfrecord(folder, [folder / "tfrecord.tfrecord"], 0, None)
-    return lambda at: np.stack([_decoded(listing.read(listing.found[i])) for i in at])
-
-
-def store(folder: Path) -> Take:
-    from synth.store import Store
-
-    images = Store.open(folder / "store").images
-    return lambda at: images[at]
-
-
-def _decoded(data: bytes) -> Any:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(data)))
-
-
-LOADERS = {
-    "raw files, Pillow": pillow,
-    "raw files, OpenCV": opencv,
-    "HDF5": hdf5,
-    "LMDB": lmdb,
-    "TFRecord": tfrecord,
-    "our store": store,
-}
 _take: Take | None = None  # of a worker process
 
 
@@ -207,43 +140,31 @@ def _work(at: Any) -> Any:
 
 
 @contextmanager
-def opened(name: str, folder: Path, threads: int, orders: list[Any]) -> Iterator[Iterator[Any]]:
+def opened(
+    name: str,
+    folder: Path,
+    threads: int,
+    warm: list[Any],  # for a loader that makes batches ahead: those, not timed
+    orders: list[Any],
+) -> Iterator[Contender]:
     """Batches that nobody has asked for yet. Opened anew: a file that is still mapped or cached by
     its library cannot be forgotten by the system."""
+    count = len(orders)
     if name not in LOADERS:
-        order = [int(i) for at in orders for i in at]
+        order = [int(i) for at in (*warm, *orders) for i in at]
         steps = dali_files(folder, order, len(orders[0]), threads)
-        next(steps)  # built and running
-        yield itertools.islice(steps, len(orders))
+        yield Contender(steps, count, len(warm))
     elif threads == 1:
-        yield map(LOADERS[name](folder), orders)
+        yield Contender(map(LOADERS[name](folder), orders), count)
     else:
         context = multiprocessing.get_context("spawn")
         with context.Pool(threads, _open, (LOADERS[name], folder)) as pool:
             pool.map(time.sleep, [0.05] * threads, chunksize=1)  # all are there
-            yield _from(pool, orders)
+            yield Contender(_from(pool, orders), count)
 
 
 def _from(pool: Any, orders: list[Any]) -> Iterator[Any]:
     yield from pool.imap(_work, orders)  # begins with the first batch that is asked for
-
-
-def dali_files(folder: Path, order: list[int], batch_size: int, threads: int) -> Iterator[Any]:
-    from nvidia.dali import fn, pipeline_def, types
-
-    paths = sorted((folder / "flat").glob("*.png"))
-
-    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=None)
-    def graph() -> Any:
-        data, _ = fn.readers.file(files=[str(paths[i]) for i in order])
-        image = fn.decoders.image(data, output_type=types.GRAY)
-        return fn.resize(image, size=(SIZE_PX, SIZE_PX))
-
-    pipeline = graph()
-    pipeline.build()
-    while True:
-        (images,) = pipeline.run()
-        yield images.as_array()[..., 0]
 
 
 # ---- measurement ----
@@ -260,18 +181,19 @@ def _measure(args: Namespace, places: dict[str, Path], count: int) -> list[tuple
         places, sorted(set(args.threads)), args.batch_sizes
     ):
         folder, size = places[place], min(size, count)
-        total = max(min(args.total, count) // size, 1) * size
+        spare = DALI_AHEAD * size
+        total = max(min(args.total, count - spare) // size, 1) * size
         rates: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(args.rounds):
             first = turn % len(names)
             for name in names[first:] + names[:first]:
-                orders = list(rng.permutation(count)[:total].reshape(-1, size))
-                with opened(name, folder, threads, orders) as steps:
+                # where images are few, the first come again
+                order = np.resize(rng.permutation(count), spare + total)
+                warm, orders = np.split(order.reshape(-1, size), [DALI_AHEAD])
+                with opened(name, folder, threads, list(warm), list(orders)) as one:
                     if place.startswith("disk"):
                         _forget(folder)
-                    start = time.perf_counter()
-                    images = sum(len(batch) for batch in steps)
-                    rates[name].append(images / (time.perf_counter() - start))
+                    rates[name].append(timed(one))
         for name in names:
             rows.append((name, place, threads, size, *_summary(rates[name])))
             _say(rows[-1])

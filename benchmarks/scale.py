@@ -11,10 +11,13 @@ render    the plan, and the pictures into a store
 import    a .gnt file of drawings, no two alike, into a store; the file is made before
 mix       one pass over the rendered store: the mix, and its batches out of DALI as torch tensors
 predict   the rendered store through a compact network with weights by chance, into a .csv
+train     STEPS steps of a compact network from the rendered store beside a small real one, to the
+          model: what there is to read grows with the store, what is learned from does not
 
 Memory is `peak`, the most that the process ever had in memory, and `own`, what of it is no copy of
 a file on disk: the system takes file pages back when it needs them. `before` is `own` when the
-clock starts. A slope of 1 in log-log is a cost in proportion to the number; 0 is a bound.
+clock starts. A slope of 1 in log-log is a cost in proportion to the number; 0 is a bound. The exit
+code is 1 where a stage has more memory of its own than --bound-mb.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from timing import machine
 
 CHARS = "永國銀金龍風我的三心書車壹貳參肆伍陸捌玖拾佰仟萬億元角分整年月日號碼章"
 DRAWING_PX, BATCH, CHUNK = 48, 256, 1000
+REAL_IMAGES, STEPS = 2000, 100  # of the training
 LOOK_EVERY_S = 0.02
 PACKAGES = ("numpy", "torch", "nvidia-dali-cuda130", "pillow", "pyarrow")
 Work = Callable[[], int]  # does it and says how many images it was
@@ -140,11 +144,32 @@ def predict(images: int, folder: Path) -> Work:
     return lambda: predict_files(model, [folder / "font"], folder / "found.csv", workers=1)[0]
 
 
+def train(images: int, folder: Path) -> Work:
+    from classifier.config import PRESETS
+    from classifier.train import train as train_classifier
+    from synth.alphabet import Alphabet
+    from synth.canvas import Canvas
+    from synth.corpus import import_images
+    from synth.store import Store
+
+    write_drawings(folder / "few.gnt", REAL_IMAGES)
+    import_images(folder / "few.gnt", folder / "few", Alphabet.of(CHARS), Canvas(), workers=1)
+    config = replace(PRESETS["demo"], steps=STEPS, steps_per_epoch=STEPS, threads=1)
+
+    def work() -> int:
+        real, synth = Store.open(folder / "few"), Store.open(folder / "font")
+        train_classifier(real, [synth], folder / "run", config, 1, {})
+        return len(synth)
+
+    return work
+
+
 STAGES: dict[str, Callable[[int, Path], Work]] = {
     "render": render,
     "import": import_,
     "mix": mix,
     "predict": predict,
+    "train": train,
 }
 DONE_WITH = {"import": ("drawings.gnt", "real")}  # what no later stage reads
 
@@ -249,7 +274,7 @@ def draw(costs: Sequence[Cost], path: Path) -> None:
     for axis, name, what in zip(
         axes, ("seconds", "own_mb"), ("seconds", "memory of its own, MB"), strict=True
     ):
-        for stage in STAGES:
+        for stage in dict.fromkeys(c.stage for c in costs):
             mine = [c for c in costs if c.stage == stage]
             label = stage
             if len(mine) > 1:
@@ -272,6 +297,10 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 10_000], help="images")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"), help="for .csv and .png")
     parser.add_argument("--work", type=Path, help="folder on a disk with room; default: TMPDIR")
+    parser.add_argument(
+        "--bound-mb", type=float, default=4096, help="most memory of its own that a stage may have"
+    )
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--one", choices=STAGES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -284,9 +313,10 @@ def main() -> int:
     print(f"{'stage':<9}{'images':>10}{'seconds':>10}{'images/s':>10}", end="")
     print(f"{'before, MB':>12}{'own, MB':>9}{'peak, MB':>10}", flush=True)
     costs: list[Cost] = []
+    chosen = [s for s in STAGES if s in {"render", *args.stages}]  # the others read what it wrote
     for images in sorted(args.sizes):
         with tempfile.TemporaryDirectory(dir=args.work) as folder:
-            for stage in STAGES:
+            for stage in chosen:
                 cost = in_own_process(stage, images, Path(folder))
                 costs.append(cost)
                 write_table(costs, args.out / "scale.csv")  # each time: a long run may be stopped
@@ -302,7 +332,7 @@ def main() -> int:
     draw(costs, args.out / "scale.png")
     if len(args.sizes) > 1:
         print("slope in log-log (and the worst point off the line)")
-        for stage in STAGES:
+        for stage in chosen:
             mine = [c for c in costs if c.stage == stage]
             seconds, memory = slope(mine, "seconds"), slope(mine, "own_mb")
             print(
@@ -310,7 +340,10 @@ def main() -> int:
                 f"own memory {memory[0]:.2f} ({100 * memory[1]:.0f} %)"
             )
     print(f"{args.out / 'scale.csv'}, {args.out / 'scale.png'}")
-    return 0
+    over = [c for c in costs if c.own_mb > args.bound_mb]
+    for c in over:
+        print(f"{c.stage} of {c.images:,} images: {c.own_mb:,.0f} MB, over {args.bound_mb:,.0f}")
+    return bool(over)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""The service against what it must beat, as ratios of one run: latency, load, start.
+"""The service against what it must beat, as ratios of contestants by turns in one run.
 
     python benchmarks/serving.py --model runs/classifier --images DIR
 
 Model: one image through our engine against onnxruntime, OpenVINO and torch.compile at their own
-defaults, interleaved. HTTP: our server and the peers, one after the other, each asked by this
-process on the same cores: one client, eight clients, and for ours an open loop at 80 % of what it
-can do. Same weights; the answers are compared. The peers are
+defaults. HTTP: our server and the peers, all started, asked by this process on the same cores, a
+round each in turn. Same weights; answers are compared with a bound. Every ratio is the median over
+the rounds, with the lowest and the highest; "ours again" is a second one of ours: what it differs
+by is what a measurement is worth. The peers are
 
     flask     Flask and eager torch, by the same production server as ours (waitress)
     fastapi   FastAPI, uvicorn and eager torch
@@ -17,340 +18,322 @@ They live in an environment of their own:
     runs/peers/bin/pip install -c constraints.txt -e ".[serve,export]" \\
         onnxruntime fastapi uvicorn litserve
     runs/peers/bin/python benchmarks/serving.py ...
+
+A contestant that is not there ends the run, unless --without NAME leaves it out: exit code 2. A
+missed limit: exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import http.client
 import json
-import os
-import platform
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from serving_claims import Row, at_most, same_again, same_answers, times_faster
+from serving_load import ROOT, Running, closed_loop, open_loop
+from timing import Rates, machine
 
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = {"flask": "flask", "fastapi": "fastapi", "litserve": "litserve"}  # name -> package
-PACKAGES = ("torch", "openvino", "onnxruntime", "flask", "waitress", "fastapi", "uvicorn")
-START_LIMIT_S = 120
+sys.path.insert(0, str(ROOT))
+PEERS = {"flask": 3.0, "fastapi": 2.0, "litserve": 1.0}  # -> times their throughput that ours is
+ENGINES = ("onnxruntime", "torch.compile")  # those that may not be there
+PACKAGES = ("torch", "openvino", "onnxruntime", "flask", "waitress", "fastapi", "litserve")
+SAME_F32, SAME_BF16 = 0.999, 0.99  # least share of equal answers, torch in float32 against ours
+MAX_IMAGES = 400
+
+Engine = Callable[[np.ndarray], np.ndarray]  # [n, H, W] uint8 -> probabilities [n, C]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One claim: ours, the limit, and whether it holds."""
-
-    claim: str
-    ours: str
-    peer: str
-    ratio: float
-    limit: str
-    holds: bool
+def missing(without: Sequence[str]) -> list[str]:
+    """Contestants that this environment has not, and that were not left out by name."""
+    there = {
+        "flask": ("flask", "torch"),
+        "fastapi": ("fastapi", "uvicorn", "torch"),
+        "litserve": ("litserve", "torch"),
+        "onnxruntime": ("onnxruntime",),
+        "torch.compile": ("torch",),
+    }
+    return [
+        name
+        for name, packages in there.items()
+        if name not in without and not all(find_spec(package) for package in packages)
+    ]
 
 
 # ---- the model alone ----
 
 
-def engines(onnx: Path, folder: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Name -> [n, H, W] uint8 -> probabilities. Peers at their own defaults."""
+def engines(onnx: Path, folder: Path, without: Sequence[str]) -> dict[str, Engine]:
+    """Peers at their own defaults. Raises RuntimeError where torch.compile cannot compile here."""
     import openvino as ov
+    import torch
 
+    from classifier.export import load_model
     from classifier.onnx import load_onnx
+    from synth.canvas import to_float
 
-    ours = load_onnx(onnx, "fast")
-    found = {"ours": ours.probabilities, "ours again": load_onnx(onnx, "fast").probabilities}
+    found: dict[str, Engine] = {
+        "ours": load_onnx(onnx, "fast").probabilities,
+        "ours again": load_onnx(onnx, "fast").probabilities,
+        "ours, float32": load_onnx(onnx, "f32").probabilities,
+    }
     compiled = ov.Core().compile_model(onnx, "CPU")
     found["OpenVINO"] = lambda images: compiled([images])[0]
-    if find_spec("onnxruntime"):
+    if "onnxruntime" not in without:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
         found["onnxruntime"] = lambda images: session.run(None, {"images": images})[0]
-    import torch
+    model = load_model(folder)
 
-    from classifier.export import load_model
-    from synth.canvas import to_float
-
-    network = load_model(folder).network
-
-    def by(run: Callable) -> Callable[[np.ndarray], np.ndarray]:
+    def by(run: Callable) -> Engine:
         def answer(images: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
                 return run(torch.from_numpy(to_float(images))[:, None]).softmax(1).numpy()
 
         return answer
 
-    found["torch eager"] = by(network)
-    try:
-        compiled_network = torch.compile(network)
-        run = by(compiled_network)
-        run(np.zeros((1, 64, 64), np.uint8))
+    found["torch eager"] = by(model.network)
+    if "torch.compile" not in without:
+        run = by(torch.compile(model.network))
+        try:
+            run(np.zeros((1, *[model.card.canvas.size_px] * 2), np.uint8))
+        except Exception as error:
+            line = str(error).strip().split("\n")[0]
+            raise RuntimeError(
+                f"torch.compile: {type(error).__name__}: {line}; it wants a C++ compiler, or "
+                "--without torch.compile"
+            ) from None
         found["torch.compile"] = run
-    except Exception as error:  # no C++ compiler here
-        print(f"torch.compile: left out ({type(error).__name__})")
     return found
 
 
 def latencies(
-    found: dict[str, Callable[[np.ndarray], np.ndarray]], images: np.ndarray, rounds: int
-) -> dict[str, float]:
-    """Median seconds for one image, the engines by turns."""
+    found: Mapping[str, Engine], images: np.ndarray, rounds: int, calls: int
+) -> dict[str, Rates]:
+    """Seconds for one image: the median of the calls of each round, the engines call by call."""
     seconds: dict[str, list[float]] = {name: [] for name in found}
-    for i in range(-5, rounds):
-        one = images[i % len(images)][None]
-        for name, run in found.items():
-            began = time.perf_counter()
-            run(one)
-            if i >= 0:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
-
-
-# ---- servers ----
-
-
-class Running:
-    """A server in a process of its own, from start to first answer, and its end."""
-
-    def __init__(self, words: list[str], port: int, path: str, body: bytes) -> None:
-        self.port, self.path = port, path
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed by `end`
-        began = time.monotonic()
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, env=environment)
-        while True:
-            try:
-                self.first = ask(http.client.HTTPConnection("127.0.0.1", port), path, body)
-                break
-            except (OSError, http.client.HTTPException, ValueError):
-                if self.process.poll() is not None or time.monotonic() > began + START_LIMIT_S:
-                    self.log.seek(0)
-                    text = self.log.read().decode(errors="replace")
-                    raise RuntimeError(f"{words} did not start:\n{text}") from None
-                time.sleep(0.01)
-        self.start_s = time.monotonic() - began
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
-
-
-def ask(connection: http.client.HTTPConnection, path: str, body: bytes) -> str:
-    connection.request("POST", path, body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    read = answer.read()
-    if answer.status != 200:
-        raise ValueError(f"{answer.status}: {read[:200]!r}")
-    return json.loads(read)["answer"]
-
-
-def closed_loop(server: Running, bodies: list[bytes], clients: int, requests: int):
-    """-> sorted seconds a request, requests a second, and the answers in order of the bodies."""
-    seconds: list[float] = []
-    answers: dict[int, str] = {}
-    lock = threading.Lock()
-    numbers = iter(range(requests))
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            began = time.perf_counter()
-            answer = ask(connection, server.path, bodies[number % len(bodies)])
-            seconds.append(time.perf_counter() - began)
-            answers[number % len(bodies)] = answer
-
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    rate = len(seconds) / (time.perf_counter() - began)
-    return np.sort(seconds), rate, answers
-
-
-def open_loop(server: Running, bodies: list[bytes], rate: float, requests: int):
-    """Requests at fixed moments, whatever the answers. -> seconds from the moment each was due to
-    its answer, and how many were lost."""
-    seconds, lost = [], []
-    lock = threading.Lock()
-    numbers = iter(range(requests))
-    began = time.perf_counter() + 0.2
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            due = began + number / rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            try:
-                ask(connection, server.path, bodies[number % len(bodies)])
-                seconds.append(time.perf_counter() - due)
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                lost.append(repr(error))
-                connection.close()
-
-    threads = [threading.Thread(target=client) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return np.sort(seconds), lost
+    names = list(found)
+    for turn in range(-1, rounds):  # one to warm up
+        spent: dict[str, list[float]] = {name: [] for name in found}
+        for i in range(calls):
+            one = images[i % len(images)][None]
+            first = i % len(names)
+            for name in names[first:] + names[:first]:
+                began = time.perf_counter()
+                found[name](one)
+                spent[name].append(time.perf_counter() - began)
+        if turn >= 0:
+            for name in names:
+                seconds[name].append(float(np.median(spent[name])))
+    return {name: Rates(name, tuple(values)) for name, values in seconds.items()}
 
 
 # ---- the run ----
 
 
-def main() -> int:
+def options() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument(
-        "--model", type=Path, required=True, help="finished run with the compact network"
-    )
+    p.add_argument("--model", type=Path, required=True, help="finished run, or exported folder")
     p.add_argument("--images", type=Path, required=True, help="folder of images to ask about")
-    p.add_argument("--requests", type=int, default=3000, help="closed loop, each server")
+    p.add_argument("--rounds", type=int, default=7, help="of all contestants in turn, from 5")
+    p.add_argument("--requests", type=int, default=600, help="closed loop, each server and round")
     p.add_argument("--open-requests", type=int, default=20_000, help="open loop, ours")
-    p.add_argument("--rounds", type=int, default=1000, help="of the model alone")
+    p.add_argument("--calls", type=int, default=150, help="of the model alone, a round")
     p.add_argument("--port", type=int, default=8321, help="first of the ports used")
-    args = p.parse_args()
-    sys.path.insert(0, str(ROOT))
-    rows = measure(args)
-    print(f"\n{'claim':44} {'ours':>12} {'against':>24} {'ratio':>7}  limit")
+    p.add_argument(
+        "--without",
+        nargs="*",
+        default=[],
+        choices=[*PEERS, *ENGINES],
+        metavar="NAME",
+        help=f"contestants to leave out, of {', '.join((*PEERS, *ENGINES))}",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = options().parse_args(argv)
+    if args.rounds < 5:
+        print(f"--rounds {args.rounds}: 5 or more", file=sys.stderr)
+        return 2
+    absent = missing(args.without)
+    for name in absent:
+        print(f"{name}: MISSING; install it (see --help), or --without {name}", file=sys.stderr)
+    if absent:
+        return 2
+    from synth.errors import InputError
+
+    try:
+        rows = measure(args)
+    except (InputError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"\n{'claim':34} {'ours':>10} {'against':>26} {'ratio':>7} {'rounds':>14}  limit")
     for row in rows:
-        mark = "" if row.holds else "   MISSED"
-        print(f"{row.claim:44} {row.ours:>12} {row.peer:>24} {row.ratio:7.2f}  {row.limit}{mark}")
+        print(row)
+    for name in args.without:
+        print(f"{name}: left out, as asked")
     return 0 if all(row.holds for row in rows) else 1
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
+    from classifier.onnx import load_onnx
+    from classifier.predict import find_images
     from classifier.serve.launch import onnx_of
-    from synth.canvas import Canvas
     from synth.decode import decode
 
-    print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores")
-    print(", ".join(f"{name} {_version(name)}" for name in (*PACKAGES, "litserve")))
+    print(machine(PACKAGES))
     export = [str(ROOT / "scripts" / "export_model.py"), "--model", str(args.model)]
     onnx = onnx_of(args.model, export)
-    files = [f.read_bytes() for f in sorted(args.images.rglob("*.png"))[:400]]
-    bodies = [
-        json.dumps(
-            {
-                "esun_uuid": str(i),
-                "esun_timestamp": int(time.time()),
-                "image": base64.b64encode(file).decode(),
-                "retry": 2,
-            }
-        ).encode()
-        for i, file in enumerate(files)
-    ]
-    rows: list[Row] = []
+    ours = load_onnx(onnx, "fast")
+    print(f"ours: {ours.precision}" + (f" ({ours.not_fast})" if ours.not_fast else ""))
+    files = [f.read_bytes() for f in find_images([args.images])[:MAX_IMAGES]]
+    canvas = ours.card.canvas
+    images = np.stack([decode(file, canvas) for file in files])
+    bodies = [_body(i, file) for i, file in enumerate(files)]
 
-    images = np.stack([decode(file, Canvas()) for file in files])
-    seconds = latencies(engines(onnx, args.model), images, args.rounds)
+    def alone(number: int) -> float:
+        """Seconds to decode one image and to ask the model."""
+        began = time.perf_counter()
+        ours.probabilities(decode(files[number % len(files)], canvas)[None])
+        return time.perf_counter() - began
+
+    seconds = latencies(
+        engines(onnx, args.model, args.without), images, args.rounds, max(1, args.calls)
+    )
     for name, value in seconds.items():
-        print(f"  model, one image, {name:14} {1e3 * value:7.3f} ms")
-    print(f"  A/A: {seconds['ours again'] / seconds['ours']:.3f}")
-    others = {k: v for k, v in seconds.items() if k not in ("ours", "ours again", "torch eager")}
-    best = min(others, key=others.get)
-    rows.append(_at_most("model latency, one image", seconds["ours"], best, others[best], 1.0))
-    began = time.perf_counter()
-    for file in files:
-        decode(file, Canvas())
-    decode_s = (time.perf_counter() - began) / len(files)
-    print(f"  decode and normalise {1e3 * decode_s:.3f} ms")
+        print(f"  model, one image, {name:14} {1e3 * value.median:7.3f} ms")
+    rows = [same_again("model latency, A/A", seconds["ours"], seconds["ours again"])]
+    outside = {k: v for k, v in seconds.items() if not k.startswith("ours") and k != "torch eager"}
+    best = min(outside.values(), key=lambda v: v.median)
+    rows.append(at_most("model latency, one image", seconds["ours"], best.name, best, 1.0))
+    f32 = seconds["ours, float32"]
+    rows.append(at_most("model latency, float32", f32, best.name, best, 1.0))
 
-    serve = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--model", str(onnx)]
-    ours = Running([*serve, "--port", str(args.port)], args.port, "/inference", bodies[0])
+    words = _words(args, onnx)
+    rows += starts(words, args, bodies[0])
+    running: dict[str, Running] = {}
     try:
-        one, _, answers = closed_loop(ours, bodies, 1, args.requests)
-        p50, alone = float(np.median(one)), decode_s + seconds["ours"]
-        rows.append(_at_most("HTTP p50, 1 client", p50, "decode + model", alone, 1.5))
-        rows.append(_at_most("HTTP p50, 1 client", p50, "5 ms", 0.005, 1.0))
-        eight, rate, _ = closed_loop(ours, bodies, 8, args.requests)
-        p99 = float(np.percentile(eight, 99))
-        rows.append(_at_most("HTTP p99, 8 clients", p99, "25 ms", 0.025, 1.0))
-        many, lost = open_loop(ours, bodies, 0.8 * rate, args.open_requests)
-        worst = float(many.max()) if len(many) else float("inf")
-        print(
-            f"  open loop at {0.8 * rate:.0f}/s: {len(many)} answered, {len(lost)} lost, "
-            f"p50 {1e3 * np.median(many):.1f}, p99 {1e3 * np.percentile(many, 99):.1f} ms"
-        )
-        rows.append(_at_most("open loop, slowest request", worst, "1 s", 1.0, 1.0))
-        rows.append(
-            Row("open loop, lost requests", str(len(lost)), "0", float(len(lost)), "0", not lost)
-        )
+        for number, name in enumerate(words):
+            running[name] = Running(words[name], args.port + number, "/inference", bodies[0])
+        rows += _over_http(running, bodies, alone, ours.precision, args)
     finally:
-        ours.end()
-
-    wanted = {"flask": 3.0, "fastapi": 2.0, "litserve": 1.0}
-    for number, (name, package) in enumerate(PEERS.items(), 1):
-        if find_spec(package) is None or find_spec("torch") is None:
-            print(f"  {name}: not installed, left out; see --help")
-            continue
-        port = args.port + number
-        script = Path(__file__).parent / "peers" / f"{name}_torch.py"
-        words = [sys.executable, str(script), str(args.model), str(port)]
-        peer = Running(words, port, "/inference", bodies[0])
-        try:
-            _, peer_rate, peer_answers = closed_loop(peer, bodies, 8, args.requests)
-        finally:
-            peer.end()
-        same = np.mean([answers[i] == peer_answers[i] for i in answers if i in peer_answers])
-        print(f"  {name}: the same answer to {same:.2%} of the images, start {peer.start_s:.1f} s")
-        ratio = rate / peer_rate
-        limit = wanted[name]
-        rows.append(
-            Row(
-                "throughput, 8 clients",
-                f"{rate:.0f}/s",
-                f"{name} {peer_rate:.0f}/s",
-                ratio,
-                f">= {limit:g}" if name != "litserve" else "> 1",
-                ratio >= limit,
-            )
-        )
-        if name == "flask":
-            rows.append(
-                _at_most("start to first answer", ours.start_s, "flask + torch", peer.start_s, 0.5)
-            )
+        for server in running.values():
+            server.end()
     return rows
 
 
-def _at_most(claim: str, ours: float, peer: str, against: float, limit: float) -> Row:
-    ratio = ours / against
-    shown = f"{peer} {1e3 * against:.2f} ms" if not peer[0].isdigit() else peer
-    return Row(claim, f"{1e3 * ours:.2f} ms", shown, ratio, f"<= {limit:g}", ratio <= limit)
+def _words(args: argparse.Namespace, onnx: Path) -> dict[str, list[str]]:
+    """The command that starts each server; the ports are in the order of the names."""
+    serve = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--model", str(onnx)]
+    words = {"ours": serve, "ours again": serve, "ours, float32": [*serve, "--precision", "f32"]}
+    for name in PEERS:
+        if name not in args.without:
+            script = Path(__file__).parent / "peers" / f"{name}_torch.py"
+            words[name] = [sys.executable, str(script), str(args.model)]
+    return {
+        name: [*these, *(["--port"] if name.startswith("ours") else []), str(args.port + number)]
+        for number, (name, these) in enumerate(words.items())
+    }
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
+def starts(words: Mapping[str, list[str]], args: argparse.Namespace, body: bytes) -> list[Row]:
+    """From the command to the first answer, ours and an app that imports torch, by turns."""
+    peer = next((name for name in PEERS if name in words), None)
+    if peer is None:
+        return []
+    ports = {name: args.port + number for number, name in enumerate(words)}
+    seconds: dict[str, list[float]] = {"ours": [], peer: []}
+    for turn in range(-1, args.rounds):
+        for name in seconds:
+            server = Running(words[name], ports[name], "/inference", body)
+            server.end()
+            if turn >= 0:
+                seconds[name].append(server.start_s)
+    ours, other = (Rates(name, tuple(values)) for name, values in seconds.items())
+    return [at_most("start to first answer", ours, f"{peer} + torch", other, 0.5)]
+
+
+def _over_http(
+    running: Mapping[str, Running],
+    bodies: Sequence[bytes],
+    alone: Callable[[int], float],
+    precision: str,
+    args: argparse.Namespace,
+) -> list[Row]:
+    names, ours = list(running), running["ours"]
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    answers: dict[str, dict[int, str]] = {name: {} for name in names}
+    p50, p99, by_hand = [], [], []
+    for turn in range(-1, args.rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            spent, rate, said = closed_loop(running[name], bodies, 8, args.requests)
+            answers[name] |= said
+            if turn >= 0:
+                rates[name].append(rate)
+                if name == "ours":
+                    p99.append(float(np.percentile(spent, 99)))
+        spent, _, _ = closed_loop(ours, bodies, 1, args.requests)
+        hand = [alone(i) for i in range(args.requests)]
+        if turn >= 0:
+            p50.append(float(np.median(spent)))
+            by_hand.append(float(np.median(hand)))
+    found = {name: Rates(name, tuple(values)) for name, values in rates.items()}
+    one, eight, hand_s = (Rates("", tuple(x)) for x in (p50, p99, by_hand))
+
+    def limit(seconds: float) -> Rates:
+        return Rates("", (seconds,) * args.rounds)
+
+    rows = [
+        at_most("HTTP p50, 1 client", one, "decode + model", hand_s, 1.5),
+        at_most("HTTP p50, 1 client", one, "limit", limit(0.005), 1.0),
+        at_most("HTTP p99, 8 clients", eight, "limit", limit(0.025), 1.0),
+        same_again("throughput, 8 clients, A/A", found["ours"], found["ours again"]),
+    ]
+    for kind, least in (("ours", SAME_BF16), ("ours, float32", SAME_F32)):
+        if kind == "ours" and precision == "f32":
+            least = SAME_F32
+        for peer, times in PEERS.items():
+            if peer not in found:
+                continue
+            shown = "" if kind == "ours" else ", float32"
+            rows.append(times_faster(f"throughput{shown}", found[kind], found[peer], times))
+            rows.append(
+                same_answers(f"same answers{shown}", answers[kind], peer, answers[peer], least)
+            )
+    rate = 0.8 * found["ours"].median
+    many, lost = open_loop(ours, bodies, rate, args.open_requests)
+    worst = float(many.max()) if len(many) else float("inf")
+    middle, late = (np.percentile(many, q) if len(many) else worst for q in (50, 99))
+    print(
+        f"  open loop at {rate:.0f}/s: {len(many)} answered, {len(lost)} lost, "
+        f"p50 {1e3 * middle:.1f}, p99 {1e3 * late:.1f} ms"
+    )
+    worst_s = Rates("", (worst,))
+    rows.append(at_most("open loop, slowest request", worst_s, "limit", Rates("", (1.0,)), 1.0))
+    is_whole = not lost and len(many) == args.open_requests
+    rows.append(Row("open loop, lost", str(len(lost)), "none", (float(len(lost)),), "0", is_whole))
+    return rows
+
+
+def _body(number: int, file: bytes) -> bytes:
+    """The competition's call."""
+    call = {
+        "esun_uuid": str(number),
+        "esun_timestamp": int(time.time()),
+        "image": base64.b64encode(file).decode(),
+        "retry": 2,
+    }
+    return json.dumps(call).encode()
 
 
 if __name__ == "__main__":

@@ -32,18 +32,35 @@ class Rates:
         """(highest - lowest) / median."""
         return (max(self.rates) - min(self.rates)) / self.median
 
+    def ratios(self, other: Rates) -> tuple[float, ...]:
+        """This one's rate divided by the other's in the same round, for each round."""
+        return tuple(a / b for a, b in zip(self.rates, other.rates, strict=True))
+
     def over(self, other: Rates) -> float:
-        """Median over the rounds of this one's rate divided by the other's in the same round."""
-        return statistics.median(a / b for a, b in zip(self.rates, other.rates, strict=True))
+        """The median of `ratios`."""
+        return statistics.median(self.ratios(other))
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Batches without end, of which `count` are timed at a time."""
+    """Batches, of which `count` are timed at a time."""
 
     batches: Iterator[Any]  # of things with a length in images
     count: int
     ahead: int = 0  # batches that it makes ahead: as many are taken first, not timed
+
+
+def timed(one: Contender) -> float:
+    """Images per second of its next batches.
+
+    What it made ahead while nobody asked is taken first: in the time then measured it makes as many
+    batches as it gives.
+    """
+    for _ in islice(one.batches, one.ahead):
+        pass
+    start = time.perf_counter()
+    images = sum(len(batch) for batch in islice(one.batches, one.count))
+    return images / (time.perf_counter() - start)
 
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Rates]:
@@ -54,12 +71,9 @@ def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, R
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             one = contenders[name]
-            for _ in islice(one.batches, one.ahead):
-                pass
-            start = time.perf_counter()
-            images = sum(len(batch) for batch in islice(one.batches, one.count))
+            rate = timed(one)
             if turn >= 0:
-                rates[name].append(images / (time.perf_counter() - start))
+                rates[name].append(rate)
             if one.ahead:  # what it goes on making must not cost the next one
                 time.sleep(SETTLE_SECONDS)
     return {name: Rates(name, tuple(values)) for name, values in rates.items()}

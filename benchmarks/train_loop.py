@@ -23,6 +23,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.profilers import Profiler
 
 from classifier.config import PRESETS, ClassifierConfig
 from classifier.data import MixData
@@ -59,7 +60,7 @@ def fresh(setup: Setup, config: ClassifierConfig) -> tuple[ClassifierModule, Mix
         setup.augment,
         seed=1,
         steps_per_epoch=config.steps,
-        threads=1,
+        threads=config.threads,
         ease=config.ease,
     )
     return ClassifierModule(config, setup.mix.classes, setup.known, setup.bending, 1), data
@@ -82,7 +83,7 @@ class Clock(pl.Callback):
 
 
 def lightning(
-    setup: Setup, config: ClassifierConfig, out: Path
+    setup: Setup, config: ClassifierConfig, out: Path, profiler: Profiler | None = None
 ) -> tuple[float, dict[str, torch.Tensor]]:
     module, data = fresh(setup, config)
     clock = Clock(WARM_UP, config.steps)
@@ -96,6 +97,7 @@ def lightning(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        profiler=profiler,
         log_every_n_steps=25,
         limit_val_batches=0,
     )
@@ -111,7 +113,12 @@ def bare(setup: Setup, config: ClassifierConfig) -> tuple[float, dict[str, torch
     rate = optimiser(module.network, config)
     (plan,) = schedule(rate, config)
     loader = TrainLoader(
-        setup.stores, setup.mix, setup.augment, seed=1, threads=1, ease=config.ease
+        setup.stores,
+        setup.mix,
+        setup.augment,
+        seed=1,
+        threads=config.threads,
+        ease=config.ease,
     )
     module.network.train()
     low = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed")
@@ -150,7 +157,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     steps = args.steps + WARM_UP
     config = replace(
-        PRESETS["small"], steps=steps, steps_per_epoch=steps, batch_size=args.batch_size
+        PRESETS["small"], steps=steps, steps_per_epoch=steps, batch_size=args.batch_size, threads=1
     )
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)

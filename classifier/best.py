@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from classifier.lit import ClassifierModule
-from synth.files import load_checked, save_checked
+from synth.learning import load_checkpoint, save_checkpoint
 
 MONITORED = ("val_known", "val_macro", "val_other")  # validation figures, more is better
 
@@ -31,9 +29,7 @@ class Best(pl.Callback):
             self.value, self.step, self.waited = value, trainer.global_step, 0
             if trainer.is_global_zero:
                 assert isinstance(module, ClassifierModule)
-                buffer = io.BytesIO()
-                torch.save(module.average.module.state_dict(), buffer)
-                save_checked(self.path, buffer.getvalue())
+                save_checkpoint(module.average.module.state_dict(), self.path)
         else:
             self.waited += 1
         trainer.should_stop |= self.enough
@@ -41,9 +37,7 @@ class Best(pl.Callback):
     def restore(self, module: pl.LightningModule) -> None:
         """Puts the best weights in the place of the moving average's last ones."""
         assert isinstance(module, ClassifierModule)
-        data, _ = load_checked(self.path)
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        module.average.module.load_state_dict(state)
+        module.average.module.load_state_dict(load_checkpoint(self.path))
 
     @property
     def enough(self) -> bool:

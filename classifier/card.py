@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from classifier.rejection import answers, other_score
+from classifier.rejection import OTHER_SCORES, answers, other_score
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
@@ -44,6 +44,19 @@ class Card:
         """Outputs of the network: known characters, "other", other characters."""
         return len(self.alphabet) + 1 + len(self.others)
 
+    @property
+    def score(self) -> str:
+        """Which other score the threshold is of, see `classifier.rejection`."""
+        return str(self.info.get("config", {}).get("other_score", "norms"))
+
+    @property
+    def limits(self) -> float | np.ndarray:
+        """The threshold, or [known] one for each known class where they are by group."""
+        own = self.info.get("thresholds")
+        if not own:
+            return self.threshold
+        return np.array([float(own.get(char, self.threshold)) for char in self.alphabet.chars])
+
     def to_json(self) -> str:
         written = {
             "format": FORMAT,
@@ -74,7 +87,7 @@ class Card:
             members = int(written.get("members", 1))  # a file from before there were several
             if not 1 <= members <= MOST_MEMBERS:
                 raise InputError(f"{where}: {members} networks, 1 to {MOST_MEMBERS} can be read")
-            return cls(
+            card = cls(
                 written["model"],
                 alphabet,
                 tuple(written["others"]),
@@ -83,7 +96,11 @@ class Card:
                 written["info"],
                 members,
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if card.score not in OTHER_SCORES:
+                raise InputError(f"{where}: other score {card.score!r}, which this does not know")
+            _ = card.limits  # raises here, not at the first image
+            return card
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             line = " ".join(str(error).split())[:200]
             raise InputError(f"{where}: damaged model ({line})") from None
 
@@ -93,8 +110,8 @@ class Card:
         The confidence of "other" is the other score itself.
         """
         known = len(self.alphabet)
-        numbers = answers(probabilities, known, self.threshold)
-        score = other_score(probabilities, known)
+        numbers = answers(probabilities, known, self.limits, self.score)
+        score = other_score(probabilities, known, self.score)
         labels = [self.alphabet.classes[i] for i in numbers]
         best = probabilities[:, :known].max(1)
         return labels, np.where(numbers == known, score, best), score

@@ -41,8 +41,12 @@ class ClassifierConfig:
     # shown; and on a source's weight in a group or class, 0 switches it off there.
     group_weights: Mapping[str, float] = field(default_factory=dict)
     class_weights: Mapping[str, float] = field(default_factory=dict)
+    kind_weights: Mapping[str, float] = field(default_factory=dict)  # of a kind inside "other"
     source_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     other_share: float | None = 0.35  # of a batch, where there are other images enough
+    others: str = "each"  # classes of "other" characters: one together, or each its own
+    other_score: str = "norms"  # norms, logit, energy or softmax, see classifier.rejection
+    threshold_by: str = "all"  # one threshold for all known classes, or one for each group
     augment_strength: float = 1.0  # 0 to 2
     augment_ease: float = 0.4  # share of it that is left at the end of the run, see `ease`
     synthetic_bending: float = 0.5  # share of the bending for images that were bent when made
@@ -51,6 +55,7 @@ class ClassifierConfig:
     clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted
     doubt_below: float = 0.10  # probability of a real label under which its image is left out
     threads: int = 2  # of DALI
+    resident_gib: float = 4.0  # images up to this are held in memory, more are read as they come
     precision: Precision = "32-true"
     # where the network starts
     pretrained: str | None = None  # "library", a weights file, or a finished run's folder

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from classifier.export import Model
-from classifier.onnx import CARD, INPUT, MADE, OUTPUT, load_onnx, sha256
+from classifier.onnx import CARD, INPUT, MADE, OUTPUT, has_bf16, load_onnx, sha256
 from synth.canvas import MEAN, STD
+from synth.errors import InputError
 from synth.files import write_whole
 from synth.store import Store
 
@@ -52,52 +53,64 @@ def check_images(size_px: int, count: int = 128) -> np.ndarray:
 def export_onnx(
     model: Model,
     weights: Path,  # its model.safetensors
-    out: Path,  # the .onnx file to write
+    out: Path,  # the .onnx file to write; its folder is made
     check: Store | None = None,  # labelled images to compare on; None: `check_images`
 ) -> dict[str, Any]:
     """Returns what stands in the file's metadata: the comparison, versions, the weights' digest.
 
-    Raises RuntimeError, with nothing written, where the file does not answer as torch does.
+    Raises InputError, with nothing written, where torch cannot write the network as ONNX, where the
+    file does not answer as torch does, and where `check` does not fit the model.
     """
     made: dict[str, Any] = {"weights_sha256": sha256(weights), "versions": _versions()}
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "model.onnx"
-        _write_graph(model, part)
-        _stamp(part, part, model.card.to_json(), made)
+        try:
+            _write_graph(model, part)
+            _stamp(part, part, model.card.to_json(), made)
+        except Exception as error:  # the exporter raises nearly anything for what it does not know
+            line = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{weights.parent}: its network cannot be written as ONNX "
+                f"({type(error).__name__}: {line})"
+            ) from error
         made["compared"] = compare(model, part, check)
         difference = made["compared"]["f32"]["max_difference"]
-        if difference > MAX_DIFFERENCE:
-            raise RuntimeError(
-                f"{out}: ONNX and torch differ by {difference:.2g} in a probability, "
+        if not difference <= MAX_DIFFERENCE:  # nor where it is no number
+            raise InputError(
+                f"{out}: not written: ONNX and torch differ by {difference:.2g} in a probability, "
                 f"{MAX_DIFFERENCE:.2g} is allowed"
             )
+        out.parent.mkdir(parents=True, exist_ok=True)
         _stamp(part, out, model.card.to_json(), made)
     return made
 
 
 def compare(model: Model, onnx: Path, check: Store | None) -> dict[str, Any]:
     """Torch against the file, on the same images, in float32 and, where this processor computes in
-    it, bfloat16 ("fast").
+    it, bfloat16.
 
     For each: the largest difference of a probability, the share of equal answers, and with labelled
-    images the accuracy of both.
+    images the accuracy of both. Raises InputError as `measured_on` does.
     """
-    if check is not None:
+    split: str | None = None
+    truth: np.ndarray | None = None
+    if check is None:
+        images = check_images(model.card.canvas.size_px)
+    else:
         check.require(model.card.canvas, model.card.alphabet)
-    images = np.asarray(check.images) if check else check_images(model.card.canvas.size_px)
+        split, rows = measured_on(check)
+        images, truth = np.asarray(check.images[rows]), check.column("label")[rows]
     wanted = model.probabilities(images)
     labels = np.array(model.card.labels(wanted)[0])
-    truth = None if check is None else check.column("label")
     result: dict[str, Any] = {
         "images": len(images),
         "store": None if check is None else check.content,
+        "split": split,
     }
     if truth is not None:
         result["torch"] = {"accuracy": float((labels == truth).mean())}
-    for precision in ("f32", "fast"):
+    for precision in ("f32", "bf16") if has_bf16() else ("f32",):
         loaded = load_onnx(onnx, precision)
-        if loaded.precision in result:  # no bf16 here
-            continue
         found = loaded.probabilities(images)
         answers = np.array(loaded.card.labels(found)[0])
         figures = {
@@ -106,8 +119,21 @@ def compare(model: Model, onnx: Path, check: Store | None) -> dict[str, Any]:
         }
         if truth is not None:
             figures["accuracy"] = float((answers == truth).mean())
-        result[loaded.precision] = figures
+        result[precision] = figures
     return result
+
+
+def measured_on(store: Store) -> tuple[str, np.ndarray]:
+    """The split that says something of new images, test before validation, and its rows, [n] int64.
+
+    Raises InputError for a store that has training images only.
+    """
+    for split in ("test", "val"):
+        if len(rows := store.rows(split)):
+            return split, rows
+    raise InputError(
+        f"{store.path}: only training images in it; what a model loses is measured on others"
+    )
 
 
 def _write_graph(model: Model, path: Path) -> None:

@@ -2,8 +2,9 @@
 
 Columns, in any order, others are passed over: `sha256` (of the image, as in the store and the
 report) and `label`: a character of the alphabet, "other", "remove", or nothing for what is not
-decided. The given label, written again, confirms it: nothing doubts it any more. Only real training
-images can be decided on; the store on disk stays as it is.
+decided. The given label, written again, confirms it: nothing doubts it any more. Equal
+images share a decision. Files may be joined, one after the other. Only real training images can be
+decided on; the store on disk stays as it is.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Corrections:
         for line, entry in table:
             image, label = (entry["sha256"] or "").strip(), (entry["label"] or "").strip()
             where = f"--corrections {path}, line {line}"
-            if not label:
+            if not label or (image, label) == ("sha256", "label"):  # joined files: their heads
                 continue
             if label not in index and label != REMOVE:
                 raise InputError(

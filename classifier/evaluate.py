@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifier.rejection import answers, other_score
+from synth.alphabet import OTHER
+from synth.other import NON_CHARACTER_KINDS
 from synth.quota import group_of
 from synth.store import Store
+
+GROUPS = ("common", "rare", "few", "none")  # of known characters, see `group_of`
 
 
 @dataclass(frozen=True)
@@ -42,20 +46,24 @@ def evaluate(
     probabilities: np.ndarray,  # [N, C]
     store: Store,
     rows: np.ndarray,  # [N] int64, the images' rows
-    threshold: float,
+    threshold: float | np.ndarray,  # see `rejection.answers`
     real_images: Mapping[str, int],  # label -> real training images: the groups
+    trained: Collection[str] = (),  # other characters that training is known to have shown
+    score: str = "norms",  # see `rejection.other_score`
 ) -> Evaluation:
     known = len(store.alphabet)
     target = store.classes()[rows]
-    answer = answers(probabilities, known, threshold)
-    score = other_score(probabilities, known)
+    answer = answers(probabilities, known, threshold, score)
+    values = other_score(probabilities, known, score)
     confidence = probabilities[:, :known].max(1)
     # a one-character alphabet has no second: its only character stands there
     order = np.argsort(probabilities[:, :known], axis=1)
     second = np.where(answer == known, order[:, -1], order[:, -min(2, known)])
-    figures = figures_of(target, answer, score, store.alphabet.classes, real_images)
+    figures = figures_of(target, answer, values, store.alphabet.classes, real_images)
+    char, kind = (store.column(name)[rows].astype(str) for name in ("char", "kind"))
+    figures["others"] = others_of(target == known, answer == known, char, kind, trained)
     figures["store"] = str(store.path)
-    return Evaluation(rows, target, answer, score, confidence, second, figures)
+    return Evaluation(rows, target, answer, values, confidence, second, figures)
 
 
 def figures_of(
@@ -87,11 +95,12 @@ def figures_of(
             }
         )
     groups: dict[str, float] = {}
-    for group in ("common", "rare", "few", "none", "other"):
-        values = [r["accuracy"] for r in rows if r["group"] == group]
+    for name in (*GROUPS, OTHER):
+        values = [r["accuracy"] for r in rows if r["group"] == name]
         if values:
-            groups[group] = float(np.mean(values))
+            groups[name] = float(np.mean(values))
     is_other = target == known
+    group = np.array([*(group_of(real_images.get(c, 0)) for c in classes[:known]), OTHER])[target]
     return {
         "images": len(target),
         "accuracy": float((answer == target).mean()),
@@ -99,7 +108,37 @@ def figures_of(
         "groups": groups,
         "other_auroc": auroc(score, is_other),
         "false_other": float((answer[~is_other] == known).mean()) if (~is_other).any() else None,
+        "false_other_by_group": _called(group, answer == known, GROUPS),
         "classes": rows,
+    }
+
+
+def others_of(
+    is_other: np.ndarray,  # [N] bool: the images meant
+    called: np.ndarray,  # [N] bool: answered "other"
+    char: np.ndarray,  # [N] str: the character that each shows, "" where nobody knows
+    kind: np.ndarray,  # [N] str
+    trained: Collection[str],  # other characters that training is known to have shown
+) -> dict[str, dict[str, float]]:
+    """How many of the others are found: by name those like what training showed ("seen"), those of
+    characters that it never did ("unseen") and of which nothing is known ("unknown"), and each kind
+    of what is no character."""
+    seen = np.isin(char, np.array(sorted(trained), str))
+    name = np.where(seen, "seen", np.where(char == "", "unknown", "unseen"))
+    name = np.where(np.isin(kind, NON_CHARACTER_KINDS), kind, name)
+    name = np.where(is_other, name, "")
+    return _called(name, called, ("seen", "unseen", "unknown", *NON_CHARACTER_KINDS))
+
+
+def _called(
+    name: np.ndarray, called: np.ndarray, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Name -> its images and the share of them that is called other; only those that are there."""
+    there = {n: name == n for n in names}
+    return {
+        n: {"images": int(mine.sum()), "called_other": float(called[mine].mean())}
+        for n, mine in there.items()
+        if mine.any()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,8 @@ from synth.alphabet import Alphabet
 from synth.errors import InputError
 from synth.store import Store
 
+SOURCE = Path(__file__).resolve().parents[1]  # a checkout, or where packages are installed
+SWITCHES = ("allow_copies",)  # options without a value
 PACKAGES = (
     "inkfill",
     "torch",
@@ -64,7 +67,7 @@ class Finished:
 
     @classmethod
     def open(cls, path: Path, name: str) -> Finished:
-        """Raises InputError for a folder that holds no finished run."""
+        """Raises InputError for a folder that holds no finished run, or a damaged one."""
         for needed in ("model.json", "metrics.json"):
             if not (path / needed).is_file():
                 raise InputError(f"{path}: no finished run (no {needed} in it)")
@@ -73,8 +76,8 @@ class Finished:
         return cls(
             path,
             name,
-            json.loads((path / "metrics.json").read_text(encoding="utf-8")),
-            json.loads((path / "model.json").read_text(encoding="utf-8")),
+            read_json(path / "metrics.json"),
+            read_json(path / "model.json"),
             [json.loads(line) for line in text.splitlines()],
             mix.read_text(encoding="utf-8") if mix.is_file() else "",
         )
@@ -103,6 +106,21 @@ class Finished:
         return None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a finished run. Raises InputError where it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: damaged ({line}); remove the run's metrics.json, and the command "
+            "that trained it writes its end anew"
+        ) from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: damaged (no JSON object in it)")
+    return found
+
+
 def facts(run: Finished) -> list[tuple[str, str]]:
     """What a reader wants to know first about how the model came about."""
     config, figures = run.info["config"], run.figures
@@ -116,10 +134,24 @@ def facts(run: Finished) -> list[tuple[str, str]]:
         ("Time", f"{minutes} min {seconds} s, {figures['images_per_second']:,} images/s"),
         *_ended(run),
         ("Threshold of the other score", f"{figures['threshold']:.3f}"),
+        *_doubted(config, figures),
     ]
     if chosen:
         rates = (f"{name.replace('_', ' ')} {100 * rate:.1f} %" for name, rate in chosen.items())
         rows.append(("Rates at that threshold when it was set", ", ".join(rates)))
+    return rows
+
+
+def _doubted(config: dict[str, Any], figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is not as usual about the threshold."""
+    rows = []
+    if config.get("other_score", "norms") != "norms":
+        rows.append(("The other score", config["other_score"]))
+    if by_group := figures.get("thresholds"):
+        told = ", ".join(f"{group} {value:.3f}" for group, value in by_group.items())
+        rows.append(("Thresholds by group", told))
+    if figures.get("threshold_doubt"):
+        rows.append(("About the threshold", figures["threshold_doubt"]))
     return rows
 
 
@@ -143,11 +175,13 @@ def _ended(run: Finished) -> list[tuple[str, str]]:
 def repeat(run: Finished, stores: list[Store]) -> dict[str, Any]:
     """All that a second person needs to make this run again."""
     info = run.info
-    words = ["python scripts/train_classifier.py"]
+    words = [_started(info)]
     for key, value in info["arguments"].items():
         flag = f"--{key.replace('_', '-')}"
         if isinstance(value, list):
             words += [f"{flag} {' '.join(map(_quoted, value))}"] if value else []
+        elif key in SWITCHES:
+            words += [flag] if value else []
         elif value is not None:
             words.append(f"{flag} {_quoted(value)}")
     return {
@@ -158,6 +192,15 @@ def repeat(run: Finished, stores: list[Store]) -> dict[str, Any]:
         "versions": info.get("versions") or versions(),
         "stores": [_store_facts(s) for s in stores],
     }
+
+
+def _started(info: dict[str, Any]) -> str:
+    """What stood before the options: python, or torchrun for a run of several processes."""
+    world, nodes = info.get("processes", 1), info.get("nodes", 1)
+    if world == 1:
+        return "python scripts/train_classifier.py"
+    of_nodes = f"--nnodes {nodes} " if nodes > 1 else ""
+    return f"torchrun {of_nodes}--nproc-per-node {world // nodes} -- scripts/train_classifier.py"
 
 
 def _quoted(value: Any) -> str:
@@ -183,11 +226,29 @@ def _store_facts(store: Store) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, here and now."""
+    """Package -> version, here and now; in a checkout of git its commit too."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
+    if commit := _commit():
+        found["git"] = commit
     return found
+
+
+def _commit() -> str:
+    """Of the checkout that this file is in, "" where it is in none; "+" says that files differ."""
+    if not (SOURCE / ".git").exists():
+        return ""
+    call = ["git", "--no-optional-locks", "-C", str(SOURCE)]
+    try:
+        parts = [
+            subprocess.run([*call, *words], capture_output=True, text=True, timeout=20, check=True)
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))
+        ]
+    except (OSError, subprocess.SubprocessError):  # no git, or it refuses another user's checkout
+        return ""
+    commit, changed = (part.stdout.strip() for part in parts)
+    return commit + ("+" if changed else "")

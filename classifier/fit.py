@@ -74,6 +74,7 @@ def fit(
         threads=config.threads,
         user_function=setup.user_function,
         device=_batches_device(setup),
+        resident_bytes=int(config.resident_gib * 2**30),
         ease=config.ease,
     )
     module = ClassifierModule(
@@ -82,7 +83,7 @@ def fit(
         setup.known,
         setup.bending,
         seed,
-        setup.mix.prior(),
+        lambda: data.mix.prior(),  # the one in force: cleaning changes it
         len(setup.stores[0]),
         steady_images(setup, seed),
     )
@@ -151,5 +152,7 @@ def _strategy(config: ClassifierConfig, processes: Processes) -> str | DDPStrate
 
 
 def _batches_device(setup: Setup) -> Device:
-    """A user's own function is numpy's, and DALI gives such a one images on a CPU only."""
-    return "gpu" if torch.cuda.is_available() and setup.user_function is None else "cpu"
+    """A user's own function mostly takes numpy arrays, which lie on a CPU."""
+    function = setup.user_function
+    there = torch.cuda.is_available() and (function is None or function.on_gpu)
+    return "gpu" if there else "cpu"

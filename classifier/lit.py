@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from classifier.losses import folded, folded_log_prob, log_prior, smoothed_loss
 from classifier.mixing import REAL
 from classifier.networks import build_network
 from classifier.noise import EarlyLearning, generalised_cross_entropy, symmetric_cross_entropy
-from classifier.norms import measure_norms, split_norms
+from classifier.norms import compile_split, measure_norms, split_norms
 from classifier.pretrained import start_from
 from classifier.schedules import optimiser, schedule
 from synth.learning import load_checkpoint, save_checkpoint
@@ -42,7 +43,8 @@ class ClassifierModule(pl.LightningModule):
         known: int,
         bending: Bending,
         seed: int = 1,
-        prior: np.ndarray | None = None,  # [classes] how often each is shown: logit adjustment
+        # [classes] how often each is shown in the mix in force: logit adjustment
+        prior: Callable[[], np.ndarray] | None = None,
         real_images: int = 0,  # rows of the real store, the first one: early-learning memory
         # [n, H, W] uint8 that the average's norms are measured on; None: its running statistics
         # stay averages, which lag far behind the weights
@@ -71,16 +73,17 @@ class ClassifierModule(pl.LightningModule):
         )
         self.register_buffer("smoothing", smoothing, persistent=False)
         adjustment = None
+        self._prior = prior
         if config.logit_adjustment:
             if prior is None:
                 raise ValueError("logit adjustment needs the prior of the mix")
-            adjustment = config.logit_adjustment * log_prior(torch.from_numpy(prior)).float()
+            adjustment = self._adjustment(prior())
         self.register_buffer("adjustment", adjustment, persistent=False)
         self.early = EarlyLearning(real_images, known + 1) if config.noise_loss == "elr" else None
         # [B] probability of each image's given label, in the last batch
         self.given: Tensor | None = None
         if config.compile:
-            self.network.compile()
+            compile_split(self.network)
         self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
         self._refreshed = False  # whether the average is as `refresh_average` left it
 
@@ -174,9 +177,18 @@ class ClassifierModule(pl.LightningModule):
         penalty = self.early(row.where(doubtable, row.new_zeros(())), probability)
         return penalty.where(doubtable, penalty.new_zeros(()))
 
+    def _adjustment(self, prior: np.ndarray) -> Tensor:
+        """[C] shares -> [C] float32, what is added to the logits while training."""
+        return self.config.logit_adjustment * log_prior(torch.from_numpy(prior)).float()
+
     @property
     def _world(self) -> int:
         return self.trainer.world_size
+
+    def on_train_epoch_start(self) -> None:
+        """The mix changes between epochs: where labels came to be doubted, and in a resumed run."""
+        if self.adjustment is not None and self._prior is not None:
+            self.adjustment.copy_(self._adjustment(self._prior()))
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Freezes all blocks but the head in the first steps, and thaws them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -217,9 +218,24 @@ def _run(pipeline: Pipeline, user_function: CheckedFunction | None) -> Batch:
 
 
 def _to_torch(tensor: Any, own: bool) -> torch.Tensor:
-    """own: its memory is this batch's alone, so that torch can have it without a copy."""
-    if hasattr(tensor, "__cuda_array_interface__"):
+    """own: its memory is this batch's alone, so that torch can have it without a copy.
+
+    On a GPU as DALI's own iterators do it: the results of `Pipeline.run()` are there when it
+    returns, and DLPack is told which stream reads them.
+    """
+    if own:
+        return torch.from_dlpack(tensor)
+    if not hasattr(tensor, "__cuda_array_interface__"):
+        return torch.from_numpy(np.array(tensor))
+    # aside: to wait for the stream of the training would be to wait for its last step
+    training, aside = torch.cuda.current_stream(), _copying()
+    with torch.cuda.stream(aside):
         copy = torch.as_tensor(tensor, device="cuda").clone()
-        torch.cuda.current_stream().synchronize()  # before DALI may write into it again
-        return copy
-    return torch.from_dlpack(tensor) if own else torch.from_numpy(np.array(tensor))
+    aside.synchronize()  # before DALI may write into it again
+    copy.record_stream(training)
+    return copy
+
+
+@cache
+def _copying() -> torch.cuda.Stream:
+    return torch.cuda.Stream()

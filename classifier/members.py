@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
@@ -35,6 +34,7 @@ from classifier.processes import Processes
 from classifier.setup import prepare
 from synth.errors import InputError
 from synth.store import Store
+from synth.workers import end_with_parent
 
 NAME = "average.safetensors"  # of a finished member, in its folder
 
@@ -65,23 +65,26 @@ class Members:
 
     @contextlib.contextmanager
     def beside(self) -> Iterator[None]:
-        """They train while the block does, where they can. The block has its part of the threads;
-        its end waits for them. One that fails (killed, for two need twice the memory) says so and
-        is left to `train_missing`, where it goes on at its last checkpoint."""
-        if not self.threads or not self.missing:
+        """They train while the block does, where they can. The block has its part of the threads,
+        even where no other is left to train: sums in another order would give other weights than
+        a run without a break. Its end waits for them. One that fails (killed, for two need twice
+        the memory) says so and is left to `train_missing`, where it goes on at its last
+        checkpoint."""
+        if not self.threads:
             yield
             return
-        whole = torch.get_num_threads()
-        print(
-            f"{self.config.members} networks side by side, {self.threads} of {whole} threads each; "
-            "the bar is of the first",
-            flush=True,
-        )
+        whole, missing = torch.get_num_threads(), self.missing
+        if missing:
+            print(
+                f"{self.config.members} networks side by side, {self.threads} of {whole} threads "
+                "each; the bar is of the first",
+                flush=True,
+            )
         context = multiprocessing.get_context("spawn")
         started: dict[int, BaseProcess] = {}
         try:
-            for number in self.missing:
-                started[number] = context.Process(target=_beside, args=(self, number))
+            for number in missing:
+                started[number] = context.Process(target=_beside, args=(self, number, self.threads))
                 started[number].start()
             torch.set_num_threads(self.threads)
             yield
@@ -112,11 +115,17 @@ class Members:
                     )
 
     def train_missing(self) -> None:
-        """Those that did not train beside the first, one after the other."""
-        for number in self.missing:
-            if Processes.here().first:
-                print(f"network {number} of {self.config.members}", flush=True)
-            self._train(number, self.config)
+        """Those that did not train beside the first, one after the other; each with the threads
+        that it has, or would have had, beside the others."""
+        whole = torch.get_num_threads()
+        torch.set_num_threads(self.threads or whole)
+        try:
+            for number in self.missing:
+                if Processes.here().first:
+                    print(f"network {number} of {self.config.members}", flush=True)
+                self._train(number, self.config)
+        finally:
+            torch.set_num_threads(whole)
 
     def joined(self, first: nn.Module) -> nn.Module:
         """The run's first network and the finished others as one. Raises InputError where one of
@@ -147,22 +156,15 @@ class Members:
             write_weights(folder / NAME, module.average.module)
 
 
-def _beside(members: Members, number: int) -> None:
+def _beside(members: Members, number: int, threads: int) -> None:
     """A process of its own: its words go to a file, and it ends when the first network's ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the parent
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     folder = members._folder(number)
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "log.txt").open("w", encoding="utf-8", buffering=1)  # until the process ends
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
-    torch.set_num_threads(members.threads)
+    torch.set_num_threads(threads)
     members._train(number, replace(members.config, threads=1), bar=False)
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)

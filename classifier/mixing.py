@@ -3,16 +3,17 @@
 What may be shown stands in `pools`, how often in `shares`.
 
 A batch is a pure function of (seed, step, settings, sample weights in force). The run is cut into
-blocks, about one pass over the images each. A block is drawn at once by systematic sampling: every
-image has its expected count in the block, n, and gets floor(n) or ceil(n) places, and so do every
-(class, source), every class and "other" as a whole. Within the block each batch takes one place out
-of each of B neighbouring strata, so that every single batch is close to the wanted shares as well.
+blocks, about one pass over the images each or shorter. A block is drawn at once by systematic
+sampling: every (class, source) has its expected count in the block, n, and gets floor(n) or ceil(n)
+places, and so do every class and "other" as a whole; whose image stands at them is `turns`' part.
+Within the block each batch takes one place out of each of B neighbouring strata, so that every
+single batch is close to the wanted shares as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,6 +30,7 @@ from classifier.shares import (
     shares_at,
     source_weights,
 )
+from classifier.turns import take_turns
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.store import SOURCES
@@ -44,6 +46,16 @@ __all__ = [
 ]
 
 _BLOCKS_OF_A_SCHEDULE = 16  # a share that changes over the run changes in at least this many steps
+
+
+def _kind_factors(pools: Sequence[Pool], weights: Mapping[str, float]) -> np.ndarray:
+    """[n] over all pools: the weight of each image's kind."""
+    factors = [np.ones(len(pool.rows)) for pool in pools]
+    for pool, factor in zip(pools, factors, strict=True):
+        if pool.kinds is not None:
+            for kind, weight in weights.items():
+                factor[pool.kinds == kind] = weight
+    return np.concatenate(factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +79,11 @@ class Mix:
     _groups: np.ndarray = field(repr=False)
     _source_weight: np.ndarray = field(repr=False)
     _counts: np.ndarray = field(repr=False)
+    _seen: np.ndarray = field(repr=False)  # the same, an image as its kind is weighed
     _prior: np.ndarray = field(repr=False)
     _block: dict[int, np.ndarray] = field(repr=False, default_factory=dict)  # the last one drawn
+    # places of each [C x S] before the block that begins at a step: the last one asked for
+    _before: dict[int, np.ndarray] = field(repr=False, default_factory=dict)
 
     @classmethod
     def of(
@@ -113,6 +128,8 @@ class Mix:
         weight = np.ones(sum(lengths)) if weights is None else np.concatenate(weights)
         source = np.concatenate([pool.sources for pool in pools])
         target = np.concatenate([pool.targets for pool in pools])
+        factor = np.where(target < known, 1.0, _kind_factors(pools, settings.kind_weights))
+        weight = weight * factor
         # an image that is left out is none that its class has
         real = (source == REAL) & (weight > 0)
         groups = class_groups(np.bincount(target[real], minlength=classes), known)
@@ -120,6 +137,11 @@ class Mix:
         counts = np.zeros((classes, len(SOURCES)))
         np.add.at(counts, (target, source), weight > 0)
         counts *= in_force > 0
+        # an image counts as often as its kind is to be shown
+        seen = np.zeros_like(counts)
+        np.add.at(seen, (target, source), np.where(weight > 0, factor, 0.0))
+        seen *= in_force > 0
+        images = counts.sum(1)
         if not counts.any():
             raise InputError(
                 "nothing to train on: no image of a source that has a weight "
@@ -139,11 +161,13 @@ class Mix:
             _target=target,
             _weight=weight,
             _counts=counts,
+            _seen=seen,
             _groups=groups,
             _source_weight=in_force,
             _prior=class_shares(
-                counts.sum(1),
-                (counts * in_force if settings.weigh == "image" else counts).sum(1),
+                images,
+                (seen * in_force if settings.weigh == "image" else seen).sum(1),
+                np.divide(seen.sum(1), images, out=np.ones_like(images), where=images > 0),
                 groups,
                 known,
                 settings,
@@ -184,7 +208,7 @@ class Mix:
             min(step / max(self.total_steps - 1, 1), 1.0),
             step >= self._first_real_only(),
             self._source_weight,
-            self._counts,
+            self._seen,
             self._prior,
             self.known,
             self.settings,
@@ -260,20 +284,43 @@ class Mix:
     def _draw_block(self, first: int, steps: int) -> np.ndarray:
         """[steps, B] int64: indices into the images of all pools."""
         rng = np.random.default_rng([self.seed, first])
+        cells, places = self._places(rng, first, steps)
         cell = self._target * len(SOURCES) + self._source
-        cells = self.classes * len(SOURCES)
-        in_cell = np.bincount(cell, self._weight, cells)
-        chance = self.shares(first + steps // 2).ravel() / np.where(in_cell > 0, in_cell, 1)
-        # images lie along a line, each as long as its chance: those of a cell side by side, those
-        # of a class, and those of "other" at the end; the orders are drawn anew in each block
-        order = rng.permutation(self.classes)
-        order[self.known :] += self.classes
-        line = np.lexsort((rng.random(len(cell)), self._source, order[self._target]))
-        edges = np.cumsum((chance[cell] * self._weight)[line])
-        count = steps * self.batch_size
-        points = (np.arange(count) + rng.random()) * (edges[-1] / count)
-        at = np.searchsorted(edges, points, side="right")
-        picked = line[np.minimum(at, len(line) - 1)]
+        before = self._places_before(first)[cells]
+        picked = take_turns(cell, self._weight, cells, places, before, self.seed)
         # one of each stratum for each batch, then the places of each batch in any order
         plan = rng.permuted(picked.reshape(self.batch_size, steps), axis=1)
         return rng.permuted(plan, axis=0).T
+
+    def _places(
+        self, rng: np.random.Generator, first: int, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """[c], [c] int64: the (class, source) that a block shows, and how many places each has.
+
+        They lie along a line, each as long as its share, those of a class side by side and "other"
+        at the end; the order of the classes is drawn anew in each block.
+        """
+        share = self.shares(first + steps // 2).ravel()
+        order = rng.permutation(self.classes)
+        order[self.known :] += self.classes
+        line = np.argsort(np.repeat(order, len(SOURCES)), kind="stable")
+        edges, count = np.cumsum(share[line]), steps * self.batch_size
+        # points at equal distances, the first one anywhere: how many lie before each edge
+        points = np.ceil(edges * (count / edges[-1]) - rng.random()).clip(0, count).astype(np.int64)
+        points[edges >= edges[-1]] = count
+        places = np.diff(points, prepend=0)
+        return line[places > 0], places[places > 0]
+
+    def _places_before(self, first: int) -> np.ndarray:
+        """[C x S] int64: the places that each (class, source) has in all blocks before one."""
+        step = max((s for s in self._before if s <= first), default=0)
+        total = self._before.get(step, np.zeros(self.classes * len(SOURCES), np.int64)).copy()
+        while step < first:
+            _, steps = self._block_of(step)
+            rng = np.random.default_rng([self.seed, step])
+            cells, places = self._places(rng, step, steps)
+            total[cells] += places
+            step += steps
+        self._before.clear()
+        self._before[first] = total
+        return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,6 +76,18 @@ def split_norms(network: nn.Module) -> Parts:
                 split.parts = parts
                 setattr(module, name, split)
     return parts
+
+
+def compile_split(network: nn.Module, **options: Any) -> None:
+    """torch.compile, in place, for batches with any number of real images.
+
+    That number stands at a module, where torch takes it for a constant: it would compile the
+    network anew for each number, eight times, and from then on not at all.
+    """
+    import torch._dynamo.config as dynamo
+
+    dynamo.allow_unspec_int_on_nn_module = True
+    network.compile(**options)
 
 
 def steady_rows(rows: np.ndarray, seed: int) -> np.ndarray:

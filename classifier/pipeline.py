@@ -2,7 +2,8 @@
 
 The graph holds no random operator: `augmentation` draws every number, and it goes in beside the
 images. Elastic bending and stroke widening (dilate and erode) are left out, because DALI has them
-on no CPU: see `bending`.
+on no CPU: see `bending`. It holds no decoder either: a store holds pixels, decoded once at import,
+which skips and lists what is broken, where one damaged file would end a DALI batch.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def _warp(images: DataNode, matrix: DataNode) -> DataNode:
 def normalise(images: DataNode) -> DataNode:
     """[H, W] uint8 -> [1, H, W] float32 -1..1: `synth.canvas.to_float`, to the last bit on a CPU.
 
-    Training, validation and prediction all end in this node.
+    Training and validation end in this node. Prediction and the service, which do without DALI, use
+    `to_float` itself: the same numbers, since a test holds the two equal.
     """
     return fn.crop_mirror_normalize(
         _with_channel(images), mean=MEAN, std=STD, dtype=DALIDataType.FLOAT, output_layout="CHW"

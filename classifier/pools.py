@@ -27,6 +27,7 @@ class Pool:
     rows: np.ndarray  # [n] int64, rows of the store
     targets: np.ndarray  # [n] int64, class of each
     sources: np.ndarray  # [n] int64, index into SOURCES
+    kinds: np.ndarray | None = None  # [n] str, what each shows; None: nobody weighs by it
 
     @classmethod
     def of(cls, store: Store, targets: np.ndarray, rows: np.ndarray | None = None) -> Self:
@@ -35,7 +36,8 @@ class Pool:
         if len(rows) == 0:
             raise InputError(f"{store.path}: not one image to train on in it (split 'train')")
         sources = np.array([SOURCES.index(name) for name in store.column("source")], np.int64)
-        return cls(str(store.path), rows, targets[rows], sources[rows])
+        kinds = store.column("kind")[rows].astype(str)
+        return cls(str(store.path), rows, targets[rows], sources[rows], kinds)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from synth.command import progress
 from synth.decode import SUFFIXES, decode
 from synth.errors import InputError
 from synth.files import sync, write_text
+from synth.found import walk
 from synth.spool import MAX_FILE_BYTES
 from synth.store import Store, lock_output
 from synth.workers import in_order
@@ -49,36 +50,48 @@ def open_model(place: Path, own_code: bool = False) -> Answering:
     """A run folder, an exported folder, or an .onnx file. Raises InputError.
 
     A folder's model.safetensors is run by torch, on a GPU where there is one; where torch is not
-    installed, its model.onnx.
+    installed, or those weights are not there, its model.onnx, if it is of the same model.
     With `own_code` the classes that replaced its layers, if any, are imported and run.
     """
     if place.suffix == ".onnx":
         from classifier.onnx import load_onnx
 
         return load_onnx(place)
-    if (place / "model.onnx").is_file() and (
-        find_spec("torch") is None or not (place / "model.safetensors").is_file()
-    ):
-        from classifier.onnx import load_onnx
+    onnx, has_torch = place / "model.onnx", find_spec("torch") is not None
+    if onnx.is_file() and not (has_torch and (place / "model.safetensors").is_file()):
+        from classifier.onnx import fits, load_onnx
 
-        return load_onnx(place / "model.onnx")
+        model = load_onnx(onnx)
+        if not fits(onnx, place):
+            raise InputError(
+                f"{onnx}: of another model than the files beside it; export_model.py makes it "
+                "anew, where torch is installed"
+            )
+        return model
+    if not has_torch:
+        raise InputError(f"{place}: no model.onnx in it, and without torch nothing else can be run")
     from classifier.export import fastest_device, load_model
 
     return load_model(place, own_code, fastest_device())
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:
-    """Files, and all images in folders, in order of their paths. Raises InputError for none."""
+    """Files, and all images in folders as an import finds them, in order of their paths.
+
+    Raises InputError for none, and for a place that is neither: a pipe may never end.
+    """
     found: list[Path] = []
     for place in places:
         if place.is_dir():
-            found += sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
-        elif place.exists():
+            found += sorted(p for p in walk(place) if p.suffix.lower() in SUFFIXES)
+        elif place.is_file():
             found.append(place)
         else:
-            raise InputError(f"{place}: no such file or folder")
+            what = "neither a file nor a folder" if place.exists() else "no such file or folder"
+            raise InputError(f"{place}: {what}")
     if not found:
-        raise InputError(f"{', '.join(map(str, places))}: no image in it")
+        kinds = ", ".join(SUFFIXES)
+        raise InputError(f"{', '.join(map(str, places))}: no image in it ({kinds})")
     return found
 
 
@@ -145,7 +158,7 @@ def _all_read(
     for store in stores:
         name = _printable(store.path)
         for at in range(0, len(store), CHUNK):
-            images = np.asarray(store.images[at : at + CHUNK])
+            images = store.take(np.arange(at, min(at + CHUNK, len(store))))
             yield Read([f"{name}#{at + i:06d}" for i in range(len(images))], images, [])
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     if workers <= 1 or len(chunks) <= 1:

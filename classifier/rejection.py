@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 
+OTHER_SCORES = ("norms", "logit", "energy", "softmax")
+ENOUGH = 20  # known and other images for a threshold of their own
 
-def other_score(probabilities: np.ndarray, known: int) -> np.ndarray:
-    """[N, C] -> [N] float, 0 to 1: the root sum of squares of the probabilities from `known` on, as
-    a share of that and the known characters' together.
 
-    Higher the more the image looks like something else. Squares, so that the best few candidates of
-    each side are compared and not the sum of a thousand small probabilities: on development data
-    AUROC rose from .918 (1 - the most probable known) and .935 (sum of the others) to .937, and the
-    others found at 5 % false alarms from 55 to 62 % (docs/LOG.md).
+def other_score(probabilities: np.ndarray, known: int, score: str = "norms") -> np.ndarray:
+    """[N, C] -> [N] float, 0 to 1: the higher, the more the image looks like something else.
+
+    Both sides' probabilities, those from `known` on and those of the known characters, become a
+    number each, and the score is the others' as a share of the two together:
+
+    norms: the root sum of squares, so that the best few candidates of each side are compared and
+    not the sum of a thousand small probabilities: on development data AUROC rose from .918 (1 - the
+    most probable known) and .935 (sum of the others) to .937, and the others found at 5 % false
+    alarms from 55 to 62 % (docs/LOG.md).
+    logit: the largest, that is e to the difference of both sides' highest logits.
+    energy: the sum, that is the same of both sides' free energies (Liu et al. 2020, "Energy-based
+    out-of-distribution detection", eq. 4).
+    softmax: none of this, but 1 - the most probable known (Hendrycks and Gimpel 2017).
+
+    Logits and energies of the known characters alone are not in probabilities, which are what
+    several networks are averaged by, and what a model file answers with.
     """
-    squared = np.square(probabilities, dtype=np.float64)
-    others, characters = (np.sqrt(x.sum(1)) for x in (squared[:, known:], squared[:, :known]))
+    if score not in OTHER_SCORES:
+        raise ValueError(f"other score {score!r}: there are {', '.join(OTHER_SCORES)}")
+    p = np.asarray(probabilities, np.float64)
+    if score == "softmax":
+        return np.maximum(1 - p[:, :known].max(1), 0)
+    if score == "norms":
+        p = np.square(p)
+    sides = p[:, known:], p[:, :known]
+    others, characters = (x.max(1) if score == "logit" else x.sum(1) for x in sides)
+    if score == "norms":
+        others, characters = np.sqrt(others), np.sqrt(characters)
     return others / np.maximum(others + characters, np.finfo(np.float64).tiny)
 
 
-def answers(probabilities: np.ndarray, known: int, threshold: float) -> np.ndarray:
-    """[N, C] -> [N] int64: the known class, or `known` for "other" where the score is above."""
+def answers(
+    probabilities: np.ndarray,  # [N, C]
+    known: int,
+    threshold: float | np.ndarray,  # one, or [known]: of the most probable known class
+    score: str = "norms",
+) -> np.ndarray:
+    """[N] int64: the known class, or `known` for "other" where the score is above."""
     best = probabilities[:, :known].argmax(1)
-    return np.where(other_score(probabilities, known) > threshold, known, best)
+    limit = np.broadcast_to(threshold, known)[best]
+    return np.where(other_score(probabilities, known, score) > limit, known, best)
 
 
 def choose_threshold(
@@ -30,6 +57,7 @@ def choose_threshold(
     target: np.ndarray,  # [N] int64; `known` and above are other
     known: int,
     most_lost: float = 0.05,  # share of the known images read right that may be called other
+    score: str = "norms",  # see `other_score`
 ) -> tuple[float, dict[str, float]]:
     """The threshold that finds the most others among those that lose no more than `most_lost` of
     the known images that are read right; of several the middle one.
@@ -45,9 +73,9 @@ def choose_threshold(
     right = ~is_other & (probabilities[:, :known].argmax(1) == target)
     if not is_other.any() or not right.any():
         return 1.0, {}
-    score = other_score(probabilities, known)
+    values = other_score(probabilities, known, score)
     steps = 1 / (1 + np.exp(-np.linspace(-6, 6, 601)))  # even in the log of the odds
-    found, lost = ((score[mask] > steps[:, None]).mean(1) for mask in (is_other, right))
+    found, lost = ((values[mask] > steps[:, None]).mean(1) for mask in (is_other, right))
     allowed = lost <= most_lost
     if not allowed.any():
         return 1.0, {}
@@ -56,3 +84,25 @@ def choose_threshold(
     kept = (1 - lost[at]) * right.sum() / (~is_other).sum()
     rates = {"known_right": kept, "known_lost": lost[at], "other_found": found[at]}
     return float(steps[at]), {name: float(rate) for name, rate in rates.items()}
+
+
+def choose_by_group(
+    probabilities: np.ndarray,  # [N, C] of validation images
+    target: np.ndarray,  # [N] int64; `known` and above are other
+    group: np.ndarray,  # [known] str: of each known class
+    threshold: float,  # for all of them, what a group has that cannot have its own
+    score: str = "norms",
+) -> dict[str, float]:
+    """Group -> its own threshold: `choose_threshold` on the images, known and other, that look most
+    like one of its classes. A group has the common one where fewer than ENOUGH of these are known
+    ones read right, or others."""
+    known = len(group)
+    best = probabilities[:, :known].argmax(1)
+    found = {}
+    for name in np.unique(group).tolist():
+        mine = group[best] == name
+        right, others = mine & (best == target), mine & (target >= known)
+        found[name] = threshold
+        if min(right.sum(), others.sum()) >= ENOUGH:
+            found[name] = choose_threshold(probabilities[mine], target[mine], known, score=score)[0]
+    return found

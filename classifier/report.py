@@ -15,6 +15,7 @@ from classifier.finished import Finished, facts, repeat
 from classifier.loop.section import verdict_section
 from classifier.pictures import samples_by_source
 from classifier.report_answers import (
+    MAX_SUSPECTS,
     calibration,
     confusions,
     errors,
@@ -85,12 +86,22 @@ def write_report(
     write_text(out, page)
 
 
-def write_review(out: Path, suspects: Suspects, real: Store) -> None:
-    """A page to decide on suspected labels: each with its image, its given and its likely label."""
+def write_review(out: Path, suspects: Suspects, real: Store) -> list[Path]:
+    """Pages to decide on suspected labels, each image with its given and its likely label; `out`,
+    and beside it out-2 and so on, where one page would hold too many. Returns them."""
+    starts = range(0, max(1, len(suspects.row)), MAX_SUSPECTS)
+    names = [out.name, *(f"{out.stem}-{n}{out.suffix}" for n in range(2, len(starts) + 1))]
     page = _environment().get_template("review.html.j2")
-    shown = tiles(suspects, real)
-    text = page.render(suspects=shown, suspected=len(suspects.row), store=str(real.path))
-    write_text(out, text)
+    for number, start in enumerate(starts, 1):
+        text = page.render(
+            suspects=tiles(suspects.part(start, start + MAX_SUSPECTS), real),
+            suspected=len(suspects.row),
+            store=str(real.path),
+            page=number,
+            pages=names,
+        )
+        write_text(out.with_name(names[number - 1]), text)
+    return [out.with_name(name) for name in names]
 
 
 def _environment() -> Any:

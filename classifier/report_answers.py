@@ -13,7 +13,7 @@ from classifier.pictures import png, spread
 from classifier.shares import GROUP_NAMES
 from classifier.suspects import Suspects
 from synth.alphabet import OTHER
-from synth.other import NON_CHARACTER_KINDS
+from synth.other import CHARACTER_KINDS, NON_CHARACTER_KINDS
 from synth.store import Store
 
 MAX_PAIRS, MAX_ERRORS, MAX_SUSPECTS = 20, 60, 2000
@@ -113,19 +113,24 @@ def others_found(
     """How many others were found, and known characters lost, by what they are.
 
     Others by what the store says they show: a character that the training images showed as other,
-    one that they never did, no character; known ones by their group.
+    one that they never did, no character, and every kind by itself; known ones by their group.
     """
     known = len(run.alphabet)
     is_other = answers.target == known
     seen = np.isin(tested.column("char")[answers.row].astype(str), _trained_others(run))
     shows = tested.column("char")[answers.row].astype(str) != ""
-    kind = np.isin(tested.column("kind")[answers.row].astype(str), NON_CHARACTER_KINDS)
+    kinds = tested.column("kind")[answers.row].astype(str)
+    kind = np.isin(kinds, NON_CHARACTER_KINDS)
     called = answers.answer == known
     rows = [
         ("other characters like those trained on", is_other & shows & seen & ~kind, True),
         ("other characters never trained on", is_other & shows & ~seen & ~kind, True),
         ("no characters", is_other & kind, True),
         ("others of which nothing more is known", is_other & ~shows & ~kind, True),
+    ]
+    rows += [
+        (f"other: {k}", is_other & (kinds == k), True)
+        for k in (*CHARACTER_KINDS, *NON_CHARACTER_KINDS)
     ]
     group = {r["label"]: r["group"] for r in run.figures[split]["classes"]}
     groups = np.array([*(group.get(c, "") for c in run.alphabet.chars), OTHER])[answers.target]

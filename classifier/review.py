@@ -14,12 +14,14 @@ import numpy as np
 
 from classifier.card import Card
 from classifier.config import ClassifierConfig
+from classifier.corrections import REMOVE
 from classifier.export import Model, fastest_device
 from classifier.fit import fit
 from classifier.setup import prepare
 from classifier.suspects import Suspects, fold
 from synth.errors import InputError
 from synth.files import write_whole
+from synth.near_copies import refuse_copies
 from synth.quota import group_of
 from synth.store import Store
 
@@ -54,6 +56,7 @@ def require(
         raise InputError(f"--folds {folds}: at least 2, or every network has seen every image")
     if find_spec("cleanlab") is None:
         raise InputError("reviewing labels needs cleanlab (pip install 'inkfill[review]')")
+    refuse_copies(real)
     prepare(real, synth, config, seed, None)
 
 
@@ -86,7 +89,7 @@ def out_of_fold(
             module = fit(setup, folder, config, seed + number).module
             card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {})
             model = Model(module.average.module.to(fastest_device()), card)
-            p = model.probabilities(np.asarray(real.images[rows[held]]))
+            p = model.probabilities(real.take(rows[held]))
             write_whole(answers, _npy(fold(p, setup.known)))
         probability[held] = np.load(answers)
     return Opinions(rows, given, probability)
@@ -124,6 +127,21 @@ def spared(wrong: np.ndarray, given: np.ndarray, belief: np.ndarray) -> np.ndarr
             suspected = mine[wrong[mine]]
             result[suspected[np.argsort(-belief[suspected], kind="stable")[:short]]] = False
     return result
+
+
+def undecided(suspects: Suspects, real: Store, how: str) -> str:
+    """The whole list as a file of corrections, though nobody looked: every suspect removed
+    ("remove") or given its likely label ("likely"). Its third column says so. Of equal images the
+    least believed one counts: they share a decision."""
+    names, digests = real.alphabet.classes, real.column("sha256")
+    labels: dict[str, str] = {}
+    for row, likely in zip(suspects.row.tolist(), suspects.likely.tolist(), strict=True):
+        labels.setdefault(str(digests[row]), REMOVE if how == "remove" else names[likely])
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["sha256", "label", "decided_by"])
+    table.writerows([digest, label, "nobody: the list itself"] for digest, label in labels.items())
+    return text.getvalue()
 
 
 def measure(suspects: Suspects, opinions: Opinions, real: Store, truth: Path) -> dict[str, Any]:

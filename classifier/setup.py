@@ -15,6 +15,7 @@ from classifier.best import MONITORED
 from classifier.card import MOST_MEMBERS
 from classifier.config import ClassifierConfig, Precision
 from classifier.corrections import Corrections
+from classifier.images import Images
 from classifier.layers import replace_layers
 from classifier.mixing import REAL, Mix, MixSettings, Pool, training_classes
 from classifier.networks import build_network, require_model
@@ -22,11 +23,11 @@ from classifier.noise import NOISE_LOSSES
 from classifier.norms import steady_rows
 from classifier.pipeline import Augment, CheckedFunction, load_function
 from classifier.pretrained import start_from
+from classifier.rejection import OTHER_SCORES
 from classifier.schedules import OPTIMISERS, SCHEDULES
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.near_copies import name_of
-from synth.other import ONE_CHARACTER_KINDS
 from synth.store import SOURCES, Store
 
 PRECISIONS = get_args(Precision)
@@ -79,6 +80,8 @@ def prepare(
     stores = [real, *synth]
     decided = Corrections.read(corrections, real) if corrections else Corrections.none()
     others, targets = training_classes(real.alphabet, stores)
+    if config.others == "one":
+        others, targets = (), [np.minimum(t, len(real.alphabet)) for t in targets]
     targets[0] = decided.targets(targets[0])
     rows = decided.keep(real.rows("train") if real_rows is None else real_rows)
     pools = [
@@ -106,6 +109,7 @@ def prepare(
             source_weights=config.source_weights,
             group_weights=config.group_weights,
             class_weights=config.class_weights,
+            kind_weights=config.kind_weights,
         ),
         seed=seed,
         batch_size=config.batch_size,
@@ -135,6 +139,9 @@ def _require_options(config: ClassifierConfig) -> None:
         ("schedule", config.schedule, SCHEDULES),
         ("noise-loss", config.noise_loss, NOISE_LOSSES),
         ("monitor", config.monitor, (None, *MONITORED)),
+        ("others", config.others, ("each", "one")),
+        ("other-score", config.other_score, OTHER_SCORES),
+        ("threshold-by", config.threshold_by, ("all", "group")),
     ):
         if value not in there:
             names = ", ".join(name for name in there if name)
@@ -149,7 +156,16 @@ def _require_options(config: ClassifierConfig) -> None:
         ("synthetic-loss-weight", config.synthetic_loss_weight, 0.0, 100.0),
         ("hard-weight", config.hard_weight, 1.0, 100.0),
         ("freeze-steps", config.freeze_steps, 0, config.steps),
+        *(("clean-at", share, 0.0, 1.0) for share in config.clean_at),
+        ("doubt-below", config.doubt_below, 0.0, 1.0),
+        ("smoothing-real", config.smoothing_real, 0.0, 1.0),
+        ("smoothing-synthetic", config.smoothing_synthetic, 0.0, 1.0),
+        ("ema-decay", config.ema_decay, 0.0, 1.0),
+        ("weight-decay", config.weight_decay, 0.0, np.inf),
+        ("warmup-share", config.warmup_share, 0.0, 1.0),
         ("patience", 1 if config.patience is None else config.patience, 1, np.inf),
+        ("threads", config.threads, 1, 1024),
+        ("resident-gib", config.resident_gib, 0.0, 2.0**20),
     ):
         if not least <= number <= most:
             raise InputError(f"--{flag} {number}: not between {least:g} and {most:g}")
@@ -217,43 +233,16 @@ def _other_share(
 def steady_images(setup: Setup, seed: int) -> np.ndarray:
     """[n, H, W] uint8: training images that the batch norms' final statistics are of.
 
-    Real ones, as those to be read will be; with few of these, or none in use, of all sources.
+    Real ones, as those to be read will be; with few of these, or none in use, of all sources in
+    use: a network that shall see no real image sees none here either.
     """
     pools = setup.mix.pools
     real = pools[0].rows[pools[0].sources == REAL]
     if setup.mix.settings.weights["real"] > 0 and len(real) >= ENOUGH_REAL:
-        return np.asarray(setup.stores[0].images[steady_rows(real, seed)])
+        return setup.stores[0].take(steady_rows(real, seed))
     store = np.repeat(np.arange(len(pools)), [len(pool.rows) for pool in pools])
     row = np.concatenate([pool.rows for pool in pools])
-    drawn = steady_rows(np.arange(len(row)), seed)
-    return np.stack([setup.stores[store[i]].images[row[i]] for i in drawn])
-
-
-def threshold_images(setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """[n, H, W] uint8 and [n] int64 targets of the validation images that set the threshold.
-
-    Real known ones, and others. Of these, GAN images are used where there are some (they are nearer
-    to real ones than font images), else font images; those that show no character at all are in
-    either case the font ones, since no GAN draws any. Never one of a character that another store
-    shows in training, which would not be held out.
-    """
-    images, targets, sources, characters = [], [], [], []
-    for store, rows, target in zip(setup.stores, setup.val_rows, setup.targets, strict=True):
-        if len(rows):
-            images.append(np.asarray(store.images[rows]))
-            targets.append(target[rows])
-            names = store.column("source")[rows]
-            sources.append(np.array([SOURCES.index(name) for name in names]))
-            kinds = store.column("kind")[rows]
-            characters.append(np.isin(kinds, [*ONE_CHARACTER_KINDS, "unknown"]))
-    if not images:
-        size = setup.stores[0].canvas.size_px
-        return np.zeros((0, size, size), np.uint8), np.zeros(0, np.int64)
-    image, target, source, character = map(np.concatenate, (images, targets, sources, characters))
-    real, font, gan = range(len(SOURCES))
-    other = target == setup.known  # above: a character of the training images
-    best = gan if (other & (source == gan)).any() else font
-    use = ((target < setup.known) & (source == real)) | (
-        other & ((source == best) | (source == real) | ((source == font) & ~character))
-    )
-    return image[use], target[use]
+    used = [i for i, name in enumerate(SOURCES) if setup.mix.settings.weights[name] > 0]
+    there = np.flatnonzero(np.isin(np.concatenate([pool.sources for pool in pools]), used))
+    drawn = steady_rows(there, seed)
+    return Images(setup.stores, resident_bytes=0).take(store[drawn], row[drawn])

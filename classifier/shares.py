@@ -11,12 +11,15 @@ import numpy as np
 
 from synth.alphabet import OTHER
 from synth.errors import InputError
+from synth.other import CHARACTER_KINDS, NON_CHARACTER_KINDS
 from synth.store import SOURCES
 
 REAL = SOURCES.index("real")
 # by the number of real training images of a class: name, fewest
 GROUPS = (("common", 50), ("rare", 10), ("few", 1), ("none", 0))
 GROUP_NAMES = (*(name for name, _ in GROUPS), OTHER)
+# of an image of "other": unknown is a collected one, character one whose character is known
+OTHER_KINDS = (*CHARACTER_KINDS, *NON_CHARACTER_KINDS, "character", "unknown")
 
 _REAL_FROM, _REAL_RAMP = 0.35, 0.35  # shares of the run, see MixSettings.real_share
 
@@ -53,6 +56,8 @@ class MixSettings:
     class_weights: Mapping[str, float] = field(default_factory=dict)
     # factors on how often the classes of a group (common, rare, few, none, other), or one class,
     # are shown, on top of `sampling`; where other_share is given, it alone decides about "other"
+    kind_weights: Mapping[str, float] = field(default_factory=dict)
+    # factors on how often the images of a kind are shown inside "other"; 0 leaves them out
 
     def __post_init__(self) -> None:
         named = {"weights": self.weights, **self.source_weights}
@@ -65,7 +70,11 @@ class MixSettings:
         unknown = sorted(set(self.group_weights) - set(GROUP_NAMES))
         if unknown:
             raise InputError(f"group_weights: {unknown[0]!r} is not one of {GROUP_NAMES}")
+        unknown = sorted(set(self.kind_weights) - set(OTHER_KINDS))
+        if unknown:
+            raise InputError(f"kind_weights: {unknown[0]!r} is not one of {OTHER_KINDS}")
         named |= {"group_weights": self.group_weights, "class_weights": self.class_weights}
+        named["kind_weights"] = self.kind_weights
         numbers = {
             f"{where}: {name}": (value, math.inf)
             for where, weights in named.items()
@@ -122,7 +131,7 @@ def shares_at(
     progress: float,  # 0 at the first step .. 1 at the last
     real_only: bool,
     weight: np.ndarray,  # [C, S] see `source_weights`
-    counts: np.ndarray,  # [C, S] images in use
+    counts: np.ndarray,  # [C, S] images in use, each times its kind's weight
     prior: np.ndarray,  # [C] see `class_shares`
     known: int,
     settings: MixSettings,
@@ -156,6 +165,7 @@ def shares_at(
 def class_shares(
     images: np.ndarray,  # [C] images in use
     weighted: np.ndarray,  # [C] the same, each as often as its source's weight; see `weigh`
+    factor_inside: np.ndarray,  # [C] mean weight of its images' kinds
     groups: np.ndarray,  # [C] see `class_groups`
     known: int,
     settings: MixSettings,
@@ -194,7 +204,7 @@ def class_shares(
     inside = np.zeros(len(others))
     if others.sum() > 0:
         inside[0] = weighted[known] / weighted[known:].sum()
-        rest = rule(others[1:])
+        rest = rule(others[1:]) * factor_inside[known + 1 :]
         inside[1:] = (1 - inside[0]) * rest / max(rest.sum(), np.finfo(float).tiny)
     if settings.other_share is None:
         shares[known:] = inside * rule(others.sum(keepdims=True)) * factor[known]

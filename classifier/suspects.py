@@ -38,6 +38,10 @@ class Suspects:
         likely = rest.argmax(1) if len(rows) else np.zeros(0, np.int64)
         return cls(rows[order], given[order], likely[order], mine[order].astype(np.float32))
 
+    def part(self, start: int, stop: int) -> Self:
+        """Some of them, in order."""
+        return type(self)(*(getattr(self, n)[start:stop] for n in self.__dataclass_fields__))
+
     def write(self, folder: Path) -> None:
         part = folder / f".{NAME}.partial"
         table = {n: pa.array(getattr(self, n), pa.int64()) for n in ("row", "target", "likely")}
@@ -59,7 +63,7 @@ def left_out(model: Model, setup: Setup, weights: Sequence[np.ndarray] | None) -
     pool, real = setup.mix.pools[0], setup.stores[0]
     doubted = np.zeros(len(pool.rows), bool) if weights is None else weights[0] == 0
     rows, given = pool.rows[doubted], pool.targets[doubted]
-    p = model.probabilities(np.asarray(real.images[rows]))
+    p = model.probabilities(real.take(rows))
     return Suspects.of(rows, given, fold(p, setup.known))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,23 @@ import numpy as np
 import torch
 
 from classifier.card import Card
-from classifier.config import PRESETS, ClassifierConfig
+from classifier.config import PRESETS, ClassifierConfig, Precision
 from classifier.evaluate import evaluate
 from classifier.export import Model, fastest_device, load_model, save_model
-from classifier.finished import versions
+from classifier.finished import read_json, versions
 from classifier.fit import PROFILERS, fit
+from classifier.held_out import others_in_training, threshold_images
 from classifier.members import Members
 from classifier.processes import Processes
-from classifier.rejection import choose_threshold
+from classifier.rejection import choose_by_group, choose_threshold
 from classifier.report import write_report
-from classifier.setup import Setup, prepare, threshold_images
+from classifier.setup import Setup, prepare
 from classifier.suspects import left_out
 from synth.errors import InputError
 from synth.files import write_text
-from synth.quota import real_counts
+from synth.near_copies import refuse_copies
+from synth.provenance import refuse_leaks
+from synth.quota import group_of, real_counts
 from synth.runs import keep_settings, plain
 from synth.store import Store, lock_output
 
@@ -35,8 +38,16 @@ def preset(name: str | None) -> tuple[str, ClassifierConfig]:
     chosen = name or ("large" if torch.cuda.is_available() else "small")
     if chosen not in PRESETS:
         raise InputError(f"--preset {chosen!r}: there are {', '.join(PRESETS)}")
-    fast = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return chosen, replace(PRESETS[chosen], precision="bf16-mixed" if fast else "32-true")
+    return chosen, replace(PRESETS[chosen], precision=fastest_precision())
+
+
+def fastest_precision() -> Precision:
+    """bfloat16 where this machine computes in it; float16, whose gradients are scaled, on a GPU
+    that does not."""
+    if torch.cuda.is_available():
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if own else "16-mixed"
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
 def train(
@@ -54,12 +65,15 @@ def train(
     the first return none.
 
     The same call on an unfinished run goes on from its last checkpoint; on a finished one it
-    returns what is there. Raises InputError, with nothing written, for inputs that cannot be used,
-    and for a run that was started with other settings or data.
+    returns what is there. Raises InputError, with nothing written, for inputs that cannot be used
+    (training images that are copies of those to be measured on among them), and for a run that was
+    started with other settings or data.
     """
     if profile is not None and profile not in PROFILERS:
         raise InputError(f"--profile {profile!r}: there are {', '.join(PROFILERS)}")
     processes = Processes.here()
+    refuse_copies(real)
+    refuse_leaks(real, synth, test)
     setup = prepare(real, synth, config, seed, test, corrections)
     start = {
         "seed": seed,
@@ -80,10 +94,14 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         keep_settings(out, settings, ("classifier", "start"))
         if (out / "metrics.json").is_file():  # written last
+            figures = read_json(out / "metrics.json")
             print(f"{out}: this run is finished")
             if not (out / "report.html").is_file():
                 write_report(out / "report.html", out)
-            return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+            return figures
+        if not new:  # by their tables they are as they were; by their pixels too?
+            for store in (*setup.stores, *([test] if test else [])):
+                store.require_unchanged()
         return _train(setup, out, config, seed, settings, test, corrections, processes, profile)
     finally:
         if new and not any(out.iterdir()):
@@ -121,17 +139,20 @@ def _train(
     network = members.joined(fitted.module.average.module)
     network = network.to(fastest_device())  # Lightning left it on the CPU
     card = Card(config.model, real.alphabet, setup.others, real.canvas, 1.0, {})
-    threshold, chosen = _threshold(Model(network, card), setup)
+    set_to = _threshold(Model(network, card), setup, config)
+    threshold, chosen = set_to.threshold, set_to.rates
     info = {
         "arguments": settings["arguments"],
         "config": settings["classifier"],
         "seed": seed,
         "sources": [{"store": str(s.path), "made": s.info["made"]} for s in setup.stores],
         "threshold_on_validation": chosen,
+        "thresholds": set_to.by_class(real) or None,
         "versions": versions(),
         "corrections": setup.corrections.told() if setup.corrections.digest else None,
         "pretrained": fitted.module.started_from or None,
         "processes": processes.world,
+        "nodes": processes.nodes,
     }
     save_model(
         out,
@@ -152,10 +173,12 @@ def _train(
         "best": fitted.best,
         "spent": spent,
         "threshold": threshold,
+        "threshold_doubt": set_to.doubt or None,
+        "thresholds": set_to.by_group or None,
         "validation": chosen,
         "mix": table,
     }
-    counts = real_counts(real)
+    counts, trained = real_counts(real), others_in_training(setup)
     model = load_model(out, own_code=True, device=fastest_device())  # it ran a moment ago
     part = time.monotonic()
     left_out(model, setup, fitted.weights).write(out)
@@ -166,8 +189,10 @@ def _train(
     ):
         if len(rows):
             part = time.monotonic()
-            probabilities = model.probabilities(np.asarray(store.images[rows]))
-            evaluation = evaluate(probabilities, store, rows, threshold, counts)
+            probabilities = model.probabilities(store.take(rows))
+            evaluation = evaluate(
+                probabilities, store, rows, model.card.limits, counts, trained, model.card.score
+            )
             evaluation.write(out / f"predictions_{name}.parquet")
             figures[name] = evaluation.figures
             spent[f"{name} images"] = round(time.monotonic() - part, 1)
@@ -183,16 +208,41 @@ def _members(
     return Members(real, tuple(synth), out, config, seed, corrections)
 
 
-def _threshold(model: Model, setup: Setup) -> tuple[float, dict[str, float]]:
+@dataclass(frozen=True)
+class _SetTo:
+    """The threshold of a run."""
+
+    threshold: float
+    rates: dict[str, float]  # on the images that it was set on
+    doubt: str  # why it may be too high
+    by_group: dict[str, float]  # group of known classes -> its own; none where one is for all
+
+    def by_class(self, real: Store) -> dict[str, float]:
+        """Character -> its own."""
+        if not self.by_group:
+            return {}
+        counts = real_counts(real)
+        return {c: self.by_group[group_of(counts[c])] for c in real.alphabet.chars}
+
+
+def _threshold(model: Model, setup: Setup, config: ClassifierConfig) -> _SetTo:
     """Set on `threshold_images`."""
-    images, target = threshold_images(setup)
+    held, real, score = threshold_images(setup), setup.stores[0], config.other_score
     threshold = 1.0
     rates: dict[str, float] = {}
-    if len(images):
-        threshold, rates = choose_threshold(model.probabilities(images), target, setup.known)
+    by_group: dict[str, float] = {}
+    if len(held.images):
+        p = model.probabilities(held.images)
+        threshold, rates = choose_threshold(p, held.targets, setup.known, score=score)
+        if config.threshold_by == "group":
+            counts = real_counts(real)
+            group = np.array([group_of(counts[c]) for c in real.alphabet.chars])
+            by_group = choose_by_group(p, held.targets, group, threshold, score)
+    if held.doubt:
+        print(f"threshold: {held.doubt}")
     if not rates:
         print(
             "threshold: validation has no other image, or no known one that is read right: "
             "nothing will be called other"
         )
-    return threshold, rates
+    return _SetTo(threshold, rates, held.doubt, by_group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,21 @@ UserFunction = Callable[[np.ndarray], np.ndarray]  # [H, W] uint8 -> [H, W] uint
 class CheckedFunction:
     """A user's function in the graph, with its answers checked.
 
-    It is called for one image after the other, after the built-in augmentation: a numpy array (on a
-    GPU: a CuPy array) [H, W] uint8, ink high on 0, -> the same shape and type. Random numbers in it
-    are its own affair: for runs that can be resumed exactly it must derive them from the image.
+    It is called for one image after the other, after the built-in augmentation: a numpy array
+    [H, W] uint8, ink high on 0 -> the same shape and type. One with an attribute `takes_cupy` that
+    is true is given CuPy arrays where the batches are made on a GPU and CuPy is installed; any
+    other keeps the making of the batches on the CPU. Random numbers in it are its own affair: for
+    runs that can be resumed exactly it must derive them from the image.
     """
 
     def __init__(self, function: UserFunction, name: str) -> None:
         self.function, self.name = function, name
         self.error: InputError | None = None  # DALI turns an exception into text: kept here
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it can be called where the images lie on a GPU."""
+        return bool(getattr(self.function, "takes_cupy", False)) and find_spec("cupy") is not None
 
     def __call__(self, image: Any) -> Any:
         try:

@@ -37,9 +37,10 @@ class Evaluated:
 
     real: Pictures  # training images, labels as given
     held_out: Pictures  # real images that no training has seen
-    font: Pictures
+    font: Pictures  # what is judged
     gan: Pictures
-    clean: Pictures | None  # labels that are right: the reader's, from other stores; None: fonts
+    clean: Pictures  # labels that are right: what the reader learns from
+    by_fonts: bool  # that is font images, for want of a clean store
     counts: dict[str, int]  # label -> real training images
     real_store: Store
     font_store: Store
@@ -61,8 +62,13 @@ def prepare(
     font: Store,
     gan: Sequence[Store],  # the run's samples first; then more of it, of any alphabet
     readers: Sequence[Store],  # clean stores for the reader, of any alphabet
+    seed: int = 1,
 ) -> Evaluated:
-    """Raises InputError where stores do not fit together or there is nothing to measure on."""
+    """Without a clean store the reader learns from half of each character's font images, and the
+    other half is judged.
+
+    Raises InputError where stores do not fit together or there is nothing to measure on.
+    """
     for store in (font, gan[0], *([test] if test else [])):
         store.require(real.canvas, real.alphabet)
     for store in (*gan[1:], *readers):
@@ -70,7 +76,7 @@ def prepare(
             raise InputError(f"{store.path}: canvas {store.canvas}, wanted {real.canvas}")
     measured_store = test or real
     measured = measured_store.rows("val") if test is None else np.arange(len(test))
-    inked = measured_store.images[measured].reshape(len(measured), -1).any(1)  # blanks are alike
+    inked = measured_store.take(measured).any((1, 2))  # blanks are alike
     digests = set(measured_store.column("sha256")[measured[inked]])
     if shared := digests & set(real.column("sha256")[real.rows("train")]):
         raise InputError(
@@ -84,12 +90,16 @@ def prepare(
     for store in readers:
         more = Pictures.of_store(store, ["val", "test"])
         held_out.append(more.only(set(more.char.tolist()) - alphabet))
+    teaching, judged = halves(Pictures.of_store(font), seed)
+    if readers:
+        teaching, judged = Pictures.joined(clean), Pictures.of_store(font)
     found = Evaluated(
         real=Pictures.of_store(real, ["train"]).only(alphabet),
         held_out=Pictures.joined(held_out),
-        font=Pictures.of_store(font),
+        font=judged,
         gan=Pictures.joined([Pictures.of_store(store) for store in gan]),
-        clean=Pictures.joined(clean) if clean else None,
+        clean=teaching,
+        by_fonts=not readers,
         counts=real_counts(real),
         real_store=real,
         font_store=font,
@@ -114,15 +124,16 @@ def train_independent_reader(
     sets: Evaluated, steps: int, seed: int, device: torch.device, precision: torch.dtype
 ) -> Reader:
     """On the clean stores, where there are some. Else on the real training images, whose labels are
-    doubted, and on font images, also of as many never seen characters as the alphabet has."""
+    doubted, and on the font images that are not judged, also of as many never seen characters as
+    the alphabet has."""
     # far from the seeds that a user gives the GAN
     seed += 1_000_003
-    if sets.clean is not None:
+    if not sets.by_fonts:
         return train_reader(sets.clean, None, steps, seed, device, precision)
     alphabet = sets.real_store.alphabet.chars
-    both = sorted(sets.never & set(sets.font.char.tolist()) - set(alphabet))
+    both = sorted(sets.never & set(sets.clean.char.tolist()) - set(alphabet))
     never = both[:: max(1, len(both) // len(alphabet))][: len(alphabet)]
-    font = sets.font.only({*alphabet, *never})
+    font = sets.clean.only({*alphabet, *never})
     return train_reader(font, sets.real, steps, seed, device, precision)
 
 

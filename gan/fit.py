@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from gan.glyphs import Glyphs
 from gan.processes import local_processes, rank, world
 from gan.recogniser import Trained
 from synth.canvas import to_float
-from synth.files import has_checkpoint, write_whole
+from synth.files import has_checkpoint, write_text, write_whole
 
 if TYPE_CHECKING:
     from gan.lit import GanModule
@@ -57,6 +58,7 @@ def fit(
         seed,
         rank(),
         processes,
+        config.style == "image",
     )
     last = out / "checkpoints" / "last.ckpt"
     resume = last if has_checkpoint(last) else None
@@ -67,10 +69,12 @@ def fit(
     if compiled:
         compile_networks(module)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
-    callbacks: list[pl.Callback] = [Keeper(out, config)]
+    callbacks: list[pl.Callback] = []
     if first:
         grids = Grids(out, config, *_grid_inputs(content, real))
-        callbacks += [grids, Progress(config), Metrics(out / "metrics.jsonl")]
+        callbacks += [grids, Metrics(out / "metrics.jsonl"), Progress(config)]
+    # last: what a step shows is there before the checkpoint that no run goes back behind
+    callbacks.append(Keeper(out, config))
     trainer = pl.Trainer(
         accelerator="auto",
         devices=local_processes(devices),
@@ -98,7 +102,10 @@ def fit(
         raise RuntimeError(f"{out}: stopped at step {module.steps_done} of {config.steps}")
     if not first:
         return
-    print(f"GAN: {config.steps} steps in {time.monotonic() - started:.0f} s")
+    done = config.steps - loader.start_step
+    if done:  # none where the kill came between the last checkpoint and the files below
+        rate = keep_rate(out, done * config.batch_size, time.monotonic() - started)
+        print(f"GAN: {done} steps, {rate}")
     if module.average.encoder is not None:
         buffer = io.BytesIO()
         np.save(buffer, read_styles(module.average.encoder, real))
@@ -145,6 +152,16 @@ def compile_networks(module: GanModule) -> None:
         torch._dynamo.reset()
     for network in (module.generator, module.discriminator):
         network.compile(dynamic=False)
+
+
+def keep_rate(folder: Path, images: int, seconds: float) -> str:
+    """Writes rates.json: images and seconds of this process; a resumed run has fewer of both. Apart
+    from the results, which are the same every time. Returns it in words."""
+    rate = images / max(seconds, 1e-9)
+    values = {"images": images, "seconds": seconds, "images_per_second": rate}
+    kept = {name: round(value, 1) for name, value in values.items()}
+    write_text(folder / "rates.json", json.dumps(kept, indent=1))
+    return f"{images:,} images in {seconds:.0f} s, {rate:.0f} images/s"
 
 
 def on_cpu(network: torch.nn.Module) -> dict[str, torch.Tensor]:

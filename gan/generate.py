@@ -7,82 +7,34 @@ by character and reason.
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gan.checks import KEEP_FROM, NEAR_SHARE, REASONS, SKELETON_SHARE, Checks
+from gan.checks import KEEP_FROM, NEAR_SHARE, SKELETON_SHARE, Checks
+from gan.fit import keep_rate
 from gan.glyphs import content_plan
 from gan.memorised import COPY_BELOW, Neighbours
+from gan.tally import Tally
 from gan.train import GanRun, device, fast_precision
 from synth import chance
 from synth.canvas import place, to_uint8
 from synth.command import progress
 from synth.paper import restretch
+from synth.provenance import licences_of
 from synth.render import Plan, clean_range
 from synth.store import Sample, Store, StoreWriter
 from synth.studio import Studio
 
 BATCH = 256
 TRIES = 3  # glyphs and styles tried for one place
-_APART = 1_000_003  # from the seed of the hands that the renderer of font images has
-LEAST_TRIED = 5  # images of a character, before it is said that most are refused
-_NOISE = 62
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many images were tried and refused."""
-
-    tried: Counter[str] = field(default_factory=Counter)  # by character
-    refused: Counter[tuple[str, str]] = field(default_factory=Counter)  # by character and reason
-
-    def add(self, chars: np.ndarray, failed: np.ndarray) -> None:
-        """[n] characters, [n] indices into REASONS or -1."""
-        for char, reason in zip(chars.tolist(), failed.tolist(), strict=True):
-            self.tried[char] += 1
-            if reason >= 0:
-                self.refused[char, REASONS[reason]] += 1
-
-    def by_reason(self) -> dict[str, int]:
-        return {r: sum(n for (_, why), n in self.refused.items() if why == r) for r in REASONS}
-
-    def by_char(self) -> dict[str, dict[str, int]]:
-        """Characters with refused images, the worst first: tried, and refused by reason."""
-        rows = {
-            c: {"tried": self.tried[c]}
-            | {r: self.refused[c, r] for r in REASONS if self.refused[c, r]}
-            for c in sorted({c for c, _ in self.refused})
-        }
-        return dict(sorted(rows.items(), key=lambda item: -self._share(item[0])))
-
-    def mostly_refused(self) -> dict[str, str]:
-        """Characters of which more than half was refused, and the commonest reason."""
-        return {
-            c: max(REASONS, key=lambda r: row.get(r, 0))
-            for c, row in self.by_char().items()
-            if row["tried"] >= LEAST_TRIED and self._share(c) > 0.5
-        }
-
-    def _share(self, char: str) -> float:
-        return sum(self.refused[char, r] for r in REASONS) / self.tried[char]
-
-    def summary(self) -> str:
-        reasons = ", ".join(f"{r} {n:,}" for r, n in self.by_reason().items())
-        lines = [
-            f"generated: {sum(self.tried.values()):,} tried, "
-            f"{sum(self.refused.values()):,} refused ({reasons})"
-        ]
-        if poor := self.mostly_refused():
-            some = ", ".join(f"{c} ({why})" for c, why in list(poor.items())[:20])
-            more = " ..." if len(poor) > 20 else ""
-            lines.append(f"most images refused for {len(poor)} characters: {some}{more}")
-        return "\n".join(lines)
+_NOISE, _TURN = 62, 64  # streams of `synth.chance`
 
 
 def generate(
@@ -97,7 +49,7 @@ def generate(
     """The plan's characters (not its non-characters) in this data's handwriting.
 
     With `real`, the run keeps its training images, shrunk, so that further images of the finished
-    run can be compared with them.
+    run can be compared with them. Beside the store's files stands rates.json, see `gan.fit`.
     """
     plan = _other_fonts(run.within_reach(studio.plan))
     whole = plan.whole
@@ -113,7 +65,12 @@ def generate(
         "skeleton_px": SKELETON_SHARE * plan.canvas.size_px,
         "copy_below": None if neighbours is None else COPY_BELOW,
         "keep_refused": keep_refused,
+        "generator": run.digest,
+        "steps": run.config.steps,
+        "trained_on": run.real,  # content of the real store
+        "licences": licences_of(plan.fonts),
     }
+    started = time.monotonic()
     with (
         StoreWriter(out, studio.canvas, studio.alphabet, made, notes) as writer,
         progress(int(whole.sum()), "image", "generate") as bar,
@@ -130,6 +87,8 @@ def generate(
         notes["refused_by_char"] = tally.by_char()
         notes["mostly_refused"] = tally.mostly_refused()
     print(tally.summary())
+    rate = keep_rate(out, sum(tally.tried.values()), time.monotonic() - started)
+    print(f"tried {rate}")
     return Store.open(out)
 
 
@@ -154,7 +113,7 @@ def _checked(
     tally: Tally,
     keep_refused: bool,
 ) -> Iterator[tuple[np.ndarray, list[Sample], int]]:
-    where = device()
+    where, checkpoint = device(), checkpoint_of(run)
     generator = run.generator.to(where).to(memory_format=torch.channels_last)
     for start in range(0, len(places), BATCH):
         at = places[start : start + BATCH]
@@ -162,21 +121,23 @@ def _checked(
         score = np.full(len(at), np.nan, np.float32)
         kept = np.zeros(len(at), bool)
         attempt = np.zeros(len(at), int)
+        style_row = np.full(len(at), -1)
         for turn in range(TRIES):
             left = np.flatnonzero(~kept)
             if not len(left):
                 break
             # another turn is another glyph: the same character and font in another hand
-            content = replace(
-                content_plan(plan, run.config.content_strength), seed=seed + _APART + turn
-            )
+            drawn_from = of_turn(seed, turn)
+            content = replace(content_plan(plan, run.config.content_strength), seed=drawn_from)
             glyphs = clean_range(content, at[left])
             chars = [plan.chars[c] for c in plan.char[at[left]]]
-            made = inked(generator, glyphs, chars, at[left], seed + turn, run, where)
+            made = inked(generator, glyphs, chars, at[left], drawn_from, run, where)
             failed, p = checks.ask(made, glyphs, plan.char[at[left]])
             good = (failed < 0) | keep_refused
             images[left[good]], attempt[left] = made[good], turn
             score[left[good]] = p[good]
+            if (rows := run.style_images(at[left], drawn_from)) is not None:
+                style_row[left[good]] = rows[good]
             kept[left[good]] = True
             tally.add(checks.chars[plan.char[at[left]]], failed)
         samples = [
@@ -186,9 +147,8 @@ def _checked(
                 source="gan",
                 split=plan.split[i],
                 kind=plan.kind[i],
-                origin=f"{run.path.name}/generator.safetensors:"
-                f"{plan.fonts[plan.font[i]].name}:{plan.chars[plan.char[i]]}",
-                record=f'{{"place": {i}, "turn": {attempt[j]}}}',
+                origin=f"{checkpoint}:{plan.fonts[plan.font[i]].name}:{plan.chars[plan.char[i]]}",
+                record=_record(int(i), int(attempt[j]), int(style_row[j])),
                 seed=seed,
                 score=float(score[j]),
             )
@@ -196,6 +156,25 @@ def _checked(
             if kept[j]
         ]
         yield images[kept], samples, len(at)
+
+
+def of_turn(seed: int, turn: int) -> int:
+    """The seed of a turn's hands, styles and grain. No sum, or one more turn of a seed would be the
+    first one of the next seed; nor the seed itself, whose hands the font images have."""
+    return int(chance.bits(seed, _TURN, np.array([turn]), 1)[0, 0] >> np.uint64(1))
+
+
+def checkpoint_of(run: GanRun) -> str:
+    """The generator's file as an image's origin names it. Colons separate what follows."""
+    name = f"{run.path.name}/generator.safetensors".replace(":", "_")
+    return f"{name}@{run.digest}" if run.digest else name
+
+
+def _record(place: int, turn: int, style_row: int) -> str:
+    """How one image was drawn: its place in the plan, the attempt, and the row of the real store
+    that its style was read off, where it was."""
+    read = {"style_row": style_row} if style_row >= 0 else {}
+    return json.dumps({"place": place, "turn": turn} | read)
 
 
 def _other_fonts(plan: Plan) -> Plan:

@@ -16,7 +16,8 @@ GENERATORS = ("bend", "paint")
 _STYLE = 64  # numbers a style is mapped to, before it acts
 # The bending field is a sum of fields of cells a side, each with its largest displacement in half
 # image widths (0.16 is 5 px of 64): parts of a character move far, single strokes a little. No
-# limit exceeds a fifth of its cell, so that neighbouring cells cannot change places.
+# limit exceeds a fifth of its cell, so that neighbouring cells cannot change places. Coordinates
+# are never taken in bfloat16: in its 8 bits ink would move by up to an eighth of a pixel of 64.
 FIELDS = ((4, 0.10), (8, 0.05), (16, 0.025))
 SLANT_LIMIT, ASPECT_LIMIT, TURN_LIMIT = 0.40, 0.30, 0.15  # shear, log of width by height, radians
 
@@ -147,13 +148,14 @@ def _start(layer: nn.Module, std: float) -> None:
 
 def hand_matrix(raw: Tensor) -> Tensor:
     """[B, 3] any numbers -> [B, 2, 3] affine matrices of determinant 1: slant, aspect, turn."""
-    limits = torch.tensor([SLANT_LIMIT, ASPECT_LIMIT / 2, TURN_LIMIT], device=raw.device)
-    slant, stretch, turn = (limits * torch.tanh(raw.float())).unbind(1)
-    wide, high = stretch.exp(), (-stretch).exp()
-    cos, sin, zero = turn.cos(), turn.sin(), torch.zeros_like(turn)
-    top = [wide * cos, wide * (slant * cos - sin), zero]
-    bottom = [high * sin, high * (slant * sin + cos), zero]
-    return torch.stack(top + bottom, 1).view(-1, 2, 3)
+    with torch.autocast(raw.device.type, enabled=False):
+        limits = torch.tensor([SLANT_LIMIT, ASPECT_LIMIT / 2, TURN_LIMIT], device=raw.device)
+        slant, stretch, turn = (limits * torch.tanh(raw.float())).unbind(1)
+        wide, high = stretch.exp(), (-stretch).exp()
+        cos, sin, zero = turn.cos(), turn.sin(), torch.zeros_like(turn)
+        top = [wide * cos, wide * (slant * cos - sin), zero]
+        bottom = [high * sin, high * (slant * sin + cos), zero]
+        return torch.stack(top + bottom, 1).view(-1, 2, 3)
 
 
 def fitted(matrix: Tensor, ink: Tensor) -> Tensor:
@@ -164,14 +166,15 @@ def fitted(matrix: Tensor, ink: Tensor) -> Tensor:
     y = (2 * torch.arange(height, device=ink.device) + 1) / height - 1
     places = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1).view(-1, 2)
     there = (ink > 0.3).flatten(1)[:, :, None]  # [B, H W, 1]
-    back = matrix[:, :, :2]  # from the image to the glyph, as `affine_grid` wants it
-    moved = places @ torch.linalg.inv(back).mT
-    low, high = _extent(moved, there)
-    before_low, before_high = _extent(places.expand_as(moved), there)
-    longer = (high - low).amax(1) / (before_high - before_low).amax(1).clamp_min(1e-3)
-    scale = torch.where(there.any(1)[:, 0], longer, 1.0)
-    middle = back @ ((high + low) / 2)[:, :, None]
-    return torch.cat([back * scale[:, None, None], middle], 2)
+    with torch.autocast(ink.device.type, enabled=False):
+        back = matrix[:, :, :2]  # from the image to the glyph, as `affine_grid` wants it
+        moved = places @ torch.linalg.inv(back).mT
+        low, high = _extent(moved, there)
+        before_low, before_high = _extent(places.expand_as(moved), there)
+        longer = (high - low).amax(1) / (before_high - before_low).amax(1).clamp_min(1e-3)
+        scale = torch.where(there.any(1)[:, 0], longer, 1.0)
+        middle = back @ ((high + low) / 2)[:, :, None]
+        return torch.cat([back * scale[:, None, None], middle], 2)
 
 
 def _extent(places: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,11 +187,14 @@ def _extent(places: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
 def bend(ink: Tensor, matrix: Tensor, fields: list[Tensor]) -> Tensor:
     """[B, 1, H, W] sampled where the matrix [B, 2, 3] and the sum of the fields [B, 2, n, n] say,
     in half image widths; what comes from outside is paper (0)."""
-    grid = F.affine_grid(matrix, list(ink.shape), align_corners=False)
-    for field in fields:
-        fine = F.interpolate(field.float(), size=ink.shape[2:], mode="bicubic", align_corners=False)
-        grid = grid + fine.permute(0, 2, 3, 1)
-    return F.grid_sample(ink.float(), grid, padding_mode="zeros", align_corners=False)
+    with torch.autocast(ink.device.type, enabled=False):
+        grid = F.affine_grid(matrix, list(ink.shape), align_corners=False)
+        for field in fields:
+            fine = F.interpolate(
+                field.float(), size=ink.shape[2:], mode="bicubic", align_corners=False
+            )
+            grid = grid + fine.permute(0, 2, 3, 1)
+        return F.grid_sample(ink.float(), grid, padding_mode="zeros", align_corners=False)
 
 
 def thicker(ink: Tensor) -> Tensor:

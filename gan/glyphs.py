@@ -19,6 +19,7 @@ class Glyphs:
     images: np.ndarray  # [N, H, W] uint8
     char: np.ndarray  # [N] int64 into `chars`
     chars: tuple[str, ...]
+    font: np.ndarray | None = None  # [N] int64: number of each one's font; None: not known
 
     def rows_of(self) -> list[np.ndarray]:
         """For each character, the rows that show it."""
@@ -44,7 +45,8 @@ def clean_glyphs(plan: Plan) -> Glyphs:
     chunks = [
         clean_range(plan, np.arange(i, min(i + 512, len(plan)))) for i in range(0, len(plan), 512)
     ]
-    return Glyphs(np.concatenate(chunks), plan.char.astype(np.int64), plan.chars)
+    char, font = plan.char.astype(np.int64), plan.font.astype(np.int64)
+    return Glyphs(np.concatenate(chunks), char, plan.chars, font)
 
 
 def written_glyphs(plan: Plan, rows: np.ndarray) -> np.ndarray:

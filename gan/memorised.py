@@ -12,7 +12,6 @@ px); these are medians.
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Self
 
 import numpy as np
 
+from gan.saved import damage_named
 from synth.alphabet import OTHER
-from synth.errors import InputError
 from synth.files import write_whole
 from synth.store import Store
 
@@ -44,7 +43,7 @@ class Neighbours:
         """Of the training split's known characters, labels as given."""
         labels = real.column("label").astype(str)
         rows = np.array([r for r in real.rows("train") if labels[r] != OTHER], np.int64)
-        return cls(shrunk(np.asarray(real.images[rows])), labels[rows])
+        return cls(shrunk(real.take(rows)), labels[rows])
 
     def distances(self, images: np.ndarray, char: np.ndarray) -> np.ndarray:
         """[n, H, W] uint8, [n] str -> [n] float: to the nearest real image of the same character,
@@ -90,11 +89,12 @@ class Neighbours:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Raises InputError for a file that is none of `save`."""
-        try:
+        with damage_named(f"{path}: damaged, remove it"):
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-                return cls(data["small"], data["char"])
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: damaged ({error}); remove it") from None
+                small, char = data["small"], data["char"]
+            if small.ndim != 3 or small.dtype != np.uint8 or char.shape != small.shape[:1]:
+                raise ValueError(f"images {small.shape} {small.dtype}, characters {char.shape}")
+            return cls(small, char)
 
 
 def shrunk(images: np.ndarray) -> np.ndarray:

@@ -79,8 +79,8 @@ class StyleEncoder(nn.Module):
 class Discriminator(nn.Module):
     """Image [B, 1, H, W] and what it shall show -> a score [B].
 
-    The reference is a glyph of the same character in another font, so that it judges content and
-    style together; or the class number, where that is the generator's content too.
+    The reference is a glyph of the same character, in another font where there is one, so that it
+    judges content and style together; or the class number, where that is the generator's content.
     """
 
     def __init__(self, config: GanConfig, size_px: int, classes: int) -> None:

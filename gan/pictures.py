@@ -39,7 +39,7 @@ class Pictures:
         if keep is not None:
             use &= keep
         rows = np.flatnonzero(use)
-        return cls(np.asarray(store.images[rows]), np.where(named, chars, labels)[rows])
+        return cls(store.take(rows), np.where(named, chars, labels)[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Pictures]) -> Self:

@@ -7,8 +7,10 @@ judged by a mean over several rounds of training on mostly other images.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from torch.optim.swa_utils import update_bn
 from gan.networks import Recogniser
 from synth.canvas import to_float
 from synth.command import progress
-from synth.learning import Muon, groups_for_muon
+from synth.files import has_checkpoint
+from synth.learning import Muon, groups_for_muon, load_checkpoint, save_checkpoint
 
 DOUBT_BELOW = 0.05  # a given label under this probability is doubted
 # A recogniser that doubts more than this share has learned nothing: then no label is doubted.
@@ -58,8 +61,13 @@ def train_recogniser(
     seed: int,
     device: torch.device,
     precision: torch.dtype,  # of the autocast: float32 or bfloat16
+    checkpoint: Path | None = None,  # goes on from it, where it is there; None: keeps none
+    checkpoint_every: int = 100,  # steps
 ) -> Trained:
-    """Cross-entropy with label smoothing, AdamW, one cycle; two rounds of doubt at 40 and 70 %."""
+    """Cross-entropy with label smoothing, AdamW, one cycle; two rounds of doubt at 40 and 70 %.
+
+    Raises InputError for a damaged checkpoint, RuntimeError for a loss that is not finite.
+    """
     torch.manual_seed(seed)
     network = Recogniser(classes).to(device).to(memory_format=torch.channels_last)
     optimiser = Muon(groups_for_muon(network.parameters(), 4e-3, 0.02, 0.02, 0.004))
@@ -71,8 +79,19 @@ def train_recogniser(
     n_real = round(batch_size * _REAL_SHARE) if len(real) else 0
     font_rows = _by_class(font_class)
     recent: deque[Tensor] = deque(maxlen=_NORM_BATCHES)
-    with progress(steps, "step", "recogniser") as bar:
-        for step in range(steps):
+    start = 0
+    if checkpoint is not None and has_checkpoint(checkpoint):
+        found = load_checkpoint(checkpoint)
+        start = found["step"]
+        network.load_state_dict(found["network"])
+        optimiser.load_state_dict(found["optimiser"])
+        schedule.load_state_dict(found["schedule"])
+        generator.bit_generator.state = json.loads(found["generator"])
+        keep, given = found["keep"].numpy(), found["given"].numpy()
+        recent.extend(x.to(device) for x in found["recent"])
+        print(f"recogniser: going on at step {start} of {steps}", flush=True)
+    with progress(steps, "step", "recogniser", start) as bar:
+        for step in range(start, steps):
             if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
                 update_bn(list(recent), network)  # a running average lags behind the weights
                 given = probabilities(network, real, real_class, device)
@@ -103,6 +122,20 @@ def train_recogniser(
                 bar.set_postfix(
                     loss=f"{loss.item():.2f}", doubted=int((~keep).sum()), refresh=False
                 )
+            done = step + 1
+            if checkpoint is not None and done % checkpoint_every == 0 and done < steps:
+                state = {
+                    "step": done,
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    # its numbers have 128 bits, and a checkpoint is read as plain data
+                    "generator": json.dumps(generator.bit_generator.state),
+                    "keep": torch.from_numpy(keep),
+                    "given": torch.from_numpy(given),
+                    "recent": list(recent),
+                }
+                save_checkpoint(state, checkpoint)
     update_bn(list(recent), network)
     if len(real):
         given = probabilities(network, real, real_class, device)

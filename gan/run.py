@@ -6,15 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan.config import GanConfig
 from gan.networks import Generator, Recogniser
+from gan.saved import damage_named, digest_of, read_array
 from synth import chance
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, to_float
@@ -39,26 +40,27 @@ class GanRun:
     recogniser_chars: tuple[str, ...]  # what its classes are
     drawable: dict[str, int] | None = None  # character -> class number; None: all that fonts have
     read_styles: np.ndarray | None = None  # [n, 2, S] float32, see `gan.fit`; None: noise only
+    style_rows: np.ndarray | None = None  # [n] int64: rows of the real store they were read off
+    digest: str = ""  # 12 hex digits of generator.safetensors' sha256
+    real: str = ""  # content of the real store it was trained on, "" where the run does not say
+    font_folders: tuple[Path, ...] = ()  # that it was trained with, besides the project's fonts
 
     @classmethod
     def open(cls, path: Path) -> GanRun:
-        """Raises InputError for a folder that is no finished run."""
+        """Raises InputError for a folder that is no finished run, or a damaged one."""
         if not (path / "generator.json").is_file():
             raise InputError(f"{path}: no finished GAN run (no generator.json in it)")
-        try:
+        with damage_named(f"{path}: damaged GAN run"):
             info = json.loads((path / "generator.json").read_text(encoding="utf-8"))
             config = GanConfig(**{**info["config"], "betas": tuple(info["config"]["betas"])})
             pen = tuple(info["style"]["stroke_px"])
             style = Style(**{**info["style"], "stroke_px": pen})
             canvas, alphabet = Canvas(**info["canvas"]), Alphabet(tuple(info["alphabet"]))
             generator = Generator(config, canvas.size_px, len(alphabet.chars))
-            generator.load_state_dict(load_file(path / "generator.safetensors"))
             chars = tuple(info["recogniser_chars"])
             recogniser = Recogniser(len(chars))
-            recogniser.load_state_dict(load_file(path / "recogniser.safetensors"))
-            drawable = info.get("drawable")
-            number = {c: i for i, c in enumerate(alphabet.chars)}
-            read = path / "styles.npy"
+            read_weights(generator, path / "generator.safetensors")
+            read_weights(recogniser, path / "recogniser.safetensors")
             return cls(
                 path,
                 config,
@@ -68,12 +70,12 @@ class GanRun:
                 generator.eval(),
                 recogniser.eval(),
                 chars,
-                None if drawable is None else {c: number[c] for c in drawable},
-                np.load(read, allow_pickle=False) if config.style == "image" else None,
+                _drawable(info, alphabet),
+                *_read_styles(path, config),
+                digest_of(path / "generator.safetensors"),
+                info.get("real", ""),
+                tuple(Path(p) for p in info.get("font_folders", ())),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-            line = " ".join(str(error).split())[:200]
-            raise InputError(f"{path}: damaged GAN run ({line})") from None
 
     def contents(self, glyphs: np.ndarray, chars: Sequence[str]) -> Tensor:
         """[n, H, W] uint8 glyphs of n characters -> what the generator draws from: the glyphs
@@ -113,6 +115,42 @@ class GanRun:
         noise = chance.normal(seed, _STYLE, number, self.config.style_dim).astype(np.float32)
         if self.read_styles is None:
             return noise
-        u = chance.uniform(seed, _READ, number, 1)[:, 0]
-        mean, spread = self.read_styles[(u * len(self.read_styles)).astype(int)].swapaxes(0, 1)
+        mean, spread = self.read_styles[self._picked(number, seed)].swapaxes(0, 1)
         return mean + spread * noise
+
+    def style_images(self, number: np.ndarray, seed: int) -> np.ndarray | None:
+        """Sample numbers [n] -> [n] int64 rows of the real store: the images that `styles` reads
+        the styles off. None where styles are noise, or the run does not say. Pure."""
+        if self.style_rows is None:
+            return None
+        return self.style_rows[self._picked(number, seed)]
+
+    def _picked(self, number: np.ndarray, seed: int) -> np.ndarray:
+        assert self.read_styles is not None
+        u = chance.uniform(seed, _READ, number, 1)[:, 0]
+        return (u * len(self.read_styles)).astype(int)
+
+
+def read_weights(network: nn.Module, path: Path) -> None:
+    """Raises one of `gan.saved.DAMAGE` for a file that does not hold this network's weights."""
+    network.load_state_dict(load_file(path))
+    for name, weight in network.state_dict().items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{path.name}: {name} is not finite")
+
+
+def _drawable(info: dict[str, Any], alphabet: Alphabet) -> dict[str, int] | None:
+    if info.get("drawable") is None:
+        return None
+    number = {c: i for i, c in enumerate(alphabet.chars)}
+    return {c: number[c] for c in info["drawable"]}
+
+
+def _read_styles(path: Path, config: GanConfig) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """[n, 2, S] styles and the [n] rows they were read off, as the run keeps them."""
+    if config.style != "image":
+        return None, None
+    styles = read_array(path / "styles.npy", (None, 2, config.style_dim), np.float32)
+    if not (path / "style_rows.npy").is_file():  # a run of an earlier version
+        return styles, None
+    return styles, read_array(path / "style_rows.npy", (len(styles),), np.int64)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from gan.config import PRESETS, GanConfig
 from gan.fit import fit, on_cpu
@@ -19,7 +19,8 @@ from gan.glyphs import clean_glyphs, known_plan, written_glyphs
 from gan.networks import Recogniser
 from gan.processes import rank, wait_for_first, world
 from gan.recogniser import Trained, train_recogniser
-from gan.run import GanRun
+from gan.run import GanRun, read_weights
+from gan.saved import DAMAGE, read_array
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.files import write_text, write_whole
@@ -28,6 +29,7 @@ from synth.store import Store, lock_output
 from synth.studio import Studio
 
 CONTENT_PER_CHAR, REFERENCE_PER_CHAR = 40, 16
+_CHECKPOINT = Path("checkpoints") / "recogniser.ckpt"  # while it trains
 
 
 def preset(name: str | None) -> tuple[str, GanConfig]:
@@ -74,8 +76,9 @@ def fast_precision() -> torch.dtype:
     return torch.float32
 
 
-def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray]:
-    """The training images of characters that fonts have: [n, H, W] uint8, and [n] class numbers.
+def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The training images of characters that fonts have: [n, H, W] uint8, [n] class numbers, [n]
+    their rows in the store.
 
     Only split "train" is ever read here: validation and test images do not reach a generator.
     """
@@ -84,7 +87,8 @@ def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray]:
     rows = np.array([r for r in real.rows("train") if labels[r] != OTHER], np.int64)
     if len(rows) == 0:
         raise InputError(f"{real.path}: no training image of a known character in it")
-    return np.asarray(real.images[rows]), np.array([index[labels[r]] for r in rows], np.int64)
+    classes = np.array([index[labels[r]] for r in rows], np.int64)
+    return real.take(rows), classes, rows
 
 
 def train(
@@ -100,13 +104,14 @@ def train(
     """Goes on where an unfinished run stopped; a finished one is only opened.
 
     Writes into `out`: config.yaml, recogniser.safetensors, checkpoints/, grids/, metrics.jsonl and,
-    at the end, generator.safetensors and generator.json. Every process but the first ends here,
-    with SystemExit. Raises InputError, with nothing written, for what cannot be trained from.
+    at the end, rates.json, generator.safetensors and generator.json. Every process but the first
+    ends here, with SystemExit. Raises InputError, with nothing written, for what cannot be trained
+    from.
     """
     check_config(config, seed, world(devices))
     # refuses training images that are copies of those to be measured on
     studio = Studio.prepare(real.alphabet, real, font_folders, seed=seed)
-    images, classes = real_of_known(real, studio)
+    images, classes, rows = real_of_known(real, studio)
     start = {
         "seed": seed,
         "alphabet": real.alphabet.digest,
@@ -117,6 +122,8 @@ def train(
     lock = lock_output(out) if first else None
     try:
         if first:
+            if out.exists():  # by its table the store is as it was; by its pixels too?
+                real.require_unchanged()
             out.mkdir(parents=True, exist_ok=True)
             settings = {"arguments": made, "gan": asdict(config), "start": start}
             keep_settings(out, settings, ("gan", "start"))
@@ -128,6 +135,8 @@ def train(
         chars = studio.plan.chars
         if first:
             recogniser = _recogniser(out, studio, images, classes, config, seed)
+            for name in (_CHECKPOINT.name, f"{_CHECKPOINT.name}.previous"):
+                (out / _CHECKPOINT).with_name(name).unlink(missing_ok=True)
         wait_for_first()
         if not first:  # reads what the first one has written
             recogniser = _recogniser(out, studio, images, classes, config, seed)
@@ -155,6 +164,8 @@ def train(
         )
         if not first:
             raise SystemExit(0)
+        if config.style == "image":
+            _save_array(out / "style_rows.npy", rows[trusted])
         drawn = [real.alphabet.chars[i] for i in np.unique(classes[trusted])]
         info = {
             "config": asdict(config),
@@ -163,6 +174,8 @@ def train(
             "alphabet": list(real.alphabet.chars),
             "recogniser_chars": list(chars),
             "drawable": drawn if config.condition == "class" else None,
+            "real": real.content,
+            "font_folders": [str(p.resolve()) for p in font_folders],
             "made": made,
         }
         write_text(out / "generator.json", json.dumps(info, ensure_ascii=False, indent=1))
@@ -177,14 +190,12 @@ def _recogniser(
 ) -> Trained:
     """Trained, or read back from the run."""
     chars = studio.plan.chars
+    kept = _kept_recogniser(out, len(chars), len(images))
+    if kept is not None:
+        return kept
     number = {c: i for i, c in enumerate(chars)}
     # the alphabet's characters stand first in the plan, in order
     known = np.array([number[c] for c in studio.alphabet.chars], np.int64)
-    weights, labels = out / "recogniser.safetensors", out / "trusted.npy"
-    if weights.is_file() and labels.is_file():
-        network = Recogniser(len(chars))
-        network.load_state_dict(load_file(weights))
-        return Trained(network.eval(), np.load(labels, allow_pickle=False))
     plan = studio.plan
     whole = np.flatnonzero(plan.whole)
     trained = train_recogniser(
@@ -198,9 +209,31 @@ def _recogniser(
         seed=seed,
         device=device(),
         precision=fast_precision(),
+        checkpoint=out / _CHECKPOINT,
+        checkpoint_every=config.checkpoint_every,
     )
-    write_whole(weights, save(on_cpu(trained.network)))
-    buffer = io.BytesIO()
-    np.save(buffer, trained.given)
-    write_whole(labels, buffer.getvalue())  # last: both are there when this one is
+    write_whole(out / "recogniser.safetensors", save(on_cpu(trained.network)))
+    _save_array(out / "trusted.npy", trained.given)  # last: both are there when this one is
     return replace(trained, network=trained.network.cpu())
+
+
+def _kept_recogniser(out: Path, classes: int, images: int) -> Trained | None:
+    """The one that an earlier start of this run has trained. A damaged one is trained anew: with
+    the same seed on the same machine it becomes the same."""
+    weights, labels = out / "recogniser.safetensors", out / "trusted.npy"
+    if not (weights.is_file() and labels.is_file()):
+        return None
+    network = Recogniser(classes)
+    try:
+        read_weights(network, weights)
+        return Trained(network.eval(), read_array(labels, (images,), np.float32))
+    except DAMAGE as error:
+        line = " ".join(str(error).split())[:200]
+        print(f"{out}: its recogniser is damaged ({line}) and is trained anew", flush=True)
+        return None
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_whole(path, buffer.getvalue())

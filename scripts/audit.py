@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import parser, run
 from synth.errors import InputError
 
+if TYPE_CHECKING:
+    from synth.store import Store
+
 
 def options() -> ArgumentParser:
     p = parser(
         (__doc__ or "")
-        + " Refuses a model whose stores are gone or changed, a font without a stated licence, "
-        "and a validation or test image that was, exactly or nearly, trained on.",
+        + " Follows generated images to the images that their generator learned from. Refuses a "
+        "model whose stores are gone or hold other images than it was trained on, a font without a "
+        "stated licence, and a validation or test image that was, exactly or nearly, trained on.",
         "python scripts/audit.py --model runs/classifier --allow mydata",
     )
     p.add_argument("--model", type=Path, required=True, help="finished classifier run")
@@ -33,41 +39,81 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
-    from synth.provenance import NOT_STATED, origins, refuse_trained
+    import numpy as np
+
+    from synth.provenance import learned_from, refuse_trained
     from synth.store import Store
 
-    card = args.model / "model.json"
-    if not card.is_file():
-        raise InputError(f"{args.model}: no finished run (no model.json in it)")
-    try:
-        sources = json.loads(card.read_text(encoding="utf-8"))["info"]["sources"]
-        paths = [Path(source["store"]) for source in sources]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{card}: does not say which stores it was trained on") from None
-    stores = [Store.open(path) for path in paths]
-    unknown: list[str] = []
-    for store, source in zip(stores, sources, strict=True):
-        if store.info["made"] != source["made"]:
-            raise InputError(f"{store.path}: made again since the training: it is another store")
-        print(f"{store.path}: {len(store)} images")
-        for origin in origins(store):
-            print(f"  {origin.images:8} {origin.source:5} {origin.place}: {origin.licence}")
-            if origin.source != "real" and origin.licence == NOT_STATED:
-                unknown.append(origin.place)
-    unknown = sorted(set(unknown) - set(args.allow))
-    if unknown:
+    stores = trained_on(args.model)
+    unknown: set[str] = set()
+    for store in stores:
+        unknown |= tell(store, "")
+    seen = {store.path.resolve() for store in stores}
+    behind: list[Store] = []
+    for store in stores[1:]:  # the first one is the real one
+        origin = learned_from(store)
+        if origin is not None and origin.path.resolve() not in seen:
+            origin.require_unchanged()
+            unknown |= tell(origin, f", which {store.path} learned from")
+            seen.add(origin.path.resolve())
+            behind.append(origin)
+    if unknown := unknown - set(args.allow):
         raise InputError(
-            f"no licence is known of {', '.join(unknown)}; with --allow NAME you say that you know"
+            f"no licence is known of {', '.join(sorted(unknown))}; with --allow NAME you say that "
+            "you know"
         )
-    for trained in stores:  # the first one is the real one
-        refuse_trained(stores[0], stores[0].rows("val"), trained)
-    if args.test:
-        import numpy as np
-
-        test = Store.open(args.test)
-        for trained in stores:
+    real, test = stores[0], Store.open(args.test) if args.test else None
+    for trained in (*stores, *behind):
+        refuse_trained(real, np.flatnonzero(real.column("split") != "train"), trained)
+        if test is not None:
             refuse_trained(test, np.arange(len(test)), trained)
     print("no validation or test image was trained on")
+
+
+def trained_on(model: Path) -> list[Store]:
+    """The stores of a run, the real one first, as they were when it began. Raises InputError."""
+    from synth.provenance import find_store
+
+    sources, contents = recorded(model)
+    stores = []
+    for source, content in zip(sources, contents, strict=True):
+        store = find_store(source["store"], model)
+        if store.info["made"] != source["made"]:
+            raise InputError(f"{store.path}: made again since the training: it is another store")
+        if store.content != content:
+            raise InputError(f"{store.path}: holds other images than {model} was trained on")
+        store.require_unchanged()
+        stores.append(store)
+    return stores
+
+
+def recorded(model: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Of each store of a run its name and how it was made, and its content. Raises InputError."""
+    card, settings = model / "model.json", model / "config.yaml"
+    for file in (card, settings):
+        if not file.is_file():
+            raise InputError(f"{model}: no finished run (no {file.name} in it)")
+    try:
+        sources = json.loads(card.read_text(encoding="utf-8"))["info"]["sources"]
+        contents = yaml.safe_load(settings.read_text(encoding="utf-8"))["start"]["stores"]
+        if len(sources) != len(contents) or not all({"store", "made"} <= set(s) for s in sources):
+            raise ValueError
+        return sources, contents
+    except (ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise InputError(f"{model}: does not say which stores it was trained on") from None
+
+
+def tell(store: Store, why: str) -> set[str]:
+    """Prints where the images of a store come from. Returns fonts that state no licence."""
+    from synth.provenance import NOT_STATED, origins
+
+    print(f"{store.path}: {len(store)} images{why}")
+    unknown = set()
+    for origin in origins(store):
+        print(f"  {origin.images:8} {origin.source:5} {origin.place}: {origin.licence}")
+        if origin.source != "real" and origin.licence == NOT_STATED:
+            unknown.add(origin.place)
+    return unknown
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ It (1) trains on real images alone, with several seeds; (2) writes what each cla
 validation images, and the images that it gets for that, to needs.csv and quota.csv; (3) renders
 and generates them; (4) trains with the font images, the GAN images, and both, with the same seeds;
 (5) writes to verdict.csv and verdict.json whether a source helped a class, hurt it, or made no
-difference, with an interval; (6) trains OUT/final with all but the sources of the classes that
-they hurt: its report.html shows the verdicts.
+difference, with an interval (a class with too few validation images has the verdict of its group);
+(6) trains OUT/final with all but the sources of the classes that they hurt: its report.html shows
+the verdicts.
 
 The same command goes on where it stopped. The choices are made by the validation images of the
 real store: measure what comes out on others (--test).

@@ -45,7 +45,8 @@ def options() -> ArgumentParser:
         default=[],
         help="clean real stores of any alphabet: their training split teaches the reader, the "
         "other splits show how well it reads real characters that the GAN never saw; default: the "
-        "training split of --real with its labels doubted, and --font",
+        "training split of --real with its labels doubted, and half of --font, of which the other "
+        "half is judged",
     )
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     p.add_argument("--reader-steps", type=int, default=1000, help="of the reader, 128 images each")
@@ -89,7 +90,7 @@ def main(args: Namespace) -> None:
 
     if args.inception:
         require_inception(args.inception)
-    sets = prepare(real, test, font, gan, readers)
+    sets = prepare(real, test, font, gan, readers, args.seed)
     stores = [real, font, *gan, *readers, *([test] if test else [])]
     start = {"stores": [store.content for store in stores]}
     new = not args.out.exists()

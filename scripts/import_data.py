@@ -126,6 +126,13 @@ def options() -> ArgumentParser:
         help="stores whose images, and copies of them, are left out: a test set's, say",
     )
     result.add_argument(
+        "--licence",
+        type=str | None,
+        default=None,
+        metavar="TEXT",
+        help="of the images, kept in the store and told by audit.py (null: not stated)",
+    )
+    result.add_argument(
         "--as-is",
         action="store_true",
         help="the images are gray, of --size-px, dark on white, and centred already (an export): "
@@ -204,6 +211,7 @@ def main(args: Namespace) -> None:
         classes=classes,
         as_is=args.as_is,
         apart_from=[Store.open(path) for path in args.apart_from],
+        licence=args.licence,
     )
     print(summary(store))
 

@@ -1,7 +1,8 @@
 """The licences of all that this project needs and carries: packages and fonts.
 
-Refuses a package that may not be used freely in a closed product (copyleft) unless it stands in
-EXCEPTIONS with the reason, one whose licence is unknown, and a font without its licence file.
+Refuses a package or a font that may not be used freely in a closed product (copyleft, no commercial
+use, no changes) unless it stands in EXCEPTIONS with the reason, one whose licence is unknown, and a
+font without its licence file.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from synth.command import parser, run
 from synth.errors import InputError
 
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|GNU|MPL|Mozilla|EPL|EUPL|CDDL|SSPL)", re.IGNORECASE)
+# Terms that keep a product from being sold, or work in it from being changed.
+BOUND = re.compile(
+    r"non-?commercial|\bNC\b|\bND\b|(academic|research|personal|evaluation)[- ](use|only|purpose)",
+    re.IGNORECASE,
+)
 # Used as they are, unchanged and not linked in: what each licence asks for in that case is kept.
 EXCEPTIONS = {
     "tqdm": "MPL-2.0 AND MIT: the MPL binds changes to its own files only",
@@ -44,14 +50,9 @@ def main(args: Namespace) -> None:
     rows, faults = packages(args.package)
     lines = ["| package | version | licence |", "|---|---|---|"]
     lines += [f"| {name} | {version} | {licence} |" for name, version, licence in rows]
-    lines += ["", "| font | source | licence |", "|---|---|---|"]
-    from synth.fonts import ASSETS
-
-    for row in tomllib.loads((ASSETS / "fonts.toml").read_text(encoding="utf-8"))["font"]:
-        lines.append(f"| {row['family']} | {row['source']} | {row['licence']} |")
-        if not row["licence"] or not (ASSETS / row["licence_file"]).is_file():
-            faults.append(f"font {row['file']}: no licence beside it")
-    text = "\n".join(lines) + "\n"
+    table, more = fonts()
+    faults += more
+    text = "\n".join([*lines, "", *table]) + "\n"
     if args.out:
         from synth.files import write_text
 
@@ -63,6 +64,30 @@ def main(args: Namespace) -> None:
         raise InputError("; ".join(faults))
 
 
+def fonts() -> tuple[list[str], list[str]]:
+    """The lines of the table of the project's fonts, and what is wrong with their licences."""
+    from synth.fonts import ASSETS
+
+    lines, faults = ["| font | source | licence |", "|---|---|---|"], []
+    for row in tomllib.loads((ASSETS / "fonts.toml").read_text(encoding="utf-8"))["font"]:
+        lines.append(f"| {row['family']} | {row['source']} | {row['licence']} |")
+        if not row["licence"] or not (ASSETS / row["licence_file"]).is_file():
+            faults.append(f"font {row['file']}: no licence beside it")
+        faults += fault(f"font {row['file']}", row["licence"])
+    return lines, faults
+
+
+def fault(name: str, licence: str) -> list[str]:
+    """What keeps it out of a closed product that is sold."""
+    if name in EXCEPTIONS:
+        return []
+    if COPYLEFT.search(licence):
+        return [f"{name}: {licence} is copyleft"]
+    if BOUND.search(licence):
+        return [f"{name}: {licence} forbids sale or change"]
+    return []
+
+
 def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Name, version and licence of everything `start` needs and has installed, with its extras, by
     name; and what is wrong with them."""
@@ -71,14 +96,16 @@ def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
     except PackageNotFoundError:
         raise InputError(f"{start}: not installed") from None
     seen: dict[str, Distribution] = {}
+    asked: dict[str, set[str]] = {}  # with which extras each was looked at
     while waiting:
         dist, extras = waiting.pop()
         name = canonicalize_name(dist.metadata["Name"])
         if extras is None:  # the start: all of its extras
             extras = set(dist.metadata.get_all("Provides-Extra") or ())
-        elif name in seen:
+        if name in seen and extras <= asked[name]:
             continue
         seen[name] = dist
+        extras = asked[name] = asked.get(name, set()) | extras
         for text in dist.requires or ():
             need = Requirement(text)
             marker = need.marker
@@ -96,8 +123,7 @@ def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
         rows.append((name, dist.version, licence or "unknown"))
         if not licence:
             faults.append(f"{name}: licence unknown")
-        elif COPYLEFT.search(licence) and name not in EXCEPTIONS:
-            faults.append(f"{name}: {licence} is copyleft")
+        faults += fault(name, licence)
     return rows, faults
 
 

@@ -10,6 +10,8 @@ from synth.command import cores, parser, run
 
 
 def options() -> ArgumentParser:
+    from synth.decode import SUFFIXES
+
     p = parser(
         __doc__ or "",
         "python scripts/predict.py --model runs/classifier --images DIR --out predictions.csv",
@@ -21,7 +23,12 @@ def options() -> ArgumentParser:
         help="run folder, exported folder, or .onnx file that export_model.py made",
     )
     p.add_argument(
-        "--images", type=Path, nargs="+", required=True, help="image files, folders of them, stores"
+        "--images",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="image files of any name, folders, stores; of a folder its files, and those of the "
+        f"folders in it, that end in {', '.join(SUFFIXES)} and are not hidden",
     )
     p.add_argument(
         "--out",

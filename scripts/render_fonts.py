@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import cores, parser, run, used
 from synth.errors import InputError
+
+if TYPE_CHECKING:
+    from synth.alphabet import Alphabet
+    from synth.checks import FontCheck
+    from synth.reading import Verdict
+    from synth.store import Store
 
 
 def options() -> ArgumentParser:
@@ -19,7 +26,17 @@ def options() -> ArgumentParser:
     p.add_argument("--alphabet", type=Path | None, help="one character a line; without --real")
     p.add_argument("--out", type=Path | None, help="store to make")
     p.add_argument("--per-class", type=int | None, help="images of each class; default: by quota")
-    p.add_argument("--target", type=int | None, help="real + rendered a class; default: 2 x median")
+    p.add_argument(
+        "--target",
+        type=int | Literal["median"] | None,
+        help="real + rendered a class; 'median': the median class; default: 2 x median",
+    )
+    p.add_argument(
+        "--cap",
+        type=float | None,
+        help="largest share of rendered images in a class that has real ones, 0 to 1; "
+        "default: no bound",
+    )
     p.add_argument(
         "--other", type=int | None, help="images of 'other'; default: 1.2 x the known ones"
     )
@@ -27,7 +44,7 @@ def options() -> ArgumentParser:
         "--quota",
         type=Path | None,
         help="CSV with the columns label and images, 'other' is a label too: in place of "
-        "--per-class, --target and --other",
+        "--per-class, --target, --cap and --other",
     )
     p.add_argument("--other-chars", type=int | None, help="how many different other characters")
     p.add_argument("--other-from", type=Path | None, help="file with other characters, one a line")
@@ -37,7 +54,22 @@ def options() -> ArgumentParser:
     )
     p.add_argument("--without", type=str, nargs="+", default=[], help="names of fonts to leave out")
     p.add_argument(
+        "--without-unread",
+        type=Path | None,
+        help="file of check_fonts.py --out: leaves out the fonts, and the strength, that are not "
+        "read",
+    )
+    p.add_argument(
         "--writers", type=int, default=500, help="hands that share the images; 1: all in one hand"
+    )
+    p.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="stores that are measured on, a test set, say: refused where --real holds copies of "
+        "their images for training",
     )
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=cores(), help="processes; the result is the same")
@@ -56,13 +88,19 @@ def options() -> ArgumentParser:
         const=True,
         default=False,
         help="only say what each font has and lacks, and why, and draw a contact sheet of it "
-        "(contact_sheet.png, or --preview)",
+        "(contact_sheet.png, or --preview); not 0 where no font has a character",
+    )
+    p.add_argument(
+        "--refused",
+        type=Path | None,
+        help="CSV: every glyph that is refused, and why: font, character, code, reason, drawn as",
     )
     return p
 
 
 def main(args: Namespace) -> None:
     from synth.alphabet import Alphabet
+    from synth.provenance import refuse_apart
     from synth.store import Store, refuse_existing
 
     if (args.real is None) == (args.alphabet is None):
@@ -75,10 +113,20 @@ def main(args: Namespace) -> None:
         refuse_existing(args.out)
     if args.preview is not None and args.preview.is_dir():
         raise InputError(f"{args.preview}: a folder; give --preview the name of a PNG file")
+    if args.refused is not None and args.refused.is_dir():
+        raise InputError(f"{args.refused}: a folder; give --refused the name of a CSV file")
     real = Store.open(args.real) if args.real else None
+    if args.apart_from:
+        if real is None:
+            raise InputError("--apart-from goes with --real")
+        refuse_apart(real, args.apart_from)
     alphabet = real.alphabet if real else Alphabet.read(args.alphabet)
+    verdict = _leave_out_unread(args) if args.without_unread else None
+    if args.check:
+        _check(args, alphabet, real, verdict)
+        return
 
-    from synth.sheets import write_contact_sheet, write_preview
+    from synth.sheets import write_preview
     from synth.studio import Studio
 
     studio = Studio.prepare(
@@ -95,20 +143,70 @@ def main(args: Namespace) -> None:
         writers=args.writers,
         without=args.without,
         quota_file=args.quota,
+        cap=args.cap,
     )
-    print(studio.font_table(), flush=True)
-    if args.check:
-        page = args.preview or Path("contact_sheet.png")
-        write_contact_sheet(studio, page)
-        print(f"contact sheet: {page}")
-    elif args.preview:
-        write_preview(studio, args.preview)
+    _say(args, studio.check, verdict)
+    if args.preview:
+        write_preview(studio, args.preview, real=real)
         print(f"preview: {args.preview}")
     if args.out is None:
         return
     print(studio.quota.table(), flush=True)
     store = studio.render_to(args.out, args.workers, used(args), args.cluster)
     print(f"{args.out}: {len(store)} images")
+
+
+def _check(
+    args: Namespace, alphabet: Alphabet, real: Store | None, verdict: Verdict | None
+) -> None:
+    """Raises InputError, when all is printed and drawn, where no font has a character."""
+    from dataclasses import replace
+
+    from synth.sheets import write_contact_sheet
+    from synth.studio import check_all, quota_of
+
+    quota = quota_of(alphabet, real, args.per_class, args.target, args.other, args.quota, args.cap)
+    found = check_all(
+        alphabet=alphabet,
+        quota=quota,
+        font_folders=args.fonts,
+        other_chars=args.other_chars,
+        other_from=args.other_from,
+        seed=args.seed,
+        without=args.without,
+    )
+    _say(args, found, verdict)
+    if shown := [c for c in found.fonts if found.maps_any(c)]:
+        page = args.preview or Path("contact_sheet.png")
+        write_contact_sheet(replace(found, coverages=shown), page)
+        print(f"contact sheet: {page}", flush=True)
+    found.refuse_missing()
+
+
+def _say(args: Namespace, found: FontCheck, verdict: Verdict | None) -> None:
+    print("\n".join([found.table(every=args.check), *found.remarks()]), flush=True)
+    names = [c.font.name for c in found.coverages]
+    if verdict and (unasked := [n for n in names if n not in verdict.fonts]):
+        print(f"of {args.without_unread} not asked, kept: {' '.join(unasked)}", flush=True)
+    if args.refused:
+        print(f"{args.refused}: {found.write_refused(args.refused)} glyphs refused", flush=True)
+
+
+def _leave_out_unread(args: Namespace) -> Verdict:
+    """Sets `without` and `strength`."""
+    from synth.fonts import find_fonts
+    from synth.reading import Verdict
+
+    verdict = Verdict.read(args.without_unread)
+    names = {f.name for f in find_fonts(args.fonts)}
+    unread = [name for name in verdict.unread if name in names and name not in args.without]
+    print(f"not read, left out: {' '.join(unread) or 'none'}")
+    args.without = [*args.without, *unread]
+    strength = verdict.strength(args.strength)
+    if strength != args.strength:
+        print(f"strength {strength:g} in place of {args.strength:g}, which is not read")
+        args.strength = strength
+    return verdict
 
 
 if __name__ == "__main__":

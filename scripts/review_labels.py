@@ -37,6 +37,15 @@ def options() -> ArgumentParser:
         type=Path | None,
         help="CSV with path and label (the true one): prints precision and recall of the list",
     )
+    p.add_argument(
+        "--write-corrections",
+        type=str,
+        nargs=2,
+        metavar=("HOW", "FILE"),
+        help="the whole list, which no person looked at, as train_classifier.py --corrections "
+        "takes it, to measure what the list is worth. HOW: remove (all are left out) or likely "
+        "(all get their likely labels). With the command of a finished review it trains nothing",
+    )
     p.add_argument("--seed", type=int, default=1)
     return p
 
@@ -52,18 +61,26 @@ def main(args: Namespace) -> None:
     from dataclasses import asdict, replace
 
     from classifier.report import write_review
-    from classifier.review import measure, out_of_fold, require, review
+    from classifier.review import measure, out_of_fold, require, review, undecided
+    from classifier.suspects import Suspects
     from classifier.train import preset
     from synth.errors import InputError
     from synth.files import write_text
     from synth.runs import keep_settings
+    from synth.store import refuse_existing
 
     _, config = preset(args.preset)
     steps = args.steps or config.for_classes(len(real.alphabet)).steps
     config = replace(config, noise_loss=args.noise_loss, steps=steps)
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     require(real, synth, config, args.seed, args.folds)
-    if (args.out / "review.json").is_file():
+    how, file = args.write_corrections or ("", "")
+    if how not in ("", "remove", "likely"):
+        raise InputError(f"--write-corrections {how!r}: there are remove, likely")
+    if how:
+        refuse_existing(Path(file))
+    finished = (args.out / "review.json").is_file()
+    if finished and not how:
         raise InputError(f"{args.out}: a finished review is there already; take another --out")
     new = not args.out.exists()
     lock = lock_output(args.out)
@@ -73,12 +90,15 @@ def main(args: Namespace) -> None:
         start["stores"] += [store.content for store in synth]
         settings = {"arguments": used(args), "classifier": asdict(config), "start": start}
         keep_settings(args.out, settings, ("classifier", "start"))
+        if finished and (found := Suspects.read(args.out)) is not None:
+            _write(Path(file), undecided(found, real, how), how)
+            return
         opinions = out_of_fold(real, synth, args.out, config, args.seed, args.folds)
         suspects = review(opinions)
         suspects.write(args.out)
-        write_review(args.out / "review.html", suspects, real)
+        pages = write_review(args.out / "review.html", suspects, real)
         told: dict[str, Any] = {"images": len(opinions.rows), "suspected": len(suspects.row)}
-        print(f"{told['suspected']} of {told['images']} labels suspected: {args.out}/review.html")
+        print(f"{told['suspected']} of {told['images']} labels suspected: {pages[0]}")
         if args.truth:
             told["truth"] = measure(suspects, opinions, real, args.truth)
             for group, f in told["truth"].items():
@@ -87,6 +107,8 @@ def main(args: Namespace) -> None:
                     f"{f['suspected']:>5} suspected  precision {f['precision']:.3f}  "
                     f"recall {f['recall']:.3f}  likely label right {f['likely_right']:.3f}"
                 )
+        if how:
+            _write(Path(file), undecided(suspects, real, how), how)
         write_text(args.out / "review.json", json.dumps(told, indent=1))
         for number in range(args.folds):
             shutil.rmtree(args.out / f"fold-{number}", ignore_errors=True)
@@ -94,6 +116,15 @@ def main(args: Namespace) -> None:
         if new and args.out.exists() and not any(args.out.iterdir()):
             args.out.rmdir()
         lock.release()
+
+
+def _write(path: Path, text: str, how: str) -> None:
+    from synth.files import write_text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    what = "left out" if how == "remove" else "given their likely labels"
+    print(f"{path}: all suspects {what}; no person looked at them")
 
 
 if __name__ == "__main__":

@@ -18,13 +18,20 @@ def options() -> ArgumentParser:
         help="run folder, exported folder, or .onnx file that export_model.py made; a folder "
         "without model.onnx gets one first, for which torch must be installed",
     )
+    p.add_argument(
+        "--own-code",
+        action="store_true",
+        help="import and run the layers that --replace put in, to make model.onnx; serving it does "
+        "not need them",
+    )
     p.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all")
     p.add_argument("--port", type=int, default=8000, help="0: any free one, which is printed")
     p.add_argument(
         "--precision",
         default="fast",
-        help="fast: bf16 where the processor computes in it, whose cost export_model.py measures; "
-        "f32: as trained",
+        help="fast: bf16 where the processor computes in it and export_model.py measured on "
+        "labelled images that it changes and loses next to nothing, else f32; f32: as trained; "
+        "bf16: whatever it costs",
     )
     p.add_argument(
         "--threads", type=int, default=None, help="of the network; null: the runtime decides"
@@ -33,7 +40,10 @@ def options() -> ArgumentParser:
         "--keep", type=Path, default=None, help="folder for images and answers; null: none is kept"
     )
     p.add_argument(
-        "--keep-answers", type=int, default=100_000, help="the oldest go, a thousand at a time"
+        "--keep-answers", type=int, default=100_000, help="the oldest go, a folder at a time"
+    )
+    p.add_argument(
+        "--keep-bytes", type=int, default=10 * 2**30, help="of kept files; the oldest go likewise"
     )
     p.add_argument("--max-body-bytes", type=int, default=8 * 2**20, help="of a request")
     p.add_argument("--max-pixels", type=int, default=4_000_000, help="of an image")
@@ -41,7 +51,12 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--max-requests", type=int, default=64, help="answered at once; one more gets 503 at once"
     )
-    p.add_argument("--deadline-s", type=float, default=1.0, help="of a request, then 503")
+    p.add_argument(
+        "--deadline-s", type=float, default=1.0, help="of a request that has come whole, then 503"
+    )
+    p.add_argument(
+        "--receive-s", type=float, default=30.0, help="for a request to come whole, then it is cut"
+    )
     p.add_argument(
         "--grace-s", type=float, default=10.0, help="longest wait for the last answers at the end"
     )
@@ -58,8 +73,11 @@ def main(args: Namespace) -> None:
         args.max_images,
         args.max_requests,
         args.deadline_s,
+        args.receive_s,
     )
     export = [str(Path(__file__).with_name("export_model.py")), "--model", str(args.model)]
+    if args.own_code:
+        export.append("--own-code")
     onnx = onnx_of(args.model, export)
     serve(
         onnx,
@@ -70,6 +88,7 @@ def main(args: Namespace) -> None:
         args.threads,
         args.keep,
         args.keep_answers,
+        args.keep_bytes,
         args.grace_s,
     )
 

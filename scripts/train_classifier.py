@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import parser, run, used
+from synth.errors import InputError
 
 
 def options() -> ArgumentParser:
@@ -22,6 +23,11 @@ def options() -> ArgumentParser:
     p.add_argument("--synth", type=Path, nargs="+", default=[], help="font and GAN stores")
     p.add_argument("--out", type=Path, required=True, help="run folder")
     p.add_argument("--test", type=Path | None, help="labelled store, measured once at the end")
+    p.add_argument(
+        "--allow-copies",
+        action="store_true",
+        help="measure on --test though nearly equal images are trained on",
+    )
     p.add_argument(
         "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
     )
@@ -65,6 +71,23 @@ def options() -> ArgumentParser:
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
     p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
     p.add_argument(
+        "--warmup-share",
+        type=float | None,
+        help="first part of the run in which the learning rate rises, 0..1 (default 0.15)",
+    )
+    p.add_argument(
+        "--weight-decay",
+        type=float | None,
+        help="pull of every weight to 0, times the learning rate a step; biases and norms have "
+        "none (default 0.05)",
+    )
+    p.add_argument(
+        "--ema-decay",
+        type=float | None,
+        help="of the moving average of the weights, which is what is kept, for each step; 0 keeps "
+        "the last weights as they are (default 0.998)",
+    )
+    p.add_argument(
         "--optimiser",
         type=str | None,
         help="muon (default; with --pretrained adamw), adamw or sgd",
@@ -93,6 +116,37 @@ def options() -> ArgumentParser:
         "--logit-adjustment",
         type=float | None,
         help="strength; 1 trains for classes that are equally frequent (default 0)",
+    )
+    p.add_argument(
+        "--smoothing-real",
+        type=float | None,
+        help="label smoothing of real images: probability that is given to all classes alike, "
+        "0..1; the more, the less a wrong label pulls (default 0.1)",
+    )
+    p.add_argument(
+        "--smoothing-synthetic",
+        type=float | None,
+        help="the same of font and GAN images, whose labels are right (default 0.02)",
+    )
+    p.add_argument(
+        "--cleaning",
+        type=bool,
+        default=True,
+        help="leave out real images whose label the network comes to doubt (default true)",
+    )
+    p.add_argument(
+        "--clean-at",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="parts of the run after which labels are doubted, 0..1; each time anew, so that an "
+        "image may come back (default 0.35 0.6)",
+    )
+    p.add_argument(
+        "--doubt-below",
+        type=float | None,
+        help="probability of its given label under which a real image is left out, 0..1: higher "
+        "finds more wrong labels and loses more right ones (default 0.1)",
     )
     p.add_argument(
         "--synthetic-loss-weight",
@@ -133,6 +187,12 @@ def options() -> ArgumentParser:
         "--class-weights", type=dict[str, float] | None, help="the same of single classes"
     )
     p.add_argument(
+        "--kind-weights",
+        type=dict[str, float] | None,
+        help="how often the images of a kind are shown inside 'other', factors: confusable, "
+        "common, two, crossed ...; for instance '{scribble: 0.5}'",
+    )
+    p.add_argument(
         "--source-weights",
         type=dict[str, dict[str, float]] | None,
         help="factors on a source's weight in a group or class, 0 switches it off there; for "
@@ -151,10 +211,37 @@ def options() -> ArgumentParser:
         "--augment",
         type=str | None,
         help="module:function, a numpy function of yours: [H, W] uint8 -> [H, W] uint8, ink high; "
-        "for instance scripts.augment_example:distort",
+        "for instance scripts.augment_example:distort. With the attribute takes_cupy it gets CuPy "
+        "arrays on a GPU",
     )
     p.add_argument(
         "--sampling", type=str | None, help="of classes: balanced (default), sqrt or natural"
+    )
+    p.add_argument(
+        "--other-share",
+        type=float | None,
+        help="of 'other' in a batch, 0..1, where there are a thousand such images or more; more "
+        "finds more of what is not in the alphabet and costs known characters (default 0.35)",
+    )
+    p.add_argument(
+        "--others",
+        type=str | None,
+        help="characters outside the alphabet that fonts or GAN draw: each (default) is a class of "
+        "its own, which the answer folds into 'other'; one: they are one class",
+    )
+    p.add_argument(
+        "--other-score",
+        type=str | None,
+        help="what is held against the threshold, of the others' probabilities against the known "
+        "ones': norms (default, root sums of squares), logit (the largest), energy (sums), or "
+        "softmax (1 - the most probable known one); kept in the model",
+    )
+    p.add_argument(
+        "--threshold-by",
+        type=str | None,
+        help="all (default): one threshold; group: one for the common, the rare and the few "
+        "characters each, by which of them an image looks most like, where validation has 20 known "
+        "and 20 other images of such",
     )
     p.add_argument(
         "--synthetic-cap",
@@ -165,6 +252,13 @@ def options() -> ArgumentParser:
         "--real-only-share",
         type=float | None,
         help="last part of the run that shows known classes by real images only (default 0)",
+    )
+    p.add_argument("--threads", type=int | None, help="of DALI, for each network (default 2)")
+    p.add_argument(
+        "--resident-gib",
+        type=float | None,
+        help="images up to this many GiB together are held in memory, more are read from the "
+        "stores as they come (default 4)",
     )
     p.add_argument(
         "--precision",
@@ -197,14 +291,15 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
-    from synth.near_copies import refuse_copies, told_copies
+    from synth.near_copies import told_copies
     from synth.store import Store
 
     real = Store.open(args.real)
     synth = [Store.open(path) for path in args.synth]
     test = Store.open(args.test) if args.test else None
-    refuse_copies(real)
     if test and (told := told_copies(real, test)):
+        if not args.allow_copies:
+            raise InputError(f"{told}; --allow-copies measures there all the same")
         print(told)
 
     from dataclasses import replace
@@ -216,13 +311,17 @@ def main(args: Namespace) -> None:
     names = (
         "model members steps batch_size lr real_weight font_weight gan_weight "
         "augment_strength augment precision sampling synthetic_cap real_only_share "
-        "synthetic_start real_share group_weights class_weights source_weights augmentation "
-        "pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup cutmix "
-        "logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor patience compile"
+        "synthetic_start real_share group_weights class_weights kind_weights source_weights "
+        "augmentation pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup "
+        "cutmix logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor patience "
+        "compile threads resident_gib warmup_share weight_decay ema_decay smoothing_real "
+        "smoothing_synthetic doubt_below other_share others other_score threshold_by"
     )
     changes = {n: getattr(args, n) for n in names.split()}
     config = config.changed({k: v for k, v in changes.items() if v is not None})
     config = replace(config, replace=tuple(args.replace))
+    clean_at = config.clean_at if args.clean_at is None else tuple(args.clean_at)
+    config = replace(config, clean_at=clean_at if args.cleaning else ())
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     print(
         f"preset {name}: {config.model}{f' x {config.members}' if config.members > 1 else ''}, "

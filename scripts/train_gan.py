@@ -14,6 +14,7 @@ from synth.command import parser, run, used
 from synth.errors import InputError
 
 if TYPE_CHECKING:
+    from gan.run import GanRun
     from synth.store import Store
 
 
@@ -58,7 +59,13 @@ def options() -> ArgumentParser:
         default=False,
         help="torch.compile the networks; skipped where there is no compiler",
     )
-    p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
+    p.add_argument(
+        "--fonts",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="folders with more fonts; with --generate-only default: those of the run",
+    )
     p.add_argument(
         "--per-class",
         type=int | None,
@@ -84,16 +91,33 @@ def options() -> ArgumentParser:
         "--alphabet", type=Path | None, help="characters to generate, with --generate-only"
     )
     p.add_argument(
+        "--other-from",
+        type=Path | None,
+        help="with --generate-only: file with other characters, one a line, in place of chosen "
+        "ones; labelled other. 50 images of each, or --other in all; without --alphabet and "
+        "--per-class none of known characters",
+    )
+    p.add_argument(
         "--quota",
         type=Path | None,
         help="with --generate-only: CSV with the columns label and images, 'other' is a label too, "
         "in place of --per-class and --other",
+    )
+    p.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="stores that are measured on, a test set, say: refused where --real holds copies of "
+        "their images for training",
     )
     p.add_argument("--seed", type=int, default=1)
     return p
 
 
 def main(args: Namespace) -> None:
+    from synth.provenance import refuse_apart
     from synth.store import Store, refuse_existing
 
     if args.out is None:
@@ -103,16 +127,20 @@ def main(args: Namespace) -> None:
             raise InputError("--generate-only needs --run FOLDER, a finished GAN run")
         if args.real is not None:
             raise InputError("--generate-only reads no real images: leave --real out")
+        if args.apart_from:
+            raise InputError("--apart-from goes with --real, not with --generate-only")
         if args.keep_refused:
             raise InputError("--keep-refused goes with --real, not with --generate-only")
         refuse_existing(args.out)
         _generate_more(args)
         return
-    if args.quota is not None:
-        raise InputError("--quota goes with --generate-only")
+    for name in ("quota", "other_from"):
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} goes with --generate-only")
     if args.real is None:
         raise InputError("give --real STORE (make it with import_data.py)")
     real = Store.open(args.real)
+    refuse_apart(real, args.apart_from)
 
     from dataclasses import replace
 
@@ -169,6 +197,7 @@ def main(args: Namespace) -> None:
     print(f"{samples}: {len(store)} images")
 
 
+PER_CLASS = 50  # images, with --generate-only
 REQUEST = ("fonts", "per_class", "other", "seed")  # what decides the generated images of a run
 
 
@@ -187,20 +216,31 @@ def _generate_more(args: Namespace) -> None:
     from gan.generate import generate
     from gan.run import GanRun
     from synth.alphabet import Alphabet
+    from synth.other import NON_CHARACTER_SHARE
     from synth.studio import Studio
 
     gan = GanRun.open(args.run)
+    args.fonts = args.fonts or _fonts_of(gan)
     alphabet = Alphabet.read(args.alphabet) if args.alphabet else gan.alphabet
     gan.refuse_unknown(alphabet.chars)
     per_class, other = args.per_class, args.other
     if args.quota is None:
-        per_class, other = 50 if per_class is None else per_class, other or 0
+        if args.other_from is not None:
+            listed = set(Alphabet.read(args.other_from).chars) - set(alphabet.chars)
+            if not listed:
+                raise InputError(f"{args.other_from}: every character in it is in the alphabet")
+            if other is None:  # so many that this many are left without the non-characters
+                other = round((per_class or PER_CLASS) * len(listed) / (1 - NON_CHARACTER_SHARE))
+            if per_class is None and args.alphabet is None:
+                per_class = 0
+        per_class, other = PER_CLASS if per_class is None else per_class, other or 0
     studio = Studio.prepare(
         alphabet,
         None,
         args.fonts,
         per_class,
         other_images=other,
+        other_from=args.other_from,
         seed=args.seed,
         canvas=gan.canvas,
         style=gan.style,
@@ -209,6 +249,16 @@ def _generate_more(args: Namespace) -> None:
     gan.refuse_unknown(list(studio.others))
     store = generate(gan, studio, args.out, args.seed, used(args))
     print(f"{args.out}: {len(store)} images")
+
+
+def _fonts_of(gan: GanRun) -> list[Path]:
+    """The folders of fonts that the run was trained with. Raises InputError where one is gone."""
+    for folder in gan.font_folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: no such folder of fonts; {gan.path} was trained with it, give --fonts"
+            )
+    return list(gan.font_folders)
 
 
 if __name__ == "__main__":

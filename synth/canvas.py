@@ -43,26 +43,40 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def to_gray(image: Image.Image) -> np.ndarray:
-    """Any mode that Pillow opens -> [h, w] uint8 as seen on white paper."""
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bit
-        values = np.asarray(image, dtype=np.float32)
-        low, high = float(values.min()), float(values.max())
-        if not np.isfinite((low, high)).all():
-            raise InputError("pixels that are no finite numbers")
-        if low == high < 0:
-            return np.zeros(values.shape, np.uint8)
-        if (
-            low < 0
-        ):  # no picture by itself: stretch what is there; halves, for the whole may overflow
-            return ((values / 2 - low / 2) * (255 / (high / 2 - low / 2))).astype(np.uint8)
-        # as many bits as the tones need: stretched to its own range, blank paper would turn to ink
-        white = 1.0 if high <= 1 else 2.0 ** max(8, int(high).bit_length()) - 1
-        return np.rint(values * (255 / white)).astype(np.uint8)
-    if image.has_transparency_data:
-        # a transparent background would turn black in a plain conversion: put it on white first
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("L"))
+    """Any mode that Pillow opens -> [h, w] uint8 as seen on white paper.
+
+    Raises InputError for pixels that are no finite numbers, or that Pillow cannot convert.
+    """
+    mode = image.mode
+    try:
+        if mode.startswith(("I", "F")):  # 16 and 32 bit
+            return _gray_of_numbers(np.asarray(image, dtype=np.float32))
+        if mode in ("LAB", "La"):  # Pillow knows no direct way from these
+            image = image.convert({"LAB": "RGB", "La": "LA"}[mode])
+        if image.has_transparency_data:
+            # a transparent background would turn black in a plain conversion: put it on white first
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("L"))
+    except InputError:
+        raise
+    except Exception as error:  # of a palette or colour that a damaged file names, say
+        line = " ".join(str(error).split())[:100] or type(error).__name__
+        raise InputError(f"pixels of mode {mode} that cannot be converted ({line})") from None
+
+
+def _gray_of_numbers(values: np.ndarray) -> np.ndarray:
+    """[h, w] float32 -> [h, w] uint8."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite((low, high)).all():
+        raise InputError("pixels that are no finite numbers")
+    if low == high < 0:
+        return np.zeros(values.shape, np.uint8)
+    if low < 0:  # no picture by itself: stretch what is there; halves, for the whole may overflow
+        return ((values / 2 - low / 2) * (255 / (high / 2 - low / 2))).astype(np.uint8)
+    # as many bits as the tones need: stretched to its own range, blank paper would turn to ink
+    white = 1.0 if high <= 1 else 2.0 ** max(8, int(high).bit_length()) - 1
+    return np.rint(values * (255 / white)).astype(np.uint8)
 
 
 def ink_of(gray: np.ndarray) -> np.ndarray:

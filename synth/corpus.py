@@ -122,6 +122,7 @@ def import_images(
     classes: str | ClassNames | None = None,  # see ClassNames.read; None: labels stand in the set
     as_is: bool = False,  # the images are gray and on the canvas already: no pixel is changed
     apart_from: Sequence[Store] = (),  # leave copies of their images out, a test set's say
+    licence: str | None = None,  # of the images, for the record
 ) -> Store:
     """Makes a store. Raises InputError and leaves nothing where that fails.
 
@@ -150,6 +151,7 @@ def import_images(
             "outside": outside,
             "classes": dict(classes.of) if isinstance(classes, ClassNames) else classes,
             "as_is": as_is,
+            "licence": licence,
             "apart_from": [str(store.path) for store in apart_from],
             "pillow": PIL.__version__,
         }

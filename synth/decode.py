@@ -11,9 +11,16 @@ from PIL import Image, ImageFile, ImageOps
 from synth.canvas import MAX_PIXELS, Canvas, normalise
 from synth.errors import InputError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-# PPM: what the pixels of formats without image files in them become, see `pixel_file`
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".webp"),
+)
+# Those that say by their first bytes what they are and in their header how large, and that are not
+# read when they are cut. Not: TGA, of which any bytes may be one; PCX, of which a cut one is read;
+# ICO and AVIF, whose pictures may be much larger than they say; what runs code or another program
+# (EPS, WMF). WebP where Pillow was built with it. PPM: also what the pixels of formats without
+# image files in them become, see `pixel_file`.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 PAPER = 255  # tone of the paper in exported images; ink is dark, as on a scan
 
 

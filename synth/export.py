@@ -93,10 +93,11 @@ def export_store(store: Store, form: str, out: Path) -> Exported:
 
 
 def _images(store: Store, rows: np.ndarray, bar: tqdm) -> Iterator[Stored]:
+    table = store.table
     for at in range(0, len(rows), _READ_IMAGES):
         some = rows[at : at + _READ_IMAGES]
-        pixels = store.images[some]
-        told = store.table.take(some).to_pylist()
+        pixels = store.take(some)
+        told = table.take(some).to_pylist()
         for number, image, row in zip(some.tolist(), pixels, told, strict=True):
             yield Stored(number, image, row)
             bar.update()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from synth.fonts import Coverage
+from synth.near_copies import refuse_copies
 from synth.quota import Quota
 from synth.render import make_plan, render
 from synth.store import Store
@@ -106,7 +107,9 @@ def fit_style(style: Style, real: Store, coverages: Sequence[Coverage], seed: in
     """The style with the pen, proportions, lean, climb and ink of the real training images.
 
     Compared are images of the same characters. Where there is nothing to measure, the style stays.
+    Raises InputError where a training image is a copy of one to be measured on.
     """
+    refuse_copies(real)
     chars = [c for c in real.alphabet.chars if any(c in f.usable for f in coverages)]
     labels = real.column("label").astype(str)
     train = real.rows("train")

@@ -6,7 +6,6 @@ glyphs that show another character. What is judged is the outline, never the loo
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 import unicodedata
 from collections import Counter, OrderedDict
@@ -22,13 +21,10 @@ import numpy as np
 from synth.errors import InputError
 from synth.glyphs import RawBatch, RawOutline, raw_batch, raw_outline, too_complex
 from synth.outlines import Outline, flatten, most_points
+from synth.stand_ins import SHARED_BY, Shape, is_letter, pictures, same_size, shape_of
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
-# An outline that this many letters of one script share is a stand-in, not a character. Two or three
-# may share one by right (a Kangxi radical and its ideograph), and more across scripts: the upright
-# stroke is a letter of Latin, Greek, Cyrillic, Coptic, Lisu and Old Italic.
-SHARED_BY = 5
 KEPT_OUTLINES = 2048  # of all fonts together: a render goes through a character's fonts in a row
 # A glyph of more is left out: a batch of 64 must fit into memory, and every hole is looked for in
 # every outside. The project's richest flattens to 1,300 points.
@@ -49,7 +45,11 @@ class FontFile:
         return self.path.stem + (f"#{self.face}" if self.face else "")
 
 
-def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[FontFile]:
+def find_fonts(
+    folders: Iterable[Path] = (),
+    writers: bool = False,
+    own: bool = True,  # the project's fonts, too
+) -> list[FontFile]:
     """The project's fonts and those in `folders`, by name.
 
     `writers` asks for the fonts set aside as simulated writers in place of the renderer's. Raises
@@ -61,7 +61,7 @@ def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[Font
         listed = {row["file"]: row for row in tomllib.loads(manifest.read_text("utf-8"))["font"]}
     found: list[FontFile] = []
     seen: set[Path] = set()
-    for folder in (ASSETS, *folders):
+    for folder in (*((ASSETS,) if own else ()), *folders):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of fonts")
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -71,11 +71,17 @@ def find_fonts(folders: Iterable[Path] = (), writers: bool = False) -> list[Font
             if (file := path.resolve()) in seen:
                 continue
             seen.add(file)
-            row = listed.get(path.relative_to(folder).as_posix(), {}) if folder == ASSETS else {}
+            of_project = file.is_relative_to(ASSETS)
+            row = listed.get(file.relative_to(ASSETS).as_posix(), {}) if of_project else {}
             if bool(row.get("writer", False)) == writers:
                 faces = _face_count(path)
                 found += [
-                    FontFile(path, i, row.get("style", ""), row.get("writer", False))
+                    FontFile(
+                        file if of_project else path,
+                        i,
+                        row.get("style", ""),
+                        row.get("writer", False),
+                    )
                     for i in range(faces)
                 ]
     found.sort(key=lambda f: f.name)
@@ -114,7 +120,8 @@ class Font:
             raise InputError(f"{file.path}: not a readable font ({error})") from None
         if not self._face.is_scalable or self._face.units_per_EM < 16:
             raise InputError(f"{file.path}: no outlines in it (a bitmap or colour font?)")
-        self._keys: dict[int, bytes | None] = {}
+        self._shapes: dict[int, Shape | None] = {}
+        self._pictures: dict[bytes, bytes] = {}  # outline -> picture, of those that were drawn
         self._too_complex: dict[int, bool] = {}
 
     @cached_property
@@ -159,34 +166,42 @@ class Font:
             )
         return None if self._too_complex[gid] else raw
 
-    def _key(self, gid: int) -> bytes | None:
-        """Equal for glyphs of one picture wherever it stands; None for a blank glyph."""
-        if gid not in self._keys:
+    def _shape(self, gid: int) -> Shape | None:
+        """None for a blank glyph."""
+        if gid not in self._shapes:
             raw = self._raw(gid)
-            self._keys[gid] = (
-                None
-                if raw is None
-                else hashlib.blake2b((raw.points - raw.points.min(0)).tobytes()).digest()[:16]
-            )
-        return self._keys[gid]
+            self._shapes[gid] = None if raw is None else shape_of(raw)
+        return self._shapes[gid]
+
+    def _keys(self, gids: dict[str, int]) -> tuple[dict[str, bytes], bytes | None]:
+        """Character -> a key equal for glyphs of one picture wherever it stands, without blank
+        ones; and the .notdef's."""
+        box = self._shape(0)
+        shapes = {c: s for c, gid in gids.items() if (s := self._shape(gid)) is not None}
+        scripts = {c: script_of(c) for c in shapes}
+        alike = same_size(shapes, scripts, box)
+        glyphs = {shapes[c].outline: gids[c] for c in alike} | ({box.outline: 0} if box else {})
+        new = [(key, gid) for key, gid in glyphs.items() if key not in self._pictures]
+        raws = [raw for _, gid in new if (raw := self._raw(gid)) is not None]
+        self._pictures |= zip((key for key, _ in new), pictures(raws), strict=True)
+        drawn = {c: self._pictures[shapes[c].outline] for c in alike}
+        keys = {c: drawn.get(c, s.outline) for c, s in shapes.items()}
+        return keys, self._pictures[box.outline] if box else None
 
     def coverage(self, chars: Iterable[str]) -> Coverage:
         """Which of `chars` this font has, and why it lacks the others.
 
-        Sharing of one outline is counted over `chars` and over a fixed sample of the font's own
+        Sharing of one picture is counted over `chars` and over a fixed sample of the font's own
         characters, so that a font whose every ideograph is one box is caught with a short list too.
         """
         wanted = list(dict.fromkeys(chars))
-        box = self._key(0)
         codes = sorted(self.cmap)
         sample = [chr(c) for c in codes[:: max(1, len(codes) // 256)]]
         gids = {
             c: self.cmap[ord(c)] for c in {*wanted, *sample} if len(c) == 1 and ord(c) in self.cmap
         }
-        keys = {c: key for c, gid in gids.items() if (key := self._key(gid)) is not None}
-        letters = Counter(
-            (key, script_of(c)) for c, key in keys.items() if unicodedata.category(c)[0] in "LNC"
-        )
+        keys, box = self._keys(gids)
+        letters = Counter((key, script_of(c)) for c, key in keys.items() if is_letter(c))
         shared = {key for (key, _), n in letters.items() if n >= SHARED_BY}
         rejected: dict[str, str] = {}
         for char in wanted:
@@ -257,18 +272,44 @@ class Coverage:
     rejected: dict[str, str]  # character -> unmapped, blank, too complex, .notdef, ...
 
 
-def check_fonts(files: Iterable[FontFile], chars: Sequence[str]) -> list[Coverage]:
-    """`Font.coverage` for each font. Raises InputError naming the characters that no font has."""
+def check_fonts(
+    files: Iterable[FontFile], chars: Sequence[str], strict: bool = True
+) -> list[Coverage]:
+    """`Font.coverage` for each font. Raises InputError naming the characters that no font has,
+    unless not `strict`."""
     found = [open_font(file).coverage(chars) for file in files]
-    have = frozenset().union(*(f.usable for f in found))
-    missing = [c for c in chars if c not in have]
-    if missing:
-        shown = "".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
-        raise InputError(
-            f"no font has {len(missing)} of {len(chars)} characters: {shown}; "
-            f"add a font that has them with --fonts DIR, or take them out of the list"
-        )
+    if strict and (missing := missing_from(found, chars)):
+        raise no_font_has(missing, len(chars))
     return found
+
+
+def missing_from(coverages: Iterable[Coverage], chars: Sequence[str]) -> list[str]:
+    """Those of `chars` that no font has usable."""
+    have = frozenset().union(*(f.usable for f in coverages))
+    return [c for c in chars if c not in have]
+
+
+def no_font_has(missing: Sequence[str], total: int) -> InputError:
+    """What to say of the characters that no font has, of `total` that were asked for."""
+    marked = [c for c in missing if len(c) > 1]
+    whole = [c for c in missing if len(c) == 1]
+    lines = []
+    if whole:
+        lines.append(
+            f"no font has {len(whole)} of {total} characters: {_some(whole, '')}; "
+            "add a font that has them with --fonts DIR, or take them out of the list"
+        )
+    if marked:
+        lines.append(
+            f"{len(marked)} of {total} are letters with combining marks, which Unicode has no "
+            f"single character for and which are not drawn: {_some(marked, ' ')}; "
+            "take them out of the list"
+        )
+    return InputError("; ".join(lines))
+
+
+def _some(chars: Sequence[str], between: str) -> str:
+    return between.join(chars[:20]) + (" ..." if len(chars) > 20 else "")
 
 
 def script_of(char: str) -> str:

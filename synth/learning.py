@@ -5,6 +5,7 @@ torch: `gan` and `classifier` may not import each other, and nothing else here i
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from synth.errors import InputError
 from synth.files import load_checked, save_checked
 
 _MOMENTUM = 0.95
@@ -113,8 +115,18 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path, map_location: Any | None = None) -> dict[str, Any]:
-    """The newest whole one; says so where that is the one before. Runs no code that is in it."""
+    """The newest whole one; says so where that is the one before. Runs no code that is in it.
+
+    Raises InputError where there is none, and where one holds what is no plain data.
+    """
     data, found = load_checked(path)
     if found != path:
         print(f"{path} is damaged or missing: going on from {found.name}")
-    return torch.load(io.BytesIO(data), map_location=map_location or "cpu", weights_only=True)
+    try:
+        return torch.load(io.BytesIO(data), map_location=map_location or "cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        first = str(error).strip().split("\n")[0][:200]
+        raise InputError(
+            f"{found}: refused, it is no checkpoint of plain data ({first}); remove the run's "
+            "folder to start anew"
+        ) from None

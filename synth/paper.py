@@ -27,16 +27,29 @@ _GRAINS_PX = (0.6, 1.2, 3.0, 7.0)  # from pencil on rough paper to uneven pressu
 PAPER_CUT = 0.10  # of full ink: what is fainter counts as paper at import, as in `synth.canvas`
 
 
-def write(images: np.ndarray, draws: Sequence[Draw], canvas: Canvas) -> np.ndarray:
-    """[N, H, W] uint8 clean ink -> [N, H, W] uint8 as scanned and imported. Pure."""
+def write(
+    images: np.ndarray,  # [N, H, W] uint8, clean ink
+    draws: Sequence[Draw],
+    canvas: Canvas,
+    beside: np.ndarray | None = None,  # [N, H, W] uint8, clean: the neighbours in the scans
+) -> np.ndarray:
+    """-> [N, H, W] uint8 as scanned and imported. Pure.
+
+    Where a neighbour is asked for and `beside` shows none, the character stands beside itself.
+    """
     size = images.shape[1]
     field = np.array([d.field for d in draws])
     picks = chance.bits(0, _PICK, field, 6)
     grain, noise = _banks(size)
     texture = _picked(grain, picks[:, 0], picks[:, 1])
     strength = np.array([d.texture for d in draws], np.float32)[:, None, None]
-    ink = images.astype(np.float32) * (1 - strength * texture)
-    ink = _blur(ink, np.array([d.blur_px for d in draws]))
+    blur = np.array([d.blur_px for d in draws])
+    ink = _blur(images.astype(np.float32) * (1 - strength * texture), blur)
+    near: dict[int, np.ndarray] = {}
+    if beside is not None:
+        at = [i for i, d in enumerate(draws) if d.scan_px and d.clutter >= 0.5 and beside[i].any()]
+        inked = _blur(beside[at] * (1 - strength[at] * texture[at]), blur[at])
+        near = dict(zip(at, np.clip(inked, 0, INK_FULL).astype(np.uint8), strict=True))
     grit = _picked(noise, picks[:, 3], picks[:, 4])
     grit *= (INK_FULL * np.array([d.noise for d in draws], np.float32))[:, None, None]
     out = np.empty_like(images)
@@ -44,7 +57,7 @@ def write(images: np.ndarray, draws: Sequence[Draw], canvas: Canvas) -> np.ndarr
     for i, (draw, sheet) in enumerate(zip(draws, sheets(field), strict=True)):
         if draw.scan_px:
             clean = np.clip(ink[i], 0, INK_FULL).astype(np.uint8)
-            out[i] = scanned(clean, grit[i], draw, sheet, canvas)
+            out[i] = scanned(clean, near.get(i), grit[i], draw, sheet, canvas)
             seen[i] = out[i].any()
     rest = ~seen
     out[rest] = restretch(np.maximum(ink[rest] + grit[rest] - PAPER_CUT * INK_FULL, 0))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from synth.errors import InputError
-from synth.fonts import ASSETS
+from synth.fonts import ASSETS, FontFile
 from synth.near_copies import Pictures, copies, name_of
 from synth.store import Store
 
@@ -32,35 +36,106 @@ def font_licences() -> dict[str, str]:
     return {row["file"].rpartition(".")[0]: row["licence"] for row in manifest["font"]}
 
 
+def licences_of(fonts: Iterable[FontFile]) -> dict[str, str]:
+    """Name of each font -> its licence, for the notes of the store that is drawn with them; a
+    font of the user's own states none."""
+    known = font_licences() if (ASSETS / "fonts.toml").is_file() else {}
+    return {
+        font.name: known.get(font.path.stem, NOT_STATED)
+        if font.path.parent == ASSETS
+        else NOT_STATED
+        for font in fonts
+    }
+
+
 def origins(store: Store) -> list[Origin]:
-    """Every place that images come from, most images first. Fonts that the project does not have,
-    and real data, state no licence: the user knows it."""
-    licences = font_licences()
-    data = str(store.info["made"].get("images", "unknown data"))
+    """Every place that images come from, most images first, with the licence that was noted when
+    they were made: of a font then, of real data what import_data.py --licence said. A store that
+    notes no licences of fonts is of an earlier version: those of the project's fonts of now."""
+    made, noted = store.info["made"], _notes(store).get("licences")
+    licences = noted if isinstance(noted, dict) else font_licences()
+    data, terms = str(made.get("images", "unknown data")), made.get("licence") or NOT_STATED
     counted: Counter[tuple[str, str, str]] = Counter()
     for source, origin in zip(store.column("source"), store.column("origin"), strict=True):
         if source == "real":
-            counted[source, data, NOT_STATED] += 1
+            counted[source, data, terms] += 1
             continue
         parts = origin.split(":")
         font = parts[0] if source == "font" else (parts[1:2] or [""])[0]
-        known = licences.get(font.partition("#")[0], NOT_STATED)
+        known = licences.get(font) or licences.get(font.partition("#")[0], NOT_STATED)
         counted[source, font or "unknown font", known] += 1
     return [Origin(*key, n) for key, n in counted.most_common()]
 
 
+def _notes(store: Store) -> dict[str, Any]:
+    notes = store.info.get("notes")
+    return notes if isinstance(notes, dict) else {}
+
+
+def find_store(named: str, near: Path) -> Store:
+    """A store by the name it had in another command: from this working folder, or from one above
+    `near`, which was written from there. Raises InputError where it is gone."""
+    return Store.open(_find(named, "store.json", near))
+
+
+def _find(named: str, inside: str, near: Path) -> Path:
+    for place in (Path(), *near.resolve().parents):
+        if (place / named / inside).is_file():
+            return place / named
+    raise InputError(f"{named}: gone (no {inside} in it, from here or from above {near})")
+
+
+def learned_from(store: Store) -> Store | None:
+    """The real store that a generator was trained on, or that a font store's pen and quota are of;
+    None: there is none. Raises InputError where it, or the GAN run between, is gone or changed."""
+    made, notes, near = store.info["made"], _notes(store), store.path
+    real, content, run = made.get("real"), notes.get("trained_on"), notes.get("run")
+    if run:
+        folder = _find(str(run), "generator.json", store.path)
+        try:
+            about = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
+            real, content, near = about["made"].get("real"), about.get("real") or content, folder
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{folder}/generator.json: damaged ({error})") from None
+    if real is None:
+        return None
+    found = find_store(str(real), near)
+    if content and found.content != content:
+        raise InputError(f"{found.path}: not what {near} was trained on: it is another store now")
+    return found
+
+
 def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
     """Raises InputError naming the first of `rows` [n] of `measured` that is, by its hash or nearly
-    (saved again, say), a training image of `trained`."""
+    (saved again, say), a training image of `trained`. Of drawn images only equal ones count: a
+    plain stroke out of a font may come to lie near a written one, and is no copy of it."""
     train = trained.rows("train")
-    inked = measured.images[rows].reshape(len(rows), -1).any(1)  # blanks are all alike
+    inked = measured.take(rows).any((1, 2))  # blanks are all alike
     rows = rows[inked]
     digests = set(trained.column("sha256")[train].tolist())
-    for row in rows.tolist():
-        if measured.column("sha256")[row] in digests:
+    for row, digest in zip(rows.tolist(), measured.column("sha256")[rows], strict=True):
+        if digest in digests:
             raise InputError(_told(measured, row, trained, "is"))
-    if found := copies(Pictures(measured.images, rows), Pictures(trained.images, train)):
+    written = train[trained.column("source")[train] == "real"]
+    if found := copies(Pictures(measured.images, rows), Pictures(trained.images, written)):
         raise InputError(_told(measured, min(found.values()), trained, "is nearly"))
+
+
+def refuse_apart(real: Store, tests: Sequence[Path]) -> None:
+    """Raises InputError naming the first image of the stores `tests` that is, or nearly is, a
+    training image of `real`: from such a one nothing may be learned that is measured on them."""
+    for path in tests:
+        test = Store.open(path)
+        refuse_trained(test, np.arange(len(test)), real)
+
+
+def refuse_leaks(real: Store, synth: Sequence[Store], test: Store | None) -> None:
+    """Raises InputError naming the first validation or test image of `real`, or image of `test`,
+    that a store which is trained on beside `real` holds for training."""
+    for store in synth:
+        refuse_trained(real, np.flatnonzero(real.column("split") != "train"), store)
+        if test is not None:
+            refuse_trained(test, np.arange(len(test)), store)
 
 
 def _told(measured: Store, row: int, trained: Store, how: str) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from synth.store import Store
 COMMON_FROM, RARE_FROM = 50, 10
 OTHER_PER_KNOWN = 1.2  # images of "other" for each one of a known class
 COLUMNS = ["label", "images"]  # of a quota file
+Target = int | Literal["median"] | None  # "median": of the classes that have real images
 
 
 def group_of(images: int) -> str:
@@ -46,19 +48,45 @@ class Quota:
     lacking: dict[str, int]  # character -> synthetic images to make
     other: int  # images of what is not in the alphabet
     real: dict[str, int]  # label -> real training images, empty without a real store
+    cap: float | None = None  # largest synthetic share of a class that has real images
+    capped: int = 0  # classes that it takes images from
+
+    def lacks(self, char: str) -> int:
+        """Images that a known class lacks to the target."""
+        return max(self.target - self.real.get(char, 0), 0)
+
+    def notes(self) -> dict[str, Any]:
+        """For the store, as JSON values: of each class what is real, lacks, and is made."""
+        classes: dict[str, dict[str, int]] = {
+            c: {"real": self.real.get(c, 0), "lacking": self.lacks(c), "planned": n}
+            for c, n in self.lacking.items()
+        }
+        classes[OTHER] = {"real": self.real.get(OTHER, 0), "planned": self.other}
+        return {"target": self.target, "other": self.other, "cap": self.cap, "classes": classes}
 
     def table(self) -> str:
-        """Group: classes, real images, images to make."""
+        """Group: classes, real images, what lacks to the target, images to make."""
         groups: dict[str, list[str]] = {}
         for char in self.lacking:
             groups.setdefault(group_of(self.real.get(char, 0)), []).append(char)
-        lines = [f"{'group':8} {'classes':>8} {'real':>8} {'to make':>8} {'a class':>8}"]
+        lines = [
+            f"{'group':8} {'classes':>8} {'real':>8} {'lacking':>8} {'to make':>8} {'a class':>8}"
+        ]
         for group in ("common", "rare", "few", "none"):
             if chars := groups.get(group):
                 real = sum(self.real.get(c, 0) for c in chars)
                 made = sum(self.lacking[c] for c in chars)
-                lines.append(f"{group:8} {len(chars):8} {real:8} {made:8} {made / len(chars):8.0f}")
-        lines.append(f"{OTHER:8} {1:8} {self.real.get(OTHER, 0):8} {self.other:8}")
+                lacks = sum(self.lacks(c) for c in chars)
+                lines.append(
+                    f"{group:8} {len(chars):8} {real:8} {lacks:8} {made:8} {made / len(chars):8.0f}"
+                )
+        lines.append(f"{OTHER:8} {1:8} {self.real.get(OTHER, 0):8} {'':8} {self.other:8}")
+        if self.cap is not None:
+            free = sum(not self.real[c] for c in self.lacking)
+            lines.append(
+                f"at most {100 * self.cap:g} % of a class synthetic: {self.capped} classes get "
+                f"fewer; {free} without a real image are not bound"
+            )
         return "\n".join(lines)
 
 
@@ -66,28 +94,48 @@ def plan_quota(
     alphabet: Alphabet,
     real: dict[str, int] | None,  # label -> real training images; None without real data
     per_class: int | None,  # synthetic images of every class; None fills up to the target
-    target: int | None,  # real + synthetic images a class; None: twice the median real class
+    target: Target,  # real + synthetic images a class; None: twice the median real class
     other: int | None,  # images of "other"; None: OTHER_PER_KNOWN for each known one
+    cap: float | None = None,  # largest synthetic share of a class that has real images
 ) -> Quota:
     """Every class gets some synthetic images, the common ones too (half the target at least).
 
     Otherwise "looks rendered" would mean "rare class" to whoever trains on the mix.
     """
     for name, value in (("per-class", per_class), ("target", target), ("other", other)):
-        if value is not None and value < 0:
+        if isinstance(value, int) and value < 0:
             raise InputError(f"--{name} {value}: a number of images from 0")
+    if cap is not None and not 0 <= cap <= 1:
+        raise InputError(f"--cap {cap}: a share from 0 to 1")
+    if cap is not None and real is None:
+        raise InputError("--cap: a share of real and synthetic images; give --real STORE with it")
     counts = dict.fromkeys(alphabet.classes, 0) | (real or {})
-    known = [counts[c] for c in alphabet.chars]
-    if target is None:
-        there = [n for n in known if n]
+    there = [n for c in alphabet.chars if (n := counts[c])]
+    if target == "median":
+        if not there:
+            raise InputError("--target median: no class has real images; give --real STORE")
+        target = int(np.median(there))
+    elif target is None:
         target = max(100, 2 * int(np.median(there))) if there else 200
     if per_class is None:
         lacking = {c: max(target - counts[c], target // 2) for c in alphabet.chars}
     else:
         lacking = dict.fromkeys(alphabet.chars, per_class)
+    wanted = lacking
+    lacking = {c: _under_cap(n, counts[c], cap) for c, n in wanted.items()}
     if other is None:
         other = round(OTHER_PER_KNOWN * sum(lacking.values()))
-    return Quota(target, lacking, other, counts if real is not None else {})
+    fewer = _under_cap(other, counts[OTHER], cap)
+    capped = sum(lacking[c] < n for c, n in wanted.items()) + (fewer < other)
+    return Quota(target, lacking, fewer, counts if real is not None else {}, cap, capped)
+
+
+def _under_cap(images: int, real: int, cap: float | None) -> int:
+    """As many of `images` as are at most the share `cap` of them and the real ones together. A
+    class without a real image is not bound: it would get none."""
+    if cap is None or cap == 1 or not real:
+        return images
+    return min(images, int(real * cap / (1 - cap) + 1e-6))
 
 
 def read_quota(path: Path, alphabet: Alphabet, real: dict[str, int] | None) -> Quota:

@@ -6,11 +6,16 @@ cannot read, or a strength at which reading breaks down, teaches a classifier wr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from synth.errors import InputError
+from synth.files import write_text
 from synth.quota import Quota
 from synth.render import CHUNK, make_plan, render_places
 from synth.studio import Studio
@@ -30,22 +35,45 @@ class Rates:
         """[F, S] 0..1; NaN where nothing was shown."""
         return np.where(self.shown > 0, self.right / np.maximum(self.shown, 1), np.nan)
 
-    def unread_fonts(self, least: float) -> list[str]:
-        """Fonts whose samples, over all strengths, are read less often than `least`."""
-        share = self.right.sum(1) / np.maximum(self.shown.sum(1), 1)
-        return [
-            f
-            for f, s, n in zip(self.fonts, share, self.shown.sum(1), strict=True)
-            if n and s < least
-        ]
+    def unread_fonts(self, least: float, at: float = 1.0) -> list[str]:
+        """Fonts whose samples, at the strength `at` that will be used, are read less often than
+        `least`. Raises ValueError where nothing was shown at that strength."""
+        column = self.strengths.index(at)
+        rows = zip(self.fonts, self.right[:, column], self.shown[:, column], strict=True)
+        return [f for f, r, n in rows if n and r / n < least]
 
-    def unread_strengths(self, least: float) -> list[float]:
+    def unread_strengths(self, least: float, at: float = 1.0) -> list[float]:
         """Strengths at which samples of the fonts that are read are read less than `least`."""
-        good = ~np.isin(self.fonts, self.unread_fonts(least))
+        good = ~np.isin(self.fonts, self.unread_fonts(least, at))
         right, shown = self.right[good].sum(0), self.shown[good].sum(0)
         return [
             s for s, r, n in zip(self.strengths, right, shown, strict=True) if n and r / n < least
         ]
+
+    def write(self, path: Path, least: float, at: float, made: dict[str, Any]) -> None:
+        """As `Verdict.read` reads it. `made`: how, JSON values."""
+        fonts, strengths = self.unread_fonts(least, at), self.unread_strengths(least, at)
+        tried = [f"{s:g}" for s in self.strengths]
+        asked, share = (self.shown.sum(1) > 0).tolist(), self.share.round(4).tolist()
+        text = {
+            "made": made,
+            "least": least,
+            "fonts_judged_at": at,
+            "fonts": {
+                font: {
+                    "read": font not in fonts,
+                    "share": {s: x for s, x in zip(tried, row, strict=True)},
+                }
+                for font, row, there in zip(self.fonts, share, asked, strict=True)
+                if there
+            },
+            "strengths": {
+                name: {"read": s not in strengths}
+                for name, s in zip(tried, self.strengths, strict=True)
+            },
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(text, ensure_ascii=False, indent=1) + "\n")
 
     def table(self) -> str:
         """Fonts by strengths, in percent, and all fonts together."""
@@ -64,10 +92,11 @@ class Rates:
 def reading_rates(
     studio: Studio,
     read: Callable[[np.ndarray], Sequence[str]],  # [n, H, W] uint8 -> n characters
-    strengths: Sequence[float],  # of the deformation, as `Style.scaled`
+    strengths: Sequence[float],  # of the deformation, as `Style.weakened`
     per_font: int,  # images of each font at each strength; fewer where it has few characters
 ) -> Rates:
-    """Renders and asks. The same characters at each strength, each font's spread over its own."""
+    """Renders and asks: the pictures that a studio of that strength would render. The same
+    characters at each strength, each font's spread over its own."""
     usable = [c.usable for c in studio.coverages]
     counts = {c: sum(c in u for u in usable) for c in studio.alphabet.chars}
     names = tuple(c.font.name for c in studio.coverages)
@@ -76,7 +105,7 @@ def reading_rates(
         # as many images of a character as fonts have it: one in each font
         rounds = max(1, -(-per_font // len(studio.alphabet)))
         quota = Quota(0, {c: n * rounds for c, n in counts.items()}, 0, {})
-        style = studio.style.scaled(strength)
+        style = studio.style.weakened(strength)
         plan = make_plan(
             studio.alphabet, studio.coverages, {}, quota, style, studio.canvas, studio.seed
         )
@@ -100,3 +129,43 @@ def _spread(font: np.ndarray, each: int) -> np.ndarray:
         steps = np.linspace(0, len(of_font) - 1, min(each, len(of_font))).astype(int)
         picked.append(of_font[steps])
     return np.sort(np.concatenate(picked))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which fonts and strengths are read well enough to be used."""
+
+    fonts: dict[str, bool]  # name -> read
+    strengths: dict[float, bool]
+
+    @classmethod
+    def read(cls, path: Path) -> Verdict:
+        """Of what `Rates.write` wrote. Raises InputError for any other file."""
+        try:
+            text = json.loads(path.read_text("utf-8"))
+            fonts = {str(name): row["read"] for name, row in text["fonts"].items()}
+            strengths = {float(s): row["read"] for s, row in text["strengths"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            line = " ".join(str(error).split())
+            raise InputError(f"{path}: not what check_fonts.py --out writes ({line})") from None
+        answers = [*fonts.values(), *strengths.values()]
+        if not all(isinstance(a, bool) for a in answers) or not np.isfinite([*strengths]).all():
+            raise InputError(f"{path}: not what check_fonts.py --out writes")
+        return cls(fonts, strengths)
+
+    @property
+    def unread(self) -> list[str]:
+        """Names of the fonts that are not read."""
+        return [name for name, read in self.fonts.items() if not read]
+
+    def strength(self, wanted: float) -> float:
+        """The wanted one, where the strength nearest to it of those that were tried is read; else
+        the one nearest to it that is read, the weaker of two. Raises InputError where none is."""
+
+        def near(strength: float) -> tuple[float, float]:
+            return abs(strength - wanted), strength
+
+        read = [s for s, is_read in self.strengths.items() if is_read]
+        if not read:
+            raise InputError("no strength of the deformation is read: nothing to render with")
+        return wanted if self.strengths[min(self.strengths, key=near)] else min(read, key=near)

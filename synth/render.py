@@ -1,173 +1,39 @@
-"""Fonts -> a store: which character in which font and hand at each place, then the pictures.
+"""Fonts -> a store: the pictures of a plan's places.
 
 Sample i depends on the plan and on (seed, i) alone, so the store is the same for any number of
-workers.
+workers; its picture on its row alone (see `synth.redraw`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from synth import chance, handwriting, other, paper
-from synth.alphabet import OTHER, Alphabet
+from synth import handwriting, other, paper
 from synth.canvas import Canvas
-from synth.errors import InputError
-from synth.fonts import Coverage, FontFile, open_font, planned_outlines
-from synth.likeness import features_of, reads_as
+from synth.fonts import FontFile, open_font, planned_outlines
 from synth.memory import keep_freed_memory
-from synth.quota import Quota
-from synth.raster import plain_pictures, rasterise
+from synth.plan import CHUNK, WRITERS, Plan, make_plan
+from synth.raster import rasterise
 from synth.store import Sample
-from synth.style import Style
 from synth.workers import in_order
 
-CHUNK = 256  # samples handed over at once
+__all__ = [
+    "CHUNK",
+    "WRITERS",
+    "Plan",
+    "chunks_of",
+    "clean_range",
+    "make_plan",
+    "pictures",
+    "render",
+    "render_places",
+    "render_range",
+]
+
 BLOCK = 64  # samples drawn at once: their pictures stay in the cache
-WRITERS = 500  # hands, unless the plan says another number
-# Of the other characters: their images are for validation only. None of the nearer half of the
-# confusable ones is: nothing teaches a near twin of a known character but its own images.
-HELD_OUT_SHARE = 0.12
-_FONT, _WRITER, _KIND, _PARTNER, _HELD_OUT = 41, 42, 43, 44, 45
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What stands at each place: one row a sample."""
-
-    fonts: tuple[FontFile, ...]
-    chars: tuple[str, ...]  # characters that occur
-    style: Style
-    canvas: Canvas
-    seed: int
-    char: np.ndarray  # [N] int32 into chars
-    partner: np.ndarray  # [N] int32 into chars: the second character of "two"
-    font: np.ndarray  # [N] int16 into fonts
-    kind: np.ndarray  # [N] object
-    label: np.ndarray  # [N] object
-    split: np.ndarray  # [N] object
-    writers: int = WRITERS  # hands that share the places
-    usable: np.ndarray | None = None  # [F, C] bool: fonts whose glyph shows it; None: all do
-
-    def __len__(self) -> int:
-        return len(self.char)
-
-    @property
-    def whole(self) -> np.ndarray:
-        """[N] bool: places that show one whole character."""
-        return ~np.isin(self.kind.astype(str), other.NON_CHARACTER_KINDS)
-
-
-def make_plan(
-    alphabet: Alphabet,
-    coverages: Sequence[Coverage],  # of the alphabet's and the other characters
-    others: dict[str, str],  # other character -> kind
-    quota: Quota,
-    style: Style,
-    canvas: Canvas,
-    seed: int,
-    writers: int = WRITERS,
-) -> Plan:
-    """Deals fonts out evenly to each character's images, and the other images to their kinds."""
-    usable = [c.usable for c in coverages]
-    rows = [(c, n, "character", c, "train") for c, n in quota.lacking.items() if n]
-    extra = [c for c in others if any(c in u for u in usable)]
-    n_non = round(quota.other * other.NON_CHARACTER_SHARE) if extra else quota.other
-    held_out = _held_out(extra, others, seed)
-    there = [k for k in other.CHARACTER_KINDS if k in {others[c] for c in extra}]
-    shares = np.cumsum([other.KIND_SHARE[k] for k in there])
-    ends = np.rint((quota.other - n_non) * shares / shares[-1:]).astype(int)
-    for kind, total in zip(there, np.diff(ends, prepend=0).tolist(), strict=True):
-        of_kind = [c for c in extra if others[c] == kind]
-        for j, char in enumerate(of_kind):
-            count = total // len(of_kind) + (j < total % len(of_kind))
-            if count:
-                rows.append((char, count, kind, OTHER, "val" if char in held_out else "train"))
-    chars = tuple(dict.fromkeys(row[0] for row in rows))
-    number = {c: i for i, c in enumerate(chars)}
-    fonts_of = [[f for f, u in enumerate(usable) if c in u] for c in chars]
-
-    n_each = [row[1] for row in rows]
-    char = np.repeat(np.array([number[row[0]] for row in rows], int), n_each)
-    kind = np.repeat(np.array([row[2] for row in rows], object), n_each)
-    label = np.repeat(np.array([row[3] for row in rows], object), n_each)
-    split = np.repeat(np.array([row[4] for row in rows], object), n_each)
-    nth = np.concatenate([np.zeros(0, int), *(np.arange(n) for n in n_each)])
-    # non-characters are made from any picture, but no training image from a held-out character's
-    sources = np.array([number[row[0]] for row in rows if row[4] == "train"] or range(len(chars)))
-    if n_non and len(chars):
-        u = chance.uniform(seed, _KIND, np.arange(n_non), 3)
-        of = sources[(u[:, 0] * len(sources)).astype(int)]
-        kinds = np.array(other.NON_CHARACTER_KINDS, object)[
-            np.arange(n_non) % len(other.NON_CHARACTER_KINDS)
-        ]
-        char = np.concatenate([char, of])
-        kind = np.concatenate([kind, kinds])
-        label = np.concatenate([label, np.full(n_non, OTHER, object)])
-        split = np.concatenate(
-            [split, np.where(u[:, 1] < HELD_OUT_SHARE, "val", "train").astype(object)]
-        )
-        nth = np.concatenate([nth, (u[:, 2] * 1000).astype(int)])
-    if not len(char):
-        raise InputError("nothing to render: every class already has its images (see --per-class)")
-    n_fonts = np.array([len(f) for f in fonts_of])
-    first = (chance.uniform(seed, _FONT, np.arange(len(chars)), 1)[:, 0] * n_fonts).astype(int)
-    table = np.array([f + [0] * (len(usable) - len(f)) for f in fonts_of])
-    font = table[char, (first[char] + nth) % n_fonts[char]]
-    u = chance.uniform(seed, _PARTNER, np.arange(len(char)), 1)[:, 0]
-    partner = sources[(u * len(sources)).astype(int)]
-    fonts = tuple(c.font for c in coverages)
-    shows = np.array([[c in u for c in chars] for u in usable], bool).reshape(len(usable), -1)
-    rows = (char, partner, font, kind, label, split)
-    plan = Plan(fonts, chars, style, canvas, seed, *rows, writers, shows)
-    known: dict[int, np.ndarray] = {}  # font -> features of its known characters
-    for kinds in (("cut", "turned", "mirrored"), ("two",)):
-        at = np.flatnonzero(np.isin(plan.kind.astype(str), kinds))
-        for f in set(plan.font[at].tolist()) - known.keys():
-            chars = [c for c in alphabet.chars if c in usable[f]]
-            known[f] = features_of(fonts[f], chars)
-        for i in range(0, len(at), CHUNK):
-            _avoid_known(plan, at[i : i + CHUNK], known)
-    return plan
-
-
-def _held_out(chars: Sequence[str], kinds: dict[str, str], seed: int) -> set[str]:
-    """Those of the other characters that validation shows, and training never."""
-    confusable = [c for c in chars if kinds[c] == "confusable"]  # nearest first
-    spared = set(confusable[: len(confusable) // 2])
-    may = [c for c in chars if c not in spared]
-    u = chance.uniform(seed, _HELD_OUT, np.array([ord(c) for c in may], int), 1)[:, 0]
-    return {c for c, x in zip(may, u, strict=True) if x < HELD_OUT_SHARE}
-
-
-def _avoid_known(plan: Plan, at: np.ndarray, known: dict[int, np.ndarray]) -> None:
-    """Changes the kind of the non-characters `at` [n] that would read as a known character."""
-
-    def plain(chars: np.ndarray, fonts: Sequence[int]) -> np.ndarray:
-        names = [
-            (open_font(plan.fonts[f]), plan.chars[c]) for c, f in zip(chars, fonts, strict=True)
-        ]
-        glyphs = [raw for font, char in names if (raw := font.raw(char)) is not None]
-        assert len(glyphs) == len(names)  # the plan gives a character to fonts that have it
-        return plain_pictures(glyphs, plan.canvas.size_px, plan.canvas.margin_px)
-
-    places = list(zip(plan.partner[at], plan.font[at], strict=True))
-    partners = plain(plan.partner[at], [_font_with(plan, int(c), int(f)) for c, f in places])
-    images = other.non_characters(
-        plain(plan.char[at], plan.font[at]),
-        partners,
-        plan.kind[at].tolist(),
-        at,
-        plan.seed,
-        plan.canvas,
-    )
-    for f in np.unique(plan.font[at]).tolist():
-        of_font = np.flatnonzero(plan.font[at] == f)
-        if len(known[f]):
-            read = at[of_font[reads_as(images[of_font], known[f])]]
-            plan.kind[read] = [other.INSTEAD[k] for k in plan.kind[read]]
+Glyph = tuple[FontFile, str]
 
 
 def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Sample]]]:
@@ -204,13 +70,7 @@ def _render_received(start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
 
 def clean_range(plan: Plan, at: np.ndarray) -> np.ndarray:
     """[n] places of the plan -> [n, H, W] uint8 characters without ink grain and paper. Pure."""
-    return _drawn(plan, at, plan.char[at], _draws(plan, at))
-
-
-def _draws(plan: Plan, at: np.ndarray) -> list[handwriting.Draw]:
-    """The records of [n] places, each in the hand of the writer that its number picks."""
-    writer = chance.bits(plan.seed, _WRITER, at, 1)[:, 0] % np.uint64(plan.writers)
-    return handwriting.draw(plan.style, plan.seed, at, writer)
+    return _drawn([plan.glyph(i) for i in at.tolist()], plan.draws(at), plan.canvas)
 
 
 def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:
@@ -223,56 +83,57 @@ def render_range(plan: Plan, start: int, stop: int) -> tuple[np.ndarray, list[Sa
 
 def render_places(plan: Plan, at: np.ndarray) -> tuple[np.ndarray, list[Sample]]:
     """[n] places of the plan -> [n, H, W] uint8, n samples. Pure."""
-    draws = _draws(plan, at)
-    clean = _drawn(plan, at, plan.char[at], draws)
-    odd = np.flatnonzero(np.isin(plan.kind[at].astype(str), other.NON_CHARACTER_KINDS))
-    if len(odd):
-        partner_font = [
-            _font_with(plan, int(c), int(f))
-            for c, f in zip(plan.partner[at[odd]], plan.font[at[odd]], strict=True)
-        ]
-        partners = _drawn(
-            plan, at[odd], plan.partner[at[odd]], [draws[i] for i in odd], partner_font
-        )
-        clean[odd] = other.non_characters(
-            clean[odd], partners, plan.kind[at[odd]].tolist(), at[odd], plan.seed, plan.canvas
-        )
-    images = paper.write(clean, draws, plan.canvas)
-    blank = plan.kind[at] == "blank"
-    images[blank] = clean[blank]  # stretching the contrast of nothing would show noise as ink
+    draws = plan.draws(at)
+    glyphs = [plan.glyph(i) for i in at.tolist()]
+    beside = [
+        plan.second_glyph(i) if draw.beside else None
+        for i, draw in zip(at.tolist(), draws, strict=True)
+    ]
+    images = pictures(glyphs, beside, plan.kind[at].tolist(), draws, plan.canvas)
     samples = [
         Sample(
             label=plan.label[i],
-            char="" if plan.kind[i] in other.NON_CHARACTER_KINDS else plan.chars[plan.char[i]],
+            char="" if plan.kind[i] in other.NON_CHARACTER_KINDS else char,
             source="font",
             split=plan.split[i],
             kind=plan.kind[i],
-            origin=f"{plan.fonts[plan.font[i]].name}:{plan.chars[plan.char[i]]}",
+            origin=f"{font.name}:{char}",
             record=draw.to_json(),
             seed=plan.seed,
         )
-        for i, draw in zip(at, draws, strict=True)
+        for i, (font, char), draw in zip(at, glyphs, draws, strict=True)
     ]
     return images, samples
 
 
-def _drawn(
-    plan: Plan,
-    at: np.ndarray,
-    chars: np.ndarray,
+def pictures(
+    glyphs: Sequence[Glyph],
+    beside: Sequence[Glyph | None],  # [n] what the records name as `beside`
+    kinds: Sequence[str],
     draws: Sequence[handwriting.Draw],
-    fonts: list[int] | None = None,
+    canvas: Canvas,
 ) -> np.ndarray:
-    numbers = plan.font[at].tolist() if fonts is None else fonts
-    glyphs = [
-        (open_font(plan.fonts[f]), plan.chars[c]) for c, f in zip(chars, numbers, strict=True)
-    ]
-    return rasterise(handwriting.apply(planned_outlines(glyphs), draws, plan.canvas), plan.canvas)
+    """n glyphs, each as its kind and its record say -> [n, H, W] uint8. Pure."""
+    clean = _drawn(glyphs, draws, canvas)
+    second = np.zeros_like(clean)
+    if there := [i for i, glyph in enumerate(beside) if glyph]:
+        second[there] = _drawn(
+            [glyph for glyph in beside if glyph], [draws[i] for i in there], canvas
+        )
+    if odd := [i for i, kind in enumerate(kinds) if kind in other.NON_CHARACTER_KINDS]:
+        fields = np.array([draws[i].field for i in odd])
+        clean[odd] = other.non_characters(
+            clean[odd], second[odd], [kinds[i] for i in odd], fields, canvas
+        )
+    images = paper.write(clean, draws, canvas, second)
+    # stretching the contrast of nothing would show noise as ink
+    blank = [i for i, kind in enumerate(kinds) if kind == "blank"]
+    images[blank] = clean[blank]
+    return images
 
 
-def _font_with(plan: Plan, char: int, font: int) -> int:
-    """The font itself where its glyph shows the character, else one that the font picks."""
-    if plan.usable is None or plan.usable[font, char]:
-        return font
-    able = np.flatnonzero(plan.usable[:, char])
-    return int(able[font % len(able)])
+def _drawn(
+    glyphs: Sequence[Glyph], draws: Sequence[handwriting.Draw], canvas: Canvas
+) -> np.ndarray:
+    outlines = planned_outlines([(open_font(font), char) for font, char in glyphs])
+    return rasterise(handwriting.apply(outlines, draws, canvas), canvas)

@@ -23,7 +23,7 @@ def keep_settings(
     binding: tuple[str, ...],  # sections that an unfinished run may not change
 ) -> None:
     """Writes `config.yaml`. Raises InputError, naming each changed value, where the folder holds a
-    run that was started with others."""
+    run that was started with others, and where it holds something that is no run."""
     path, now = out / "config.yaml", plain(settings)
     if path.is_file():
         before = _settings(path, binding)
@@ -38,6 +38,11 @@ def keep_settings(
                 f"{out}: this run was started with other settings "
                 f"({', '.join(changed)}); remove it or take another --out"
             )
+    elif strange := sorted(p.name for p in out.iterdir() if not p.name.startswith(".")):
+        raise InputError(
+            f"{out}: holds something that is no run ({strange[0]}, no config.yaml); take another "
+            "--out"
+        )
     write_text(path, yaml.safe_dump(now, allow_unicode=True, sort_keys=False))
 
 

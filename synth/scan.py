@@ -3,15 +3,18 @@
 Low resolution, shaded paper, a form's coloured lines, a neighbour's strokes and JPEG leave their
 marks through the real import alone: most paper vanishes there, but edges get rough, a dark side
 stays as a wash, a line that touches the writing stays, and a neighbour makes the writing small.
+
+The paper is drawn, not taken from the real data's margins: a store has none. The import takes the
+paper's tone and grain out, stretches what is left and empties the margins; and since a rendered
+sheet goes through the same import, all that a real margin could add is what that leaves of it.
 """
 
 from __future__ import annotations
 
-import io
 from functools import lru_cache
 
+import cv2
 import numpy as np
-from PIL import Image
 
 from synth import chance
 from synth.canvas import INK_FULL, Canvas, ink_of, place
@@ -29,6 +32,7 @@ def sheets(field: np.ndarray) -> np.ndarray:
 
 def scanned(
     ink: np.ndarray,  # [H, W] uint8
+    beside: np.ndarray | None,  # [H, W] uint8: a neighbour's ink; None: the same once more
     grit: np.ndarray,  # [H, W] float32: noise in tones
     draw: Draw,
     u: np.ndarray,  # [16] of `sheets`
@@ -44,7 +48,8 @@ def scanned(
     sheet = np.zeros((high + top + bottom, wide + left + right), np.float32)
     sheet[top : top + high, left : left + wide] = writing * np.float32(1 / INK_FULL)
     if draw.clutter >= 0.5:
-        _neighbour(sheet, writing, margin, int(u[4] * 4))
+        near = None if beside is None else _writing(beside, draw.scan_px)
+        _neighbour(sheet, writing if near is None else near, margin, int(u[4] * 4))
     height, width = sheet.shape
     paper, pen = 190 + 60 * u[5], 25 + 75 * u[6]
     tone = paper - (paper - pen) * sheet
@@ -71,27 +76,25 @@ def _writing(ink: np.ndarray, longer_px: int) -> np.ndarray | None:
     rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
     if not len(rows):
         return None
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    scale = longer_px / max(box[2] - box[0], box[3] - box[1])
-    width, height = (max(1, round((box[k + 2] - box[k]) * scale)) for k in (0, 1))
+    part = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = longer_px / max(part.shape)
+    height, width = (max(1, round(side * scale)) for side in part.shape)
     # a scanner's pixel is the mean of what it covers
-    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(ink).resize((width, height), how, box=box))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (width, height), interpolation=how))
 
 
-def _neighbour(sheet: np.ndarray, writing: np.ndarray, margin: np.ndarray, side: int) -> None:
+def _neighbour(sheet: np.ndarray, near: np.ndarray, margin: np.ndarray, side: int) -> None:
     """The near edge of the same hand's next writing, cut off by the scan's own edge."""
-    wide = max(2, int(margin[side]) // 2)
-    height, width = writing.shape
-    part = (writing[:, -wide:], writing[:, :wide], writing[-wide:], writing[:wide])[side] / INK_FULL
-    left, top = int(margin[0]), int(margin[2])
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    view = (
-        sheet[rows, : part.shape[1]],
-        sheet[rows, sheet.shape[1] - part.shape[1] :],
-        sheet[: part.shape[0], columns],
-        sheet[sheet.shape[0] - part.shape[0] :, columns],
-    )[side]
+    deep = max(2, int(margin[side]) // 2)
+    part = (near[:, -deep:], near[:, :deep], near[-deep:], near[:deep])[side] / INK_FULL
+    # seen from the left, whichever side it is: its middle is level with the writing's
+    view = (sheet, sheet[:, ::-1], sheet.T, sheet.T[:, ::-1])[side]
+    part = (part, part[:, ::-1], part.T, part.T[:, ::-1])[side]
+    before, after = (margin[2], margin[3]) if side < 2 else (margin[0], margin[1])
+    first = int(before + (len(view) - before - after - len(part)) // 2)
+    part = part[max(0, -first) :][: len(view) - max(0, first)]
+    view = view[max(0, first) :][: len(part), : part.shape[1]]
     np.maximum(view, part, out=view)
 
 
@@ -116,7 +119,5 @@ def _compressed(tone: np.ndarray, quality: int) -> np.ndarray:
     """[h, w] uint8 through JPEG of a quality; 0: as it is."""
     if not quality:
         return tone
-    buffer = io.BytesIO()
-    Image.fromarray(tone).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as image:
-        return np.asarray(image)
+    coded = cv2.imencode(".jpg", tone, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))

@@ -4,48 +4,98 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from synth import other
+from synth.alphabet import OTHER
+from synth.checks import FontCheck
 from synth.files import write_whole
 from synth.fonts import FontFile, open_font
 from synth.raster import plain_pictures
 from synth.render import Plan, render_places
+from synth.store import Store
 from synth.studio import Studio
 
 COLUMNS = 18
 HANDS = 4  # writers shown, a row each
+REAL_EVERY = 4  # rows of fonts to one of real images
 Row = tuple[str, np.ndarray]  # a title and its pictures side by side, [H, W] uint8
 
 
-def write_preview(studio: Studio, path: Path, columns: int = COLUMNS) -> None:
+def write_preview(
+    studio: Studio,
+    path: Path,
+    columns: int = COLUMNS,
+    real: Store | None = None,  # its training images of the same characters stand between
+) -> None:
     """A PNG: the alphabet's characters, a font a row; a writer a row; a kind of other a row."""
+    _write(preview_rows(studio, columns, real), path)
+
+
+def preview_rows(studio: Studio, columns: int, real: Store | None = None) -> list[Row]:
+    """The rows of `write_preview`."""
     plan = studio.plan
     picked = _spread(list(studio.alphabet.chars), columns)
     number = {c: i for i, c in enumerate(plan.chars)}
     known = plan.kind == "character"
+    images = _Real.of(real, columns)
     rows, fullest = [], (0, [-1] * len(picked))
     for f, font in enumerate(plan.fonts):
         of_font = known & (plan.font == f)
         places = [np.flatnonzero(of_font & (plan.char == number.get(c, -1))) for c in picked]
         places = [int(p[0]) if len(p) else -1 for p in places]
         rows.append((font.name, _drawn(plan, places, columns)))
+        if f % REAL_EVERY == REAL_EVERY - 1 or f == len(plan.fonts) - 1:
+            rows += images.next(picked)
         fullest = max(fullest, (sum(p >= 0 for p in places), places), key=lambda x: x[0])
     for hand in range(HANDS):  # all of one font's characters by one writer
-        one = replace(plan, writers=1, seed=plan.seed + hand)
+        one = replace(plan, writers=1, seed=(plan.seed + hand) % 2**63)
         rows.append((f"writer {hand + 1}", _drawn(one, fullest[1], columns)))
+    rows += images.next(picked)
     for kind in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS):
         places = np.flatnonzero(plan.kind == kind).tolist()
         if places:
             rows.append((kind, _drawn(plan, _spread(places, columns), columns)))
-    _write(rows, path)
+    rows += images.next([OTHER] * columns)
+    return rows
 
 
-def write_contact_sheet(studio: Studio, path: Path, columns: int = COLUMNS) -> None:
+@dataclass
+class _Real:
+    """Real training images by label, each shown once."""
+
+    store: Store | None
+    columns: int
+    left: dict[str, list[int]]  # label -> rows of the store
+
+    @classmethod
+    def of(cls, store: Store | None, columns: int) -> Self:
+        left: dict[str, list[int]] = {}
+        if store is not None:
+            train = store.rows("train")
+            labels = store.column("label")[train].astype(str)
+            for label, row in zip(labels.tolist(), train.tolist(), strict=True):
+                left.setdefault(label, []).append(row)
+        return cls(store, columns, left)
+
+    def next(self, labels: Sequence[str]) -> list[Row]:
+        """One row of images not shown yet, a gap where there is none; no row without any."""
+        if self.store is None or not any(self.left.get(label) for label in labels):
+            return []
+        size = self.store.canvas.size_px
+        row = np.zeros((self.columns, size, size), np.uint8)
+        for tile, label in zip(row, labels, strict=False):
+            if self.left.get(label):
+                tile[:] = self.store.images[self.left[label].pop(0)]
+        return [("real", np.concatenate(row, 1))]
+
+
+def write_contact_sheet(studio: Studio | FontCheck, path: Path, columns: int = COLUMNS) -> None:
     """A PNG: a font a row, plain; below it what was refused, and what another font draws there."""
     chars = list(studio.alphabet.chars)
     rows = []

@@ -18,7 +18,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Self
@@ -49,6 +49,8 @@ SCHEMA = pa.schema(
     ]
 )
 _HEADER_BYTES = 128  # of images.npy: fixed, so that the count can be written at the end
+_LONG = ("record", "sha256")  # columns that are not kept once read: most of a table's bytes
+_READ_ROWS = 8192  # of the table at a time, where all of it is looked at
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Store:
-    """A store opened for reading. `images` is a memory map: nothing is read until it is indexed."""
+    """A store opened for reading. `images` is a memory map: nothing is read until it is indexed.
+    The table is read column by column, when it is asked for.
+    """
 
     path: Path
     canvas: Canvas
     alphabet: Alphabet
     images: np.ndarray  # [N, H, W] uint8
-    table: pa.Table
     info: dict[str, Any]
+    columns: dict[str, pa.ChunkedArray] = field(default_factory=dict, repr=False)  # read so far
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -101,9 +105,7 @@ class Store:
         shape = (count, canvas.size_px, canvas.size_px)
         try:
             images = np.lib.format.open_memmap(path / "images.npy", mode="r")
-            file = pq.ParquetFile(path / "samples.parquet", page_checksum_verification=True)
-            table = file.read()
-            table.validate(full=True)  # strings that are no UTF-8
+            table = _Survey.of(path / "samples.parquet")
         except (OSError, ValueError, SyntaxError, TokenError, pa.ArrowException) as error:
             line = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: damaged ({line}); {again}") from None
@@ -112,35 +114,97 @@ class Store:
                 f"{path}/samples.parquet: columns {table.schema.names}, "
                 f"wanted {SCHEMA.names}; {again}"
             )
-        if images.shape != shape or images.dtype != np.uint8 or table.num_rows != count:
+        if images.shape != shape or images.dtype != np.uint8 or table.rows != count:
             raise InputError(
                 f"{path}: store.json says {shape} uint8, images.npy holds {images.shape} "
-                f"{images.dtype}, samples.parquet {table.num_rows} rows; {again}"
+                f"{images.dtype}, samples.parquet {table.rows} rows; {again}"
             )
-        lost = set(table.column("label").unique().to_pylist()) - set(alphabet.classes)
-        if lost or any(column.null_count for column in table.columns):
+        lost = table.labels - set(alphabet.classes)
+        if lost or table.gaps:
             raise InputError(
                 f"{path}/samples.parquet: labels that are not in the alphabet "
                 f"({', '.join(map(repr, sorted(map(str, lost))[:5]))}) or missing values; {again}"
             )
-        return cls(path, canvas, alphabet, images, table, info)
+        return cls(path, canvas, alphabet, images, info)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """[n] int64 -> [n, H, W] uint8, a copy. Raises InputError where the file is cut since.
+
+        To read a map beyond the end of its file kills the process, so its length is asked first.
+        """
+        path = self.path / "images.npy"
+        try:
+            there = path.stat().st_size
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror} since it was opened") from None
+        wanted = getattr(self.images, "offset", 0) + self.images.nbytes  # header, images
+        if there < wanted:
+            raise InputError(
+                f"{path}: {there} bytes, {wanted} when it was opened; "
+                "something writes into the store"
+            )
+        return np.asarray(self.images[rows])
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows and columns, read anew. Raises InputError as `column` does."""
+        return self._read(SCHEMA.names)
 
     def column(self, name: str) -> np.ndarray:
-        """One column of the table as a numpy array (strings as objects)."""
-        return self.table.column(name).to_numpy(zero_copy_only=False)
+        """One column of the table as a numpy array (strings as objects). Raises InputError where
+        the table was changed or removed since the store was opened."""
+        return self._column(name).to_numpy(zero_copy_only=False)
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name in self.columns:
+            return self.columns[name]
+        column = self._read([name]).column(name)
+        if name not in _LONG:
+            self.columns[name] = column
+        return column
+
+    def _read(self, names: list[str]) -> pa.Table:
+        path = self.path / "samples.parquet"
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                table = file.read(names)
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            line = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: changed since the store was opened ({line})") from None
+        if table.num_rows != self.info["images"] or table.schema.names != names:
+            raise InputError(f"{path}: changed since the store was opened")
+        return table
 
     def classes(self) -> np.ndarray:
         """[N] int64 class numbers of `label`."""
-        index, labels = self.alphabet.index(), self.table.column("label").to_pylist()
-        return np.array([index[label] for label in labels], np.int64)
+        index = self.alphabet.index()
+        return np.array([index[label] for label in self.column("label")], np.int64)
 
     @property
     def content(self) -> str:
         """12 hex digits of the images, their labels and splits, in order."""
         digest = hashlib.sha256()
         for name in ("sha256", "label", "char", "split"):
-            digest.update("\n".join(self.table.column(name).to_pylist()).encode())
+            between = ""  # the parts of a column, joined to one text
+            for part in filter(len, self._column(name).chunks):
+                digest.update((between + "\n".join(part.to_pylist())).encode())
+                between = "\n"
         return digest.hexdigest()[:12]
+
+    def require_unchanged(self) -> None:
+        """Raises InputError naming the first image whose bytes are not those that were written,
+        which `content` cannot see. Reads all images."""
+        row = 0
+        for part in self._column("sha256").chunks:
+            images = self.take(np.arange(row, row + len(part)))
+            for image, digest in zip(images, part.to_pylist(), strict=True):
+                if hashlib.sha256(image.tobytes()).hexdigest() != digest:
+                    origin = self.column("origin")[row]
+                    raise InputError(
+                        f"{self.path}/images.npy: image {row}{f' ({origin})' if origin else ''} is "
+                        "not the one that was written; make the store again"
+                    )
+                row += 1
 
     def rows(self, split: str) -> np.ndarray:
         """[n] int64: the rows of a split, in order."""
@@ -160,6 +224,29 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a table holds, found by looking at all of it and keeping none."""
+
+    schema: pa.Schema
+    rows: int
+    labels: set[str]
+    gaps: bool  # whether values are missing
+
+    @classmethod
+    def of(cls, path: Path) -> _Survey:
+        """Raises what pyarrow raises for a damaged file."""
+        labels: set[str] = set()
+        gaps = False
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if file.schema_arrow == SCHEMA:
+                for part in file.iter_batches(_READ_ROWS):
+                    part.validate(full=True)  # strings that are no UTF-8
+                    labels.update(part.column("label").unique().to_pylist())
+                    gaps |= any(column.null_count for column in part.columns)
+            return cls(file.schema_arrow, file.metadata.num_rows, labels, gaps)
 
 
 def _some(chars: set[str]) -> str:

@@ -97,9 +97,11 @@ class Draw:
     shade: float = 0.0  # share by which the paper's tone falls from one side to the other
     jpeg: int = 0  # quality; 0: no JPEG
     writer: int = 0  # whose hand
+    beside: str = ""  # font:character of the second of two, or of the neighbour in a scan
 
     def to_json(self) -> str:
-        return json.dumps([getattr(self, f.name) for f in fields(self)])
+        values = [getattr(self, f.name) for f in fields(self)]
+        return json.dumps(values if self.beside else values[:-1])
 
     @classmethod
     def from_json(cls, text: str) -> Draw:

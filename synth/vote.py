@@ -29,6 +29,7 @@ MARGINS = 300  # glyphs that show how far a font's margins spread
 TWINS = 8  # characters most like it that each is tested against
 TWIN_BY, LEAST_TWIN = 4.0, 0.25  # standard deviations of the font's own places, and at least
 AGREE = 0.85  # of the other fonts' glyphs on each side
+DRAWN_AS = "drawn as "  # the reason that the vote gives: the other character follows
 
 
 def outvoted(
@@ -77,13 +78,18 @@ def outvoted(
             )  # of a normal's deviation
             bound = np.clip(usual + OUTVOTED_BY * spread, LEAST_MARGIN, MOST_MARGIN)
             for i in of_script[(margin[of_script] > bound) & judged[at[of_script]]]:
-                rejected[atlas.chars[at[i]]] = f"drawn as {atlas.chars[nearest[i]]}"
+                rejected[atlas.chars[at[i]]] = f"{DRAWN_AS}{atlas.chars[nearest[i]]}"
         for i, twin in near.items():
             if judged[i]:
-                rejected.setdefault(atlas.chars[i], f"drawn as {atlas.chars[twin]}")
+                rejected.setdefault(atlas.chars[i], f"{DRAWN_AS}{atlas.chars[twin]}")
         usable = coverage.usable - rejected.keys()
         result.append(replace(coverage, usable=usable, rejected=rejected))
     return result
+
+
+def shown_instead(why: str) -> str:
+    """The character that a glyph shows, from the vote's reason; "" for any other reason."""
+    return why.removeprefix(DRAWN_AS) if why.startswith(DRAWN_AS) else ""
 
 
 def _main_axes(vectors: np.ndarray) -> np.ndarray:

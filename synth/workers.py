@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from synth.errors import InputError
@@ -52,5 +55,19 @@ def in_order(
 
 def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     if start is not None:
         start(*given)
+
+
+def end_with_parent() -> None:
+    """From now on this process ends when the one that started it does, even if that is killed. A
+    pool's process holds the end of its own queue open and would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is a process that another one started
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

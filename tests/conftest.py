@@ -65,3 +65,12 @@ def load_script() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="module")
+def alike_images():
+    """For stores of bars and rings that are all alike: the look for copies among them is off."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("classifier.train", "classifier.review"):
+            patch.setattr(f"{module}.refuse_copies", lambda real: None)
+        yield

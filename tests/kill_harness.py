@@ -1,6 +1,6 @@
 """Kills commands at random moments, runs them again, and compares with an unbroken run.
 
-    python tests/kill_harness.py            102 kills over the six commands
+    python tests/kill_harness.py            136 kills: the six commands, predict in three formats
     python tests/kill_harness.py --kills 3  three of each
 
 A killed run is a fork of a process that has the heavy imports behind it, so that a kill falls into
@@ -47,11 +47,11 @@ STORE = ("out/images.npy", "out/samples.parquet", "out/store.json")
 GAN = "--real {given}/real --preset demo --steps 12 --batch-size 8 --recogniser-steps 30"
 SAMPLES = tuple(f"out/samples/{Path(name).name}" for name in STORE)
 STAGES = (
-    Stage("import", "import_data", "{given}/images --out out --workers 1", STORE, STORE[2]),
+    Stage("import", "import_data", "{given}/images --out out --workers 2", STORE, STORE[2]),
     Stage(
         "render",
         "render_fonts",
-        "--real {given}/real --out out --per-class 60 --other 200 --other-chars 10 --workers 1",
+        "--real {given}/real --out out --per-class 60 --other 200 --other-chars 10 --workers 2",
         STORE,
         STORE[2],
     ),
@@ -79,16 +79,20 @@ STAGES = (
         "classifier",
         "train_classifier",
         "--real {given}/real --synth {given}/font --preset demo --steps 60 --batch-size 16 "
-        "--precision 32-true --out out",
-        ("out/model.safetensors", "out/predictions_val.parquet", "out/mix.txt"),
+        "--precision 32-true --members 2 --out out",
+        ("out/model.safetensors", "out/model.json", "out/predictions_val.parquet", "out/mix.txt"),
         "out/metrics.json",
     ),
-    Stage(
-        "predict",
-        "predict",
-        "--model {given}/classifier --images {given}/images {given}/font --out out.csv --workers 1",
-        ("out.csv", "out.csv.skipped"),
-        "out.csv",
+    *(
+        Stage(
+            f"predict {form}",
+            "predict",
+            "--model {given}/classifier --images {given}/images {given}/font --workers 1 "
+            f"--out out.{form}",
+            (f"out.{form}", f"out.{form}.skipped"),
+            f"out.{form}",
+        )
+        for form in ("csv", "jsonl", "parquet")
     ),
 )
 
@@ -252,7 +256,7 @@ def harness(kills: int, top: Path, names: list[str], seed: int) -> list[str]:
         total += kills
         faults += found
         print(
-            f"{stage.name:<11} {kills} kills in {ended} runs, {len(found)} faults, "
+            f"{stage.name:<15} {kills} kills in {ended} runs, {len(found)} faults, "
             f"{time.monotonic() - started:.0f} s",
             *found,
             sep="\n",

@@ -1,11 +1,12 @@
 """Fuzzes what reads strangers' bytes, with the branches that are reached as the guide (atheris).
 
     python tests/run_fuzz.py importer --seconds 60      also: fonts, service
+    python tests/run_fuzz.py importer --keep runs/fuzz   goes on from what earlier runs reached
     python tests/run_fuzz.py importer --write-seeds     makes the whole files that it starts from
 
 A finding is whatever is no answer, no InputError and no 4xx: another error, a crash, a case over
 --each-s, a process over --memory-mib. It is kept in tests/fuzz/corpus/<target>/ as found-*, and
-tests/test_fuzz_corpus.py tries it from then on; the exit code is not 0.
+tests/test_fuzz_corpus.py tries it from then on; the exit code is not 0, nor is it without atheris.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TARGETS = ("importer", "fonts", "service")
@@ -58,6 +61,17 @@ def write_seeds(target: str) -> None:
     print(f"{len(list(folder.glob('seed-*')))} seeds in {folder}")
 
 
+@contextmanager
+def working_folder(keep: Path | None, target: str) -> Iterator[Path]:
+    """Where libFuzzer reads and adds cases beside the corpus: kept, or gone afterwards."""
+    if keep is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    (keep / target).mkdir(parents=True, exist_ok=True)
+    yield keep / target
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -66,6 +80,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--memory-mib", type=int, default=2048, help="of the whole process")
     parser.add_argument("--each-s", type=int, default=10, help="of one case")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="folder for the cases that reach something new, one of each: a later run starts from "
+        "them too; default: they are dropped",
+    )
     parser.add_argument("--write-seeds", action="store_true")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -73,16 +93,19 @@ def main() -> int:
         write_seeds(args.target)
         return 0
     if importlib.util.find_spec("atheris") is None:
-        print("skipped: atheris is not installed (pip install -e .[fuzz])")
-        return 0
+        print(
+            "atheris is not installed (pip install -e .[fuzz]): nothing was tried", file=sys.stderr
+        )
+        return 1
     if args.work:
         fuzz(args.target, args.seconds, args.memory_mib, args.each_s, args.work)
     before = set((CORPUS / args.target).glob("found-*"))
     # in a process of its own, for libFuzzer does not come back; and no bar for each import
-    with tempfile.TemporaryDirectory() as work:
-        line = [sys.executable, *sys.argv, "--work", work]
+    with working_folder(args.keep, args.target) as work:
+        held = len(list(work.iterdir()))
+        line = [sys.executable, *sys.argv, "--work", str(work)]
         code = subprocess.run(line, env={**os.environ, "TQDM_DISABLE": "1"}).returncode
-        reached = len(list(Path(work).iterdir()))
+        reached = len(list(work.iterdir())) - held
     found = sorted(set((CORPUS / args.target).glob("found-*")) - before)
     print(f"{args.target}: {len(found)} findings, {reached} cases that reached something new")
     for path in found:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -104,8 +105,10 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path, each: int) -> None
 
 def test_code_is_never_run(tmp_path: Path, model: Path) -> None:
     """In a checkpoint with a right checksum, and in place of every file of a model."""
+    from classifier.best import Best
     from classifier.export import load_model
     from classifier.lit import CheckedCheckpoints as OfClassifier
+    from classifier.lit import ClassifierModule
     from gan.checkpoints import CheckedCheckpoints as OfGan
 
     mark = tmp_path / "it ran"
@@ -115,8 +118,12 @@ def test_code_is_never_run(tmp_path: Path, model: Path) -> None:
     for data in (zipped.getvalue(), plain):
         save_checked(tmp_path / "last.ckpt", data)
         for io_ in (OfClassifier(), OfGan()):
-            with pytest.raises((pickle.UnpicklingError, InputError)):
+            with pytest.raises(InputError, match="refused, it is no checkpoint"):
                 io_.load_checkpoint(tmp_path / "last.ckpt")
+        save_checked(tmp_path / "best.pt", data)
+        module = MagicMock(spec=ClassifierModule, average=MagicMock())
+        with pytest.raises(InputError, match="refused, it is no checkpoint"):
+            Best(tmp_path / "best.pt", "val_known", None).restore(module)
         for file in ("model.json", "model.safetensors"):
             place = tmp_path / "model"
             shutil.copytree(model, place)

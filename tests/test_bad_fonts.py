@@ -13,6 +13,7 @@ from conftest import ROOT
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTCollection, TTFont
 from fontTools.ttLib.tables._g_l_y_f import Glyph, GlyphComponent
+from odd_fonts import odd_fonts
 from test_synth_fonts import build_font, letter
 
 from synth import handwriting
@@ -263,3 +264,46 @@ def test_a_damaged_real_font() -> None:
     file = (ROOT / "assets" / "fonts" / "caveat.woff").read_bytes()
     cases = [(what, ("woff", data)) for what, data in mutations(file, 60, seed=3)]
     assert try_all(draws, cases, MEMORY_MIB).total() == 60
+
+
+@pytest.fixture(scope="module")
+def odd(good: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return odd_fonts(good["ttf"], tmp_path_factory.mktemp("odd"))
+
+
+def test_of_an_odd_font_the_outlines_are_drawn(
+    good: dict[str, bytes], odd: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A variable one as its default, coloured ones as their outlines; a character that is nothing
+    but layers or pictures is blank."""
+
+    def opened(name: str, data: bytes) -> Font:
+        (tmp_path / f"{name}.ttf").write_bytes(data)
+        return Font(FontFile(tmp_path / f"{name}.ttf"))
+
+    plain = opened("plain", good["ttf"])
+    for name in ("variable", "layers, outlines too"):
+        font = opened(name, odd[name])
+        assert font.coverage(CHARS).usable == set(CHARS), name
+        for char in CHARS:
+            assert np.array_equal(font.outline(char).points, plain.outline(char).points), name
+    found = opened("layers", odd["layers alone for two"]).coverage(CHARS)
+    assert found.rejected == {"A": "blank", "B": "blank"}
+    assert found.usable == set(CHARS[2:])
+
+
+def test_a_font_of_pictures_is_refused(odd: dict[str, bytes]) -> None:
+    """One with outlines too: FreeType takes them for mere stand-ins of the pictures."""
+    cases = [(name, ("ttf", file)) for name, file in odd.items() if name[:4] in ("sbix", "CBDT")]
+    assert len(cases) == 5
+    assert try_all(draws, cases, MEMORY_MIB) == {"refused": len(cases)}
+
+
+@pytest.mark.parametrize("each", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_damaged_odd_fonts(odd: dict[str, bytes], each: int) -> None:
+    cases = [
+        (f"{name}, {what}", ("ttf", data))
+        for name, file in odd.items()
+        for what, data in mutations(file, each, seed=each)
+    ]
+    assert try_all(draws, cases, MEMORY_MIB).total() == len(cases)

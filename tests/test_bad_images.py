@@ -52,6 +52,7 @@ def good_files() -> dict[str, bytes]:
     save("tiff 16 bit", Image.fromarray(wide), "TIFF")
     save("tiff float", gray.convert("F"), "TIFF")
     save("tiff CMYK", gray.convert("CMYK"), "TIFF")
+    save("tiff LAB", gray.convert("RGB").convert("LAB"), "TIFF")
     save("tiff pages", gray, "TIFF", save_all=True, append_images=[other])
     save("bmp L", gray, "BMP")
     save("bmp RGB", gray.convert("RGB"), "BMP")
@@ -59,6 +60,10 @@ def good_files() -> dict[str, bytes]:
     save("webp lossless", gray.convert("RGBA"), "WEBP", lossless=True)
     save("webp animated", gray, "WEBP", save_all=True, append_images=[other])
     save("ppm", gray.convert("RGB"), "PPM")
+    save("pgm", gray, "PPM")
+    save("jpeg 2000", gray, "JPEG2000")
+    save("jpeg 2000 RGBA", gray.convert("RGBA"), "JPEG2000")
+    save("jpeg 2000 stream", gray.convert("RGB"), "JPEG2000", no_jp2=True)
     return files
 
 
@@ -163,3 +168,15 @@ def test_numbers_below_nothing_are_stretched() -> None:
             assert np.abs(gray.ravel() - np.linspace(0, 255, 81)).max() <= 1
         else:
             assert len(np.unique(gray)) == 1, name
+
+
+def test_a_jpeg_2000_that_says_it_is_small_is_not_unpacked() -> None:
+    """Its outer header is what is looked at before anything is decoded."""
+    buffer = io.BytesIO()
+    Image.new("L", (3000, 3000), 255).save(buffer, "JPEG2000")
+    data = buffer.getvalue()
+    at = data.index(b"ihdr") + 4
+    lying = data[:at] + struct.pack(">II", 64, 64) + data[at + 8 :]
+    assert open_image(data).size == (3000, 3000)
+    with pytest.raises(InputError, match="damaged"):
+        open_image(lying)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -70,13 +72,7 @@ def test_a_checkpoint_that_finds_no_space_keeps_the_ones_before(tmp_path: Path) 
 def test_an_import_that_finds_no_space_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     """The real command, on a disk (a tmpfs where this process may mount one) of 1 MiB."""
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("may not mount a small disk")
-    try:
+    with small_tmpfs(disk, "1m"):
         images = write_images(tmp_path / "images", {"A": 150, "B": 150})
         script = Path(__file__).parent.parent / "scripts" / "import_data.py"
         done = subprocess.run(
@@ -87,8 +83,82 @@ def test_an_import_that_finds_no_space_says_so_and_leaves_nothing(tmp_path: Path
         assert done.returncode == 1
         assert "No space left" in done.stderr and "Traceback" not in done.stderr, done.stderr
         assert [p.name for p in disk.iterdir() if p.name != ".store.lock"] == []
+
+
+@contextmanager
+def small_tmpfs(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A disk of its own, so small. Yields what makes it larger. Skips where none may be mounted."""
+    folder.mkdir()
+    made = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
+    if subprocess.run(made, capture_output=True).returncode:
+        pytest.skip("may not mount a small disk")
+
+    def enlarge(to: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={to}", folder], check=True)
+
+    try:
+        yield enlarge
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands of the kill harness read, the model untrained."""
+    import torch
+    from kill_harness import FONTS, SCRIPTS
+
+    from classifier.export import save_model
+    from classifier.networks import build_network
+
+    top = tmp_path_factory.mktemp("given")
+    images = write_images(top / "images", {"A": 30, "B": 20, "other": 60})
+    (images / "A" / "broken.png").write_bytes(b"no image")  # so that a list of them is written
+    real = import_images(images, top / "real", None, Canvas())
+    drawn = write_images(top / "drawn", {"A": 20, "B": 20}, first_seed=1000)
+    others = import_images(drawn, top / "others", None, Canvas(), val_share=0)
+    rows = [Sample(c, c, "font", origin=f"caveat:{c}") for c in others.column("label")]
+    with StoreWriter(top / "font", Canvas(), real.alphabet, {}) as writer:
+        writer.append(np.asarray(others.images), rows)
+    (top / "fonts").mkdir()
+    for name in FONTS:
+        shutil.copy(SCRIPTS.parent / "assets" / "fonts" / name, top / "fonts")
+    (top / "classifier").mkdir()
+    torch.manual_seed(1)
+    network = build_network("compact", 3)
+    save_model(top / "classifier", network, "compact", real.alphabet, (), Canvas(), 0.5, {})
+    return top
+
+
+@pytest.mark.parametrize(
+    ("stage", "size", "room"),
+    [
+        ("render", "256k", "64m"),
+        ("predict csv", "4k", "1m"),
+        ("predict jsonl", "4k", "1m"),
+        ("predict parquet", "4k", "1m"),
+        pytest.param("GAN", "1m", "400m", marks=pytest.mark.slow),
+        pytest.param("classifier", "1m", "400m", marks=pytest.mark.slow),
+    ],
+)
+def test_a_full_disk_ends_a_command_in_one_line_and_with_room_it_goes_on(
+    tmp_path: Path, given: Path, stage: str, size: str, room: str
+) -> None:
+    from kill_harness import STAGES
+
+    outputs = next(s for s in STAGES if s.name == stage)
+    harness = Path(__file__).parent / "kill_harness.py"
+    line = [sys.executable, harness, "--one", stage, "--given", given]
+    with small_tmpfs(tmp_path / "disk", size) as larger:
+        disk = tmp_path / "disk"
+        full = subprocess.run(line, cwd=disk, capture_output=True, text=True)
+        assert full.returncode == 1, full.stderr[-2000:]
+        assert "No space left" in full.stderr.strip().splitlines()[-1], full.stderr[-2000:]
+        assert not (disk / outputs.finished).exists()
+        larger(room)
+        done = subprocess.run(line, cwd=disk, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert all((disk / name).is_file() for name in outputs.outputs)
 
 
 @pytest.mark.parametrize("how", ["mkdir", "open", "rename"])
@@ -188,3 +258,114 @@ def test_two_predictions_to_one_table(
 def test_write_whole_into_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "gone" / "a", b"x")
+
+
+# ---- permission, and the clock, in the middle of a training ----
+
+
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied", "last.ckpt")
+
+
+@pytest.mark.parametrize("how", ["open", "replace"])
+def test_a_checkpoint_that_may_not_be_written_leaves_the_one_before(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    save_checked(path, b"first")
+    original = getattr(Path, how)
+
+    def partly(place: Path, *given: object, **named: object) -> object:
+        if place.name == ".last.ckpt.partial":
+            refused()
+        return original(place, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, how, partly)
+        with pytest.raises(PermissionError):
+            save_checked(path, b"second")
+    assert load_checked(path)[0] == b"first"
+    save_checked(path, b"third")
+    assert load_checked(path)[0] == b"third"
+
+
+@pytest.mark.filterwarnings("ignore")  # of what torch and Lightning deprecate
+def test_a_training_goes_on_as_if_neither_permission_nor_time_had_been_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second checkpoint may not be written; the run goes on a year earlier, in which each look
+    at the clock is an hour before the last."""
+    from test_classifier_train import _config, _store
+
+    import synth.learning
+    from classifier.train import train
+
+    real = _store(tmp_path / "real", "real", "ABC", 10)
+    font = _store(tmp_path / "font", "font", "ABCXYZ", 8)
+    config = _config(steps=24)
+    monkeypatch.setattr("classifier.train.refuse_copies", lambda real: None)  # drawn too alike
+    monkeypatch.setattr("classifier.train.refuse_leaks", lambda *stores: None)
+    whole = tmp_path / "whole"
+    train(real, [font], whole, config, 1, {})
+    saved: list[Path] = []
+
+    def second_refused(path: Path, data: bytes) -> None:
+        saved.append(path)
+        if len(saved) == 2:
+            refused()
+        save_checked(path, data)
+
+    broken = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        patch.setattr(synth.learning, "save_checked", second_refused)
+        with pytest.raises(PermissionError):
+            train(real, [font], broken, config, 1, {})
+    assert not (broken / "model.json").exists()
+    clock = iter(range(int(time.time()) - 365 * 86400, 0, -3600))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: float(next(clock)))
+        train(real, [font], broken, config, 1, {})
+    for name in ("model.safetensors", "mix.txt"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_predictions_that_may_not_be_written_leave_nothing(
+    tmp_path: Path,
+    given: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = load_script("predict")
+    words = f"--model {given / 'classifier'} --images {given / 'images'} --workers 1 --out".split()
+    with monkeypatch.context() as patch:
+        patch.setattr("classifier.tables._Csv.write", refused)
+        assert run(script.options(), script.main, [*words, str(tmp_path / "p.csv")]) == 1
+    assert "Permission denied" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir() if p != given] == []
+    assert run(script.options(), script.main, [*words, str(tmp_path / "p.csv")]) == 0
+
+
+def test_two_trainings_of_one_gan(
+    tmp_path: Path,
+    given: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import gan.train
+
+    class Room:
+        alphabet = Store.open(given / "real").alphabet
+        coverages: tuple = ()
+
+    monkeypatch.setattr(gan.train.Studio, "prepare", lambda *_, **__: Room)
+    script = load_script("train_gan")
+    words = ["--real", str(given / "real"), "--out", str(tmp_path / "gan"), "--preset", "demo"]
+    lock = lock_output(tmp_path / "gan")
+    try:
+        assert run(script.options(), script.main, words) == 2
+    finally:
+        lock.release()
+    assert "gan.lock: another process is writing this output" in capsys.readouterr().err
+    assert not (tmp_path / "gan").exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from classifier.card import Card
-from classifier.rejection import answers, other_score
+from classifier.rejection import OTHER_SCORES, answers, other_score
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
@@ -66,3 +66,41 @@ def test_more_than_there_are_and_no_image():
     p = np.full((1, 6), 1 / 6, np.float32)
     assert len(CARD.predictions(p, top=50)[0].top) == 3
     assert CARD.predictions(np.zeros((0, 6), np.float32), top=5) == []
+
+
+@pytest.mark.parametrize("score", OTHER_SCORES)
+def test_a_card_keeps_the_score_that_its_threshold_is_of(score):
+    """Through the text, which is all that an ONNX file and the service have of it."""
+    card = Card.parse(replace(CARD, info={"config": {"other_score": score}}).to_json(), "x")
+    assert card.score == score and CARD.score == "norms"
+    p = np.random.default_rng(3).dirichlet(np.full(6, 0.4), 200).astype(np.float32)
+    found = card.predictions(p)
+    assert np.allclose([one.other for one in found], other_score(p, 3, score))
+    numbers = answers(p, 3, CARD.threshold, score)
+    assert [one.label for one in found] == [card.alphabet.classes[i] for i in numbers]
+
+
+@pytest.mark.parametrize(
+    ("info", "says"),
+    [
+        ({"config": {"other_score": "magic"}}, "other score 'magic'"),
+        ({"config": []}, "damaged model"),
+        ([], "damaged model"),
+    ],
+)
+def test_a_card_with_a_score_that_cannot_be_known_is_one_clear_error(info, says):
+    with pytest.raises(InputError, match=says):
+        Card.parse(replace(CARD, info=info).to_json(), "somewhere")
+
+
+def test_a_card_answers_by_the_threshold_of_the_class_that_an_image_looks_like():
+    own = replace(CARD, info={"thresholds": {"永": 0.1, "銀": 0.7}})  # 國 has the common one
+    card = Card.parse(own.to_json(), "x")
+    assert np.allclose(card.limits, [0.4, 0.1, 0.7]) and CARD.limits == 0.4
+    p = np.random.default_rng(3).dirichlet(np.full(6, 0.4), 200).astype(np.float32)
+    score, best = other_score(p, 3), p[:, :3].argmax(1)
+    wanted = np.where(score > np.array([0.4, 0.1, 0.7])[best], 3, best)
+    assert [one.label for one in card.predictions(p)] == [card.alphabet.classes[i] for i in wanted]
+    for info in ({"thresholds": {"永": "high"}}, {"thresholds": [1]}):
+        with pytest.raises(InputError, match="damaged model"):
+            Card.parse(replace(CARD, info=info).to_json(), "somewhere")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,22 @@ from toy_model import write_toy_model
 from classifier import convert
 from classifier.convert import check_images, compare, export_onnx
 from classifier.export import load_model, save_model
-from classifier.networks import build_network
-from classifier.onnx import CARD, INPUT, MADE, is_of, load_onnx, sha256
+from classifier.networks import Ensemble, build_network
+from classifier.onnx import (
+    CARD,
+    INPUT,
+    MADE,
+    MOST_CHANGED,
+    fits,
+    has_bf16,
+    load_onnx,
+    sha256,
+    why_not_fast,
+)
 from classifier.predict import open_model
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, to_float
+from synth.command import run
 from synth.errors import InputError
 from synth.store import Sample, Store, StoreWriter
 
@@ -69,7 +81,8 @@ def test_the_file_says_what_it_is_and_how_it_was_checked(folder):
     loaded = load_onnx(folder / "model.onnx")
     assert loaded.card == load_model(folder).card
     compared = loaded.made["compared"]
-    assert compared["images"] == 128 and compared["f32"]["same_answers"] == 1
+    assert compared["images"] == 128 and compared["split"] is None
+    assert compared["f32"]["same_answers"] == 1 and ("bf16" in compared) == has_bf16()
     assert 0 <= compared["f32"]["max_difference"] < 1e-4
     assert loaded.made["weights_sha256"] == sha256(folder / "model.safetensors")
     assert set(loaded.made["versions"]) == {"torch", "onnx", "openvino"}
@@ -103,19 +116,9 @@ def test_a_file_that_answers_otherwise_is_not_written(folder, tmp_path, monkeypa
         path.write_bytes(graph.SerializeToString())
 
     monkeypatch.setattr(convert, "_write_graph", wrong)
-    with pytest.raises(RuntimeError, match="ONNX and torch differ by"):
+    with pytest.raises(InputError, match="not written: ONNX and torch differ by"):
         export_onnx(model, folder / "model.safetensors", tmp_path / "out.onnx")
     assert toy.exists() and not (tmp_path / "out.onnx").exists()
-
-
-def test_a_file_is_tied_to_its_weights(folder, tmp_path):
-    assert is_of(folder / "model.onnx", folder / "model.safetensors")
-    other = tmp_path / "model.safetensors"
-    other.write_bytes((folder / "model.safetensors").read_bytes()[:-4] + b"abcd")
-    assert not is_of(folder / "model.onnx", other)
-    cut = tmp_path / "model.onnx"
-    cut.write_bytes((folder / "model.onnx").read_bytes()[:5000])
-    assert not is_of(cut, folder / "model.safetensors")
 
 
 def test_what_is_no_file_of_ours_is_one_clear_error(folder, tmp_path):
@@ -168,3 +171,199 @@ def test_answering_needs_no_torch(folder):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "False False"
+
+
+def changed(path: Path, key: str, text: str, out: Path) -> Path:
+    """The ONNX file with another text in its metadata."""
+    graph = onnx.load(path)
+    for prop in graph.metadata_props:
+        if prop.key == key:
+            prop.value = text
+    out.write_bytes(graph.SerializeToString())
+    return out
+
+
+def test_a_file_is_tied_to_the_weights_and_the_card_beside_it(folder, tmp_path):
+    assert fits(folder / "model.onnx", folder)
+    for name in ("model.safetensors", "model.json", "model.onnx"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    onnx_file, about = tmp_path / "model.onnx", tmp_path / "model.json"
+    assert fits(onnx_file, tmp_path)
+    card = about.read_text("utf-8")
+    assert '"threshold": 0.6' in card
+    about.write_text(card.replace('"threshold": 0.6', '"threshold": 0.7'), "utf-8")
+    assert not fits(onnx_file, tmp_path)  # the same weights, but another answer
+    about.write_text("{", "utf-8")
+    assert not fits(onnx_file, tmp_path)
+    about.unlink()
+    assert fits(onnx_file, tmp_path)  # nothing there that says otherwise
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
+    assert not fits(onnx_file, tmp_path)
+    weights.unlink()
+    for damage in (onnx_file.read_bytes()[:5000], b""):
+        onnx_file.write_bytes(damage)
+        assert not fits(onnx_file, tmp_path)
+    for key in (CARD, MADE):
+        changed(folder / "model.onnx", key, "no JSON", onnx_file)
+        about.write_text(card, "utf-8")
+        weights.write_bytes((folder / "model.safetensors").read_bytes())
+        assert not fits(onnx_file, tmp_path)
+
+
+def test_without_torch_a_stale_file_is_refused(folder, tmp_path, monkeypatch):
+    for name in ("model.safetensors", "model.json", "model.onnx"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    monkeypatch.setattr("classifier.predict.find_spec", lambda name: None)
+    assert open_model(tmp_path).card.threshold == 0.6
+    card = (tmp_path / "model.json").read_text("utf-8")
+    (tmp_path / "model.json").write_text(card.replace('"threshold": 0.6', '"threshold": 0.7'))
+    with pytest.raises(InputError, match="of another model than the files beside it"):
+        open_model(tmp_path)
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(InputError, match=r"no model\.onnx in it, and without torch"):
+        open_model(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "{}", '{"weights_sha256": 1}'])
+def test_damaged_history_is_one_clear_error(folder, tmp_path, text):
+    path = changed(folder / "model.onnx", MADE, text, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=r"model\.onnx: damaged metadata"):
+        load_onnx(path)
+
+
+def test_a_network_that_the_runtime_does_not_know_is_one_clear_error(folder, tmp_path):
+    graph = onnx.load(folder / "model.onnx")
+    node = graph.graph.node[-1]
+    node.op_type, node.domain = "Unheard", "nobody"
+    graph.opset_import.append(onnx.helper.make_opsetid("nobody", 1))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(InputError, match=r"model\.onnx: (no whole ONNX file|its network cannot)"):
+        load_onnx(path)
+
+
+def labelled(model, path: Path, splits: dict[str, int], wrong: int = 0) -> Store:
+    """Images with the labels that the model gives them, but the first `wrong` of each split."""
+    count = sum(splits.values())
+    images = check_images(64, count)
+    labels, _, _ = model.predict(images)
+    split = [name for name, n in splits.items() for _ in range(n)]
+    for name in splits:
+        first = split.index(name)
+        for i in range(first, first + wrong):
+            labels[i] = "永" if labels[i] != "永" else "三"
+    with StoreWriter(path, Canvas(), ALPHABET, {}) as writer:
+        samples = [Sample(c, "", "real", s) for c, s in zip(labels, split, strict=True)]
+        writer.append(images, samples)
+    return Store.open(path)
+
+
+def test_training_images_are_not_measured_on(folder, tmp_path):
+    model, file = load_model(folder), folder / "model.onnx"
+    store = labelled(model, tmp_path / "all", {"train": 20, "val": 10, "test": 5}, wrong=1)
+    found = compare(model, file, store)
+    assert (found["split"], found["images"]) == ("test", 5)
+    assert found["torch"]["accuracy"] == found["f32"]["accuracy"] == pytest.approx(0.8)
+    store = labelled(model, tmp_path / "two", {"train": 20, "val": 10}, wrong=1)
+    found = compare(model, file, store)
+    assert (found["split"], found["images"], found["store"]) == ("val", 10, store.content)
+    assert found["torch"]["accuracy"] == pytest.approx(0.9)
+    with pytest.raises(InputError, match="only training images"):
+        compare(model, file, labelled(model, tmp_path / "one", {"train": 5}))
+
+
+def measured(same: float, lost: float) -> dict:
+    return {
+        "store": "abc",
+        "torch": {"accuracy": 0.9},
+        "bf16": {"same_answers": same, "accuracy": 0.9 - lost},
+    }
+
+
+@pytest.mark.parametrize(
+    ("compared", "says"),
+    [
+        (measured(1, 0), ""),
+        (measured(1 - MOST_CHANGED, 0.004), ""),
+        (measured(0.98, 0), "changes 2.00% of the answers"),
+        (measured(1, 0.02), "loses 2.00% accuracy"),
+        (measured(float("nan"), 0), "bf16 changes nan"),
+        ({"store": "abc", "torch": {"accuracy": 0.9}}, "was not measured"),  # a processor without
+        (measured(1, 0) | {"store": None}, "was not measured"),  # on strokes at random
+        ({}, "was not measured"),
+        (None, "was not measured"),
+    ],
+)
+def test_fast_is_bf16_only_where_its_cost_was_measured(tmp_path, monkeypatch, compared, says):
+    monkeypatch.setattr("classifier.onnx.has_bf16", lambda: True)
+    assert says in (reason := why_not_fast({"compared": compared})) and bool(says) == bool(reason)
+    monkeypatch.undo()
+    toy = write_toy_model(tmp_path / "toy.onnx", compared=compared)
+    loaded = load_onnx(toy, "fast")
+    is_fast = has_bf16() and not says
+    assert loaded.precision == ("bf16" if is_fast else "f32")
+    assert bool(loaded.not_fast) != is_fast
+    assert load_onnx(toy, "f32").not_fast == ""
+
+
+def test_bf16_is_had_where_it_is_asked_for(tmp_path):
+    toy = write_toy_model(tmp_path / "toy.onnx")
+    if has_bf16():
+        assert load_onnx(toy, "bf16").precision == "bf16"
+    else:
+        with pytest.raises(InputError, match="does not compute in it"):
+            load_onnx(toy, "bf16")
+
+
+def test_an_ensemble_answers_as_torch_for_any_batch(tmp_path):
+    """The default of the small preset: two networks whose probabilities are averaged."""
+    torch.manual_seed(1)
+    networks = []
+    for seed in (0, 1):
+        network = build_network("compact", 5)
+        network.head.weight.data *= 3
+        images = check_images(64, 40 + 8 * seed)
+        with torch.no_grad():
+            network.train()(torch.from_numpy(to_float(images))[:, None])
+        networks.append(network)
+    save_model(tmp_path, Ensemble(networks), "compact", ALPHABET, (), Canvas(), 0.5, {})
+    model = load_model(tmp_path)
+    export_onnx(model, tmp_path / "model.safetensors", tmp_path / "model.onnx")
+    loaded = load_onnx(tmp_path / "model.onnx")
+    assert loaded.card.members == 2 and fits(tmp_path / "model.onnx", tmp_path)
+    images = check_images(64, 40)
+    each = [network.eval() for network in networks]
+    with torch.no_grad():
+        x = torch.from_numpy(to_float(images))[:, None]
+        wanted = sum(network(x).softmax(1) for network in each).numpy() / 2
+        apart = (each[0](x).softmax(1) - each[1](x).softmax(1)).abs().max()
+    assert apart > 0.01  # two networks, not one twice
+    for n in (1, 2, 7, 40):
+        assert np.abs(loaded.probabilities(images[:n]) - wanted[:n]).max() < 1e-5
+
+
+class Undecided(torch.nn.Module):
+    """Which way it goes depends on the pixels: no graph can hold that."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((1, 2)) if float(x.sum()) > 0 else x.amax((1, 2))
+
+
+def test_what_cannot_be_exported_is_one_clear_error_and_leaves_nothing(
+    folder, tmp_path, load_script, monkeypatch, capsys
+):
+    model = replace(load_model(folder), network=Undecided())
+    with pytest.raises(InputError, match="its network cannot be written as ONNX"):
+        export_onnx(model, folder / "model.safetensors", tmp_path / "new" / "model.onnx")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(convert, "MAX_DIFFERENCE", -1)  # whatever it is, it is too much
+    script = load_script("export_model")
+    words = ["--model", str(folder), "--out", str(tmp_path / "out")]
+    assert run(script.options(), script.main, words) == 2
+    assert "not written: ONNX and torch differ" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    assert run(script.options(), script.main, words) == 0
+    assert fits(tmp_path / "out" / "model.onnx", tmp_path / "out")
+    assert "served in float32: " in capsys.readouterr().out  # nothing was measured

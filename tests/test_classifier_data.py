@@ -295,6 +295,7 @@ def test_a_gpu_gives_the_same_batches_as_the_cpu(stores: list[Store], resident_b
         for name in FIELDS[1:]:
             assert torch.equal(one[name], two[name])
         assert two["images"].is_cuda
+        # how near each augmentation comes alone: tests/test_classifier_pipeline.py
         assert (one["images"] - two["images"].cpu()).abs().mean() < 0.02
     plain = next(iter(loader(stores, Augment.none())))["images"]
     on_gpu = next(iter(loader(stores, Augment.none(), device="gpu", device_id=0)))["images"]

@@ -29,9 +29,11 @@ from classifier.loop.verdict import (
     Verdict,
     judge,
     switched_off,
+    tally,
     verdicts_of,
     write_verdicts,
 )
+from classifier.loop.verdict import table_of as verdict_table
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.command import run
@@ -206,6 +208,52 @@ def test_the_mean_of_both_comparisons_of_a_source_counts() -> None:
     assert of_class(found, "A", FONT).gain == of_class(found, "A", GAN).gain == 0.3
 
 
+def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
+    """Six classes of the group "few" with two images each, one with none, and a common one."""
+    from classifier.report import _environment
+
+    alphabet = Alphabet.of("ABCDEFGH")
+    target = np.concatenate([np.repeat(np.arange(6), 2), np.full(20, 7), np.full(10, 8)])
+    counts = dict.fromkeys("ABCDEFG", 4) | {"H": 60, OTHER: 30}
+    without = target.copy()
+    without[:12:2] = 8  # one of the two images of each, the seventh has none
+    arms = {
+        REAL: ArmAnswers(alphabet, np.arange(len(target)), target, np.stack([without] * 2)),
+        FONT: ArmAnswers(alphabet, np.arange(len(target)), target, np.stack([target] * 2)),
+    }
+    found = verdicts_of(arms, counts)
+    few = of_class(found, "few", FONT)
+    assert few.verdict == HELPED and few.images == 12 and few.changed == 6
+    for label in "ABCDEF":
+        v = of_class(found, label, FONT)
+        assert (v.verdict, v.by_group, v.enough, v.images) == (HELPED, True, False, 2)
+    unseen = of_class(found, "G", FONT)
+    assert (unseen.verdict, unseen.by_group, unseen.images, unseen.real) == (HELPED, True, 0, 4)
+    # twenty images of which no answer changed: that is a verdict of its own
+    common = of_class(found, "H", FONT)
+    assert (common.verdict, common.by_group) == (NOTHING, False)
+    n = tally(found, FONT)
+    assert (n["helped"], n["few"], n["group"]) == (1, 8, {HELPED: 7, HURT: 0, NOTHING: 0})
+    assert "7 helped" in verdict_table(found)
+    # the other way round it hurts, and is switched off for all of them
+    hurt = verdicts_of({REAL: arms[FONT], FONT: arms[REAL]}, counts)
+    assert switched_off(hurt) == {c: {FONT: 0.0} for c in (*"ABCDEFG", OTHER)}
+    shown = {"seeds": 2, "fewest": FEWEST, "off": {}, "groups": [few], "classes": found}
+    shown |= {"marks": {HELPED: "good", HURT: "bad", NOTHING: ""}}
+    shown["sources"] = [{"source": FONT, "by_chance": 0.1} | n]
+    page = _environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
+    text = page.render(verdict=shown)
+    assert text.count("as its group") == 7 and "7 helped" in text
+
+
+def test_a_group_that_cannot_be_told_either_gives_no_verdict() -> None:
+    target = np.array([0, 0, 1, 1, 3, 3])  # C has no image
+    arms = {REAL: arm(np.array([3, 0, 1, 1, 3, 3]), target), FONT: arm(target, target)}
+    found = verdicts_of(arms, REAL_COUNTS)
+    assert {v.verdict for v in found} == {NOTHING} and not any(v.by_group for v in found)
+    assert {v.label for v in found if v.group} == {"A", "B", OTHER}
+
+
 def test_arms_measured_on_other_images_are_refused() -> None:
     one = arm(answers_with(), TARGET)
     other = ArmAnswers(ABC, one.row + 1, TARGET, one.answer)
@@ -235,12 +283,13 @@ def test_what_a_class_lacks_by_hand(tmp_path: Path) -> None:
     assert [n.group for n in needs] == ["common", "common", "none", OTHER]
     quota = quota_of(answers, needs, target=None)
     # target 2 x 150; base A 150, B 200, C 300. The median recall is 11/16; that of B drawn to it
-    # by 4 images: (4 x 3/8 + 4 x 11/16) / 8 = 17/32, 5/22 of the median below it
+    # by 4 images: (4 x 3/8 + 4 x 11/16) / 8 = 17/32, 5/22 of the median below it. 2 of the 4
+    # images of B are called A: A gets more for (2 - 1) / (4 + 4), 2/11 of the median
     assert quota == {
-        "A": 150,
+        "A": round(150 * (1 + 2 * 2 / 11)),
         "B": round(200 * (1 + 2 * 5 / 22)),
         "C": 300,
-        OTHER: round(1.2 * (150 + 291 + 300)),
+        OTHER: round(1.2 * (205 + 291 + 300)),
     }
     write_needs(tmp_path / "needs.csv", needs, quota)
     rows = list(csv.DictReader((tmp_path / "needs.csv").read_text("utf-8").splitlines()))
@@ -259,8 +308,8 @@ def test_no_quota_is_above_its_cap_and_none_below_its_base() -> None:
     answers = ArmAnswers(ABC, np.arange(400), target, answer[None])
     needs = needs_of(answers, {"A": 10, "B": 0, "C": 10, OTHER: 0})
     quota = quota_of(answers, needs, target=40)
-    # base: A 30, B 40, C 30; B wants 40 x (1 + 2 x 0.96)
-    assert (quota["A"], quota["B"], quota["C"]) == (30, 80, 30)
+    # base: A 30, B 40, C 30; B wants 40 x (1 + 2 x 0.96), A, which it is taken for, 30 times that
+    assert (quota["A"], quota["B"], quota["C"]) == (80, 80, 30)
     assert quota[OTHER] == 2 * round(1.2 * 100)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,14 @@ from classifier.pretrained import start_from
 from synth.errors import InputError
 from synth.store import Store
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*log_every_n_steps.*",
-    "ignore:.*num_workers.*",
-    "ignore:.*does not have many workers.*",
-)
+pytestmark = [
+    pytest.mark.usefixtures("alike_images"),
+    pytest.mark.filterwarnings(
+        "ignore:.*log_every_n_steps.*",
+        "ignore:.*num_workers.*",
+        "ignore:.*does not have many workers.*",
+    ),
+]
 TWO = _config(members=2, steps=16)
 
 
@@ -150,6 +154,8 @@ def test_the_second_process_ends_with_the_first(stores, tmp_path):
         "from pathlib import Path; from dataclasses import replace\n"
         "if __name__ == '__main__':\n"
         "    from test_classifier_members import TWO, _train; from synth.store import Store\n"
+        "    import classifier.train\n"
+        "    classifier.train.refuse_copies = lambda real: None  # see `alike_images`\n"
         "    stores = [Store.open(Path(p)) for p in sys.argv[1:3]]\n"
         "    _train(stores, Path(sys.argv[3]), 2, replace(TWO, steps=100_000))\n"
     )
@@ -207,3 +213,56 @@ def test_starting_from_several_networks_takes_the_first(after):
 def test_how_many_are_possible(stores, tmp_path):
     with pytest.raises(InputError, match="--members 0: not between 1 and 16"):
         _train(stores, tmp_path / "run", config=replace(TWO, members=0))
+
+
+@pytest.fixture
+def threads_used(monkeypatch) -> list[int]:
+    """Of each network that is trained in this process. Other threads sum in another order and give
+    other weights, but a network as small as these need not show it."""
+    used: list[int] = []
+    fit = module.fit
+
+    def counted(*given, **named):
+        used.append(torch.get_num_threads())
+        return fit(*given, **named)
+
+    monkeypatch.setattr(runs, "fit", counted)
+    monkeypatch.setattr(module, "fit", counted)
+    return used
+
+
+def _equal(one: Path, two: Path) -> bool:
+    a, b = load_file(one), load_file(two)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor core")
+def test_a_first_network_killed_beside_a_finished_one_keeps_its_threads(
+    after, stores, tmp_path, threads_used
+):
+    out = tmp_path / "run"
+    shutil.copytree(after, out)
+    shutil.rmtree(out / "checkpoints")
+    for name in ("model.json", "model.safetensors", "metrics.json"):
+        (out / name).unlink()
+    _train(stores, out, 2)
+    assert threads_used == [1]
+    assert _equal(out / "model.safetensors", after / "model.safetensors")
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor core")
+def test_a_network_trained_alone_has_the_threads_it_had_beside_the_first(
+    after, stores, tmp_path, threads_used
+):
+    real, *synth = (store.path for store in stores)
+    members = module.Members(real, tuple(synth), tmp_path, TWO, 1, None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        members.train_missing()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads_used == [1]
+    second = Path("members") / "2" / module.NAME
+    assert _equal(tmp_path / second, after / second)

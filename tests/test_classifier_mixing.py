@@ -83,9 +83,8 @@ def test_a_place_goes_to_an_image_of_its_class_and_source() -> None:
 
 
 def test_images_of_one_class_and_source_are_shown_equally_often() -> None:
-    """In each block an image gets the floor or the ceiling of its expected count."""
+    """None comes twice before all the others have come."""
     run = mix(MixSettings(sampling="balanced"))
-    blocks = len({run._block_of(step)[0] for step in range(run.total_steps)})
     picks = shown(run)
     for store, p in enumerate(POOLS):
         counts = np.zeros(p.rows.max() + 1)
@@ -94,7 +93,7 @@ def test_images_of_one_class_and_source_are_shown_equally_often() -> None:
         assert counts.min() > 0  # coverage
         for target in range(C):
             if (p.targets == target).any():
-                assert np.ptp(counts[p.targets == target]) <= blocks
+                assert np.ptp(counts[p.targets == target]) <= 1
 
 
 def test_natural_real_only_is_a_walk_through_permuted_passes() -> None:
@@ -360,6 +359,8 @@ def test_what_cannot_be_mixed_is_an_error(change: dict, message: str) -> None:
         {"group_weights": {"commons": 1.0}},
         {"group_weights": {"common": -1.0}},
         {"class_weights": {"a": float("nan")}},
+        {"kind_weights": {"confusables": 1.0}},
+        {"kind_weights": {"confusable": -0.5}},
         {"source_weights": {"common": {"fonts": 1.0}}},
         {"source_weights": {"a": {"font": float("inf")}}},
     ],
@@ -418,6 +419,7 @@ def test_training_classes_name_what_synthetic_others_show(tmp_path: Path) -> Non
     p = Pool.of(font, targets[1])
     np.testing.assert_array_equal(p.rows, [0, 1, 2, 3, 4, 6])
     np.testing.assert_array_equal(p.targets, [4, 3, 2, 2, 2, 0])
+    assert p.kinds.tolist() == ["common", "confusable", "cut", "listed", "blank", "character"]
     assert (p.sources == FONT).all()
 
 
@@ -428,3 +430,97 @@ def test_a_label_outside_the_alphabet_and_an_empty_split_are_errors(tmp_path: Pa
     only_val = write_store(tmp_path / "v", [Sample("a", "a", "real", "val")])
     with pytest.raises(InputError, match="not one image to train on"):
         Pool.of(only_val, np.zeros(1, np.int64))
+
+
+def kinds_of(pools: list[Pool]) -> list[Pool]:
+    """Named others are confusable (x) or common (y), the others blank and scribble in turn."""
+    result = []
+    for part in pools:
+        kinds = np.array(["character"] * len(part.rows), dtype="U10")
+        kinds[part.targets == K + 1], kinds[part.targets == K + 2] = "confusable", "common"
+        rest = np.flatnonzero(part.targets == K)
+        kinds[rest] = np.where(np.arange(len(rest)) % 2, "scribble", "blank")
+        if part.name == "real":
+            kinds[rest] = "unknown"
+        result.append(replace(part, kinds=kinds))
+    return result
+
+
+def shown_kinds(run: Mix) -> dict[str, float]:
+    """Share of each kind among the images of "other" that are shown."""
+    picks = shown(run)
+    kinds = np.concatenate(
+        [
+            run.pools[s].kinds[np.searchsorted(run.pools[s].rows, picks.row[picks.store == s])]
+            for s in range(len(run.pools))
+        ]
+    )
+    target = np.concatenate([picks.target[picks.store == s] for s in range(len(run.pools))])
+    kinds = kinds[target >= K]
+    return {k: float((kinds == k).mean()) for k in sorted(set(kinds))}
+
+
+@pytest.mark.parametrize("weigh", ["source", "image"])
+def test_without_kind_weights_every_batch_is_as_if_there_were_no_kinds(weigh: str) -> None:
+    for weights in ({}, {"confusable": 1.0, "scribble": 1.0}):
+        plain = mix(MixSettings(weigh=weigh))
+        run = mix(MixSettings(weigh=weigh, kind_weights=weights), kinds_of(POOLS))
+        np.testing.assert_array_equal(run.prior(), plain.prior())
+        for step in (0, 7, 399):
+            for name in ("store", "source", "row", "target"):
+                a, b = (getattr(m.batch(step), name) for m in (run, plain))
+                np.testing.assert_array_equal(a, b)
+
+
+def test_kind_weights_say_how_often_the_images_of_a_kind_are_shown_inside_other() -> None:
+    base = MixSettings(weigh="image", sampling="natural", other_share=0.5)
+    pools = kinds_of(POOLS)
+    before = shown_kinds(mix(base, pools))
+    weights = {"confusable": 2.0, "scribble": 0.5}
+    run = mix(replace(base, kind_weights=weights), pools)
+    wanted = {k: s * weights.get(k, 1.0) for k, s in before.items()}
+    after = shown_kinds(run)
+    for kind, share in wanted.items():
+        assert after[kind] == pytest.approx(share / sum(wanted.values()), abs=0.02), kind
+    # "other" as a whole and the known classes stay
+    np.testing.assert_allclose(run.prior()[:K], mix(base, pools).prior()[:K])
+    assert run.prior()[K:].sum() == pytest.approx(0.5)
+    # weights of single samples come on top
+    again = run.with_weights([np.ones(len(p.rows)) for p in pools])
+    np.testing.assert_array_equal(again.batch(5).row, run.batch(5).row)
+
+
+def test_a_kind_of_weight_0_is_not_shown() -> None:
+    for sampling in ("natural", "sqrt", "balanced"):
+        settings = MixSettings(
+            sampling=sampling, kind_weights={"common": 0.0, "blank": 0.0, "unknown": 0.0}
+        )
+        run = mix(settings, kinds_of(POOLS))
+        assert set(shown_kinds(run)) == {"confusable", "scribble"}
+        assert run.prior()[K + 2] == 0
+    everything = dict.fromkeys(("common", "blank", "unknown", "confusable", "scribble"), 0.0)
+    with pytest.raises(InputError, match="no image of 'other'"):
+        mix(MixSettings(other_share=0.1, kind_weights=everything), kinds_of(POOLS))
+
+
+def test_a_known_character_is_not_weighed_by_its_kind() -> None:
+    run = mix(MixSettings(kind_weights={"character": 0.0}), kinds_of(POOLS))
+    assert (run.prior()[:K] > 0).all()
+
+
+def test_a_runs_kind_weights_reach_its_mix(tmp_path: Path) -> None:
+    from classifier.config import PRESETS
+    from classifier.setup import prepare
+
+    real = write_store(tmp_path / "real", [Sample(c, c, "real", "train") for c in "aabb"])
+    kinds = ["blank", "scribble", "common"] * 20
+    font = write_store(
+        tmp_path / "font",
+        [Sample(OTHER, "z" if k == "common" else "", "font", kind=k) for k in kinds],
+    )
+    weights = {"blank": 0.0, "common": 2.0}
+    setup = prepare(real, [font], replace(PRESETS["demo"], kind_weights=weights), 1, None)
+    assert setup.mix.settings.kind_weights == weights
+    picks = setup.mix.batch(0)
+    shown = np.array(kinds)[picks.row[picks.store == 1]]
+    assert "blank" not in shown and {"scribble", "common"} <= set(shown)

@@ -1,12 +1,20 @@
 """Batch norms that keep real and synthetic images apart, against torch's own on each part."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from classifier.networks import Compact, WeightedPooling, build_network
-from classifier.norms import STEADY_IMAGES, measure_norms, split_norms, steady_rows
+from classifier.norms import (
+    STEADY_IMAGES,
+    compile_split,
+    measure_norms,
+    split_norms,
+    steady_rows,
+)
 from synth.canvas import to_float
 
 
@@ -95,3 +103,27 @@ def test_pooling_starts_as_the_mean_and_takes_any_canvas():
     assert torch.equal(pool(x)[:, 2], x[:, 2, 1, 3]) and pool(x)[:, :2].abs().max() == 0
     for size in (32, 48, 96):
         assert Compact(5)(torch.randn(2, 1, size, size)).shape == (2, 5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_network_takes_any_number_of_real_images():
+    """It is another one in every batch: compiled for each it would soon not be compiled at all."""
+    from torch._dynamo.testing import CompileCounter
+
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3))
+    parts = split_norms(network)
+    plain = copy.deepcopy(network)
+    twin = plain[1].parts
+    counter = CompileCounter()
+    compile_split(network, backend=counter)
+    x = torch.randn(64, 1, 8, 8)
+    for first in range(20, 45):
+        with parts.of(first), twin.of(first):
+            torch.testing.assert_close(network(x), plain(x))
+    # one for each of the first ones that are taken as they are, and one for all others
+    assert counter.frame_count <= 3
+    with parts.of(3):  # too few for a part
+        network(x)
+    assert counter.frame_count <= 4

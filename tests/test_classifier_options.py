@@ -17,12 +17,15 @@ from gan.config import PRESETS as GAN_PRESETS
 from synth.errors import InputError
 from synth.store import Store
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*log_every_n_steps.*",
-    "ignore:.*num_workers.*",
-    "ignore:.*does not have many workers.*",
-    "ignore:.*lr_scheduler.step.*optimizer.step.*",
-)
+pytestmark = [
+    pytest.mark.usefixtures("alike_images"),
+    pytest.mark.filterwarnings(
+        "ignore:.*log_every_n_steps.*",
+        "ignore:.*num_workers.*",
+        "ignore:.*does not have many workers.*",
+        "ignore:.*lr_scheduler.step.*optimizer.step.*",
+    ),
+]
 
 
 class Group(torch.nn.Module):
@@ -81,13 +84,20 @@ ALL_AT_ONCE = {  # each of them has state, or depends on the step, or draws rand
 
 
 @pytest.mark.parametrize(
-    "changes", [ALL_AT_ONCE, {"mixup": 0.4, "cutmix": 1.0, "schedule": "cosine"}]
+    "changes",
+    [
+        ALL_AT_ONCE,
+        {"mixup": 0.4, "cutmix": 1.0, "schedule": "cosine"},
+        # the shares of the classes change with the first epoch, and the adjustment with them
+        {"logit_adjustment": 1.0, "sampling": "natural", "doubt_below": 1.0, "clean_at": (0.3,)},
+    ],
 )
 def test_interrupted_equals_unbroken_with_all_options(
     stores, tmp_path, monkeypatch, plain, changes
 ):
     from classifier import progress
 
+    monkeypatch.setattr("classifier.cleaning.MOST_DOUBTED", 1.0)
     train(stores, tmp_path / "whole", **changes)
     assert weights(tmp_path / "whole") != plain
     saved = progress.Saver.on_train_epoch_end
@@ -215,7 +225,7 @@ def test_blended_images_get_their_own_probability(stores, tmp_path, monkeypatch,
 
 
 def test_a_network_that_doubts_most_images_is_not_believed(stores, tmp_path, capsys, plain):
-    train(stores, tmp_path / "run", doubt_below=1.1, clean_at=(0.3,))
+    train(stores, tmp_path / "run", doubt_below=1.0, clean_at=(0.3,))
     assert "36 of 36 real images look doubtful, more than 50%" in capsys.readouterr().out
     assert len(Suspects.read(tmp_path / "run").row) == 0
     assert weights(tmp_path / "run") == plain
@@ -226,8 +236,6 @@ def test_started_weights_are_trained_by_adamw_unless_an_optimiser_is_named(
 ):
     script, got = load_script("train_classifier"), []
     monkeypatch.setattr(runs, "train", lambda *a: got.append(a[3].optimiser) or {})
-    # these bars and rings are all alike
-    monkeypatch.setattr("synth.near_copies.refuse_copies", lambda real: None)
     given = ["--real", str(stores["real"].path), "--out", str(tmp_path / "run")]
     for more in ([], ["--pretrained", "x"], ["--pretrained", "x", "--optimiser", "muon"]):
         script.main(script.options().parse_args([*given, *more]))
@@ -365,7 +373,7 @@ def test_a_trusted_label_is_never_doubted(stores, tmp_path, monkeypatch):
     path = tmp_path / "c.csv"
     path.write_text(f"sha256,label\n{real.column('sha256')[row]},A\n", "utf-8")
     monkeypatch.setattr("classifier.cleaning.MOST_DOUBTED", 1.0)
-    train(stores, tmp_path / "run", path, doubt_below=1.1, clean_at=(0.3,))
+    train(stores, tmp_path / "run", path, doubt_below=1.0, clean_at=(0.3,))
     found = Suspects.read(tmp_path / "run")
     assert row not in found.row and len(found.row) > 20
     assert (found.likely != found.target).all() and (np.diff(found.probability) >= 0).all()
@@ -412,11 +420,17 @@ def test_a_compiled_network_learns_the_same(stores, tmp_path, monkeypatch):
     """By SGD: Muon makes gradients orthogonal, and blows up what rounding leaves of a small one."""
     import torch._inductor.config
     from safetensors.torch import load_file
+    from torch._dynamo.utils import counters
 
     # compiled dropout draws other numbers than eager dropout, unless asked for the same
     monkeypatch.setattr(torch._inductor.config, "fallback_random", True)
+    torch._dynamo.reset()
+    counters.clear()
     for name, compiled in (("eager", False), ("compiled", True)):
-        train(stores, tmp_path / name, steps=4, compile=compiled, optimiser="sgd", lr=0.02)
+        changes = {"steps": 12, "batch_size": 32, "optimiser": "sgd", "lr": 0.02}
+        train(stores, tmp_path / name, compile=compiled, **changes)
+    # 12 batches with other numbers of real images: one graph for one number, one for all others
+    assert 0 < counters["stats"]["unique_graphs"] <= 3
     a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("eager", "compiled"))
     assert a.keys() == b.keys()
     assert max(float((a[k].float() - b[k].float()).abs().max()) for k in a) < 1e-2

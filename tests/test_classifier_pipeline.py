@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
-from classifier.pipeline import Augment, CheckedFunction, build, draw, load_function
+from classifier.pipeline import Augment, CheckedFunction, Device, build, draw, load_function
 from synth.canvas import to_float, to_uint8
 from synth.errors import InputError
 
@@ -32,6 +33,7 @@ def run(
     inputs: dict[str, np.ndarray] | None = None,
     threads: int = 1,
     user_function: CheckedFunction | None = None,
+    device: Device = "cpu",
 ) -> np.ndarray:
     """One batch through the graph: [n, H, W] uint8 -> [n, 1, H, W] float32."""
     n, size = len(images), images.shape[1]
@@ -43,8 +45,11 @@ def run(
         threads=threads,
         augment=augment,
         user_function=user_function,
+        device=device,
+        device_id=0 if device == "gpu" else None,
     )
-    return np.array(pipeline.run()[0].as_tensor())
+    (out, _) = pipeline.run()
+    return np.array((out.as_cpu() if device == "gpu" else out).as_tensor())
 
 
 def test_dali_equals_the_codec_to_the_last_bit() -> None:
@@ -136,6 +141,32 @@ def test_a_grid_covers_the_drawn_share_and_nothing_else_changes() -> None:
 
 def vars_of(**values: float) -> dict[str, float]:
     return values
+
+
+ALONE = {  # ranges of one augmentation -> most levels of 255 that a pixel may differ by
+    # places are exact on a GPU and rounded to 1/32 pixel on a CPU: half of that, and a steep step
+    "warp": (vars_of(rotation_deg=20, scale=0.2, shear_deg=10, perspective=0.2), 1 + 2 * 255 / 64),
+    "blur": (vars_of(blur_probability=1, blur_sigma_px=0.9), 1),
+    "tone": (vars_of(fade=0.4, contrast=0.8, brightness=40), 1),
+    "noise": (vars_of(noise_probability=1, noise_sigma=20), 1),
+    "erase": (vars_of(erase_probability=1, erase_px=12), 0),
+    "grid": (vars_of(grid_probability=1, grid_px=12, grid_share=0.5), 255),
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("name", ALONE)
+def test_each_augmentation_alone_does_on_a_gpu_what_it_does_on_a_cpu(name: str) -> None:
+    ranges, most = ALONE[name]
+    augment, images = Augment(**vars(NONE) | ranges), pictures(64)
+    cpu, gpu = (run(images, augment, device=device) for device in ("cpu", "gpu"))
+    assert (cpu != to_float(images)[:, None]).any()
+    levels = np.abs(gpu - cpu) * 127.5
+    assert levels.max() <= most + 1e-3
+    assert levels.mean() < 0.5
+    # a square's edge may round to the other side; where it does not, nothing differs
+    assert (levels > 1.5).mean() < {"warp": 0.1, "grid": 0.01}.get(name, 1e-9)
 
 
 def test_one_quarter_turn_is_rot90() -> None:

@@ -12,9 +12,11 @@ from conftest import draw_strokes
 from PIL import Image
 from toy_model import ALPHABET, CROSS, LINES, drawing, write_toy_model
 
-from classifier.predict import CHUNK, open_model, predict_files, read_files
+from classifier.predict import CHUNK, find_images, open_model, predict_files, read_files
 from synth.canvas import Canvas
+from synth.command import run
 from synth.corpus import import_images
+from synth.decode import SUFFIXES
 from synth.errors import InputError
 from synth.store import Sample, StoreWriter
 
@@ -50,6 +52,9 @@ def variants(image: Image.Image) -> dict[str, Image.Image]:
         "CMYK.tif": image.convert("CMYK"),
         "I16.png": Image.fromarray(gray.astype(np.uint16) * 257),
         "F.tif": Image.fromarray(gray.astype(np.float32) / 255),
+        "LAB.tif": image.convert("RGB").convert("LAB"),
+        "RGB.jp2": image.convert("RGB"),
+        "L.pgm": image,
         "small.bmp": image.resize((24, 24)),
         "large.png": image.resize((900, 900)),
         "wide_gray_paper.png": wide,
@@ -77,14 +82,14 @@ def test_predicting_decodes_exactly_as_an_import_does(tmp_path):
             image.save(tmp_path / "images" / char / name)
     store = import_images(tmp_path / "images", tmp_path / "store", ALPHABET, Canvas())
     files = [tmp_path / "images" / origin for origin in store.column("origin")]
-    assert len(files) == len(names) * len(LINES) == 45
+    assert len(files) == len(names) * len(LINES) == 54
     read = read_files(files, Canvas())
     assert not read.broken and (read.images == store.images).all()
-    assert len({image.tobytes() for image in read.images}) == 45
+    assert len({image.tobytes() for image in read.images}) == 54
 
 
 def test_every_variant_is_answered_alike(model, pictures, tmp_path):
-    assert predict_files(model, [pictures], tmp_path / "p.csv", 1) == (45, 0)
+    assert predict_files(model, [pictures], tmp_path / "p.csv", 1) == (54, 0)
     for row in rows_of(tmp_path / "p.csv"):
         assert row["label"] == Path(row["path"]).parent.name, row["path"]
 
@@ -95,15 +100,15 @@ def test_the_three_formats_say_the_same(model, pictures, tmp_path):
     table = rows_of(tmp_path / "p.csv")
     lines = [json.loads(x) for x in (tmp_path / "p.jsonl").read_text("utf-8").splitlines()]
     parquet = pq.read_table(tmp_path / "p.parquet").to_pylist()
-    assert len(table) == len(lines) == len(parquet) == 45
+    assert len(table) == len(lines) == len(parquet) == 54
     assert list(table[0])[4:] == ["char_1", "confidence_1", "char_2", "confidence_2"]
     for a, b, c in zip(table, lines, parquet, strict=True):
         assert a["path"] == b["path"] == c["path"]
         assert a["label"] == b["label"] == c["label"]
         assert float(a["confidence"]) == b["confidence"] == pytest.approx(c["confidence"], abs=6e-5)
         assert float(a["other"]) == b["other"] == pytest.approx(c["other"], abs=6e-7)
-        assert [[a["char_1"], float(a["confidence_1"])], [a["char_2"], float(a["confidence_2"])]]
-        assert b["top"][0] == [a["char_1"], float(a["confidence_1"])]
+        ranked = [[a[f"char_{k}"], float(a[f"confidence_{k}"])] for k in (1, 2)]
+        assert b["top"] == ranked and ranked[0][0] != ranked[1][0]
         assert [x["char"] for x in c["top"]] == [x[0] for x in b["top"]]
         assert b["top"][0][1] >= b["top"][1][1]
 
@@ -135,16 +140,14 @@ def test_what_cannot_be_read_is_listed_and_stops_nothing(model, tmp_path, monkey
     (good / "text.jpg").write_text("no image")
     (good / "huge.png").write_bytes(whole + bytes(9000))
     monkeypatch.setattr(module, "MAX_FILE_BYTES", 9000)
-    (good / "folder.png").mkdir()
-    assert predict_files(model, [good], tmp_path / "p.csv", 1) == (3, 5)
+    assert predict_files(model, [good], tmp_path / "p.csv", 1) == (3, 4)
     listed = (tmp_path / "p.csv.skipped").read_text("utf-8").splitlines()
     assert [Path(x.split("\t")[0]).name for x in listed] == [
-        "cut.png", "empty.png", "folder.png", "huge.png", "text.jpg"
+        "cut.png", "empty.png", "huge.png", "text.jpg"
     ]  # fmt: skip
     assert all(len(x.split("\t")[1]) > 5 for x in listed)
     for name in ("cut.png", "empty.png", "text.jpg", "huge.png"):
         (good / name).unlink()
-    (good / "folder.png").rmdir()
     predict_files(model, [good], tmp_path / "p.csv", 1)
     assert not (tmp_path / "p.csv.skipped").exists()  # not the listing of an earlier call
 
@@ -219,3 +222,79 @@ def test_a_model_that_is_none(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"x")
     with pytest.raises(InputError, match=r"a\.onnx"):
         open_model(tmp_path / "a.onnx")
+
+
+def test_a_folder_is_searched_as_an_import_searches_it(model, tmp_path):
+    """A pipe would be read for ever, what is hidden is not the user's."""
+    top = tmp_path / "images"
+    (top / "一" / ".thumbs").mkdir(parents=True)
+    (top / "folder.png").mkdir()
+    drawing(LINES["一"]).save(top / "一" / "a.PNG", "PNG")
+    drawing(LINES["一"], 90).save(top / "一" / ".a.png")
+    drawing(LINES["一"], 80).save(top / "一" / ".thumbs" / "b.png")
+    (top / "一" / "notes.txt").write_text("words")
+    os.mkfifo(top / "一" / "x.png")
+    (top / "一" / "circle").symlink_to(top, target_is_directory=True)
+    found = find_images([top])
+    assert found == [top / "一" / "a.PNG"]
+    listed = import_images(top, tmp_path / "store", None, Canvas()).column("origin")
+    assert [top / origin for origin in listed] == found
+    assert predict_files(model, [top], tmp_path / "p.csv", 1) == (1, 0)
+    with pytest.raises(InputError, match=r"x\.png: neither a file nor a folder"):
+        find_images([top / "一" / "x.png"])
+    with pytest.raises(InputError, match=r"no image in it \(\.png, "):
+        find_images([top / "folder.png"])
+
+
+def test_the_script_writes_what_it_is_asked_for(model, tmp_path, load_script, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    drawing(LINES["十"]).save(images / "a.png")
+    (images / "b.png").write_bytes(b"?")
+    script, out = load_script("predict"), tmp_path / "p.csv"
+    words = ["--model", str(model), "--images", str(images), "--out", str(out), "--workers", "1"]
+    assert run(script.options(), script.main, [*words, "--top", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said == f"{out}: 1 images, 1 unreadable (see {out}.skipped)\n"
+    assert out.with_name("p.csv.skipped").read_text("utf-8").startswith(f"{images}/b.png\tnot an")
+    (row,) = rows_of(out)
+    assert row["label"] == row["char_1"] == "十" and row["char_2"] in LINES
+    assert float(row["confidence_1"]) > float(row["confidence_2"])
+    assert run(script.options(), script.main, [*words, "--top", "0"]) == 2
+    assert "--top 0" in capsys.readouterr().err
+    shown = script.options().format_help().replace("\n", " ")
+    assert all(suffix in shown for suffix in SUFFIXES)
+
+
+def test_own_layers_run_with_own_code_only(tmp_path, load_script, capsys, monkeypatch):
+    """A model whose head was replaced by a class of the user's."""
+    torch = pytest.importorskip("torch")
+    from classifier.export import save_model
+    from classifier.layers import replace_layers
+    from classifier.networks import build_network
+
+    (tmp_path / "mylayers.py").write_text(
+        "import torch\n"
+        "class Turned(torch.nn.Module):\n"
+        "    def __init__(self, old):\n"
+        "        super().__init__()\n"
+        "        self.old = old\n"
+        "    def forward(self, x):\n"
+        "        return torch.tensor([[0.0, 9.0, 0.0, 0.0]]) + 0 * self.old(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.manual_seed(0)
+    network, replaced = build_network("compact", 4), ["head=mylayers:Turned"]
+    replace_layers(network, replaced)
+    info = {"config": {"replace": replaced}}
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    save_model(run_folder, network, "compact", ALPHABET, (), Canvas(), 1.0, info)
+    drawing(LINES["十"]).save(tmp_path / "a.png")
+    script, out = load_script("predict"), tmp_path / "p.csv"
+    words = ["--model", str(run_folder), "--images", str(tmp_path / "a.png"), "--out", str(out)]
+    assert run(script.options(), script.main, words) == 2
+    assert "--own-code" in capsys.readouterr().err and not out.exists()
+    assert run(script.options(), script.main, [*words, "--own-code"]) == 0
+    (row,) = rows_of(out)
+    assert row["label"] == ALPHABET.chars[1] and float(row["confidence"]) > 0.99

@@ -1,8 +1,16 @@
 """The threshold between a known character and "other"."""
 
 import numpy as np
+import pytest
 
-from classifier.rejection import answers, choose_threshold, other_score
+from classifier.rejection import (
+    ENOUGH,
+    OTHER_SCORES,
+    answers,
+    choose_by_group,
+    choose_threshold,
+    other_score,
+)
 
 
 def _probabilities(
@@ -93,3 +101,58 @@ def test_without_others_nothing_is_rejected():
     threshold, rates = choose_threshold(p, np.array([0, 1]), 3)
     assert threshold == 1.0 and rates == {}
     assert answers(p, 3, threshold).tolist() == [0, 1]
+
+
+def test_scores_from_logits_give_what_they_are_named_after():
+    """References: computed from the logits of one network, on each side of the alphabet."""
+    logits = np.random.default_rng(2).normal(0, 2, (50, 9))
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+
+    def odds(score: str) -> np.ndarray:
+        value = other_score(p, 5, score)
+        return np.log(value / (1 - value))
+
+    assert np.allclose(odds("logit"), logits[:, 5:].max(1) - logits[:, :5].max(1))
+    known, others = (-np.log(np.exp(side).sum(1)) for side in (logits[:, :5], logits[:, 5:]))
+    assert np.allclose(odds("energy"), known - others)  # free energies, the lower the likelier
+    assert np.allclose(other_score(p, 5, "softmax"), 1 - p[:, :5].max(1))
+    assert np.array_equal(other_score(p, 5), other_score(p, 5, "norms"))
+    with pytest.raises(ValueError, match="there are norms, logit, energy, softmax"):
+        other_score(p, 5, "x")
+
+
+@pytest.mark.parametrize("score", OTHER_SCORES)
+def test_the_threshold_is_that_of_the_score(score):
+    p = np.random.default_rng(4).dirichlet(np.full(6, 0.4), 500)
+    target = np.where(np.random.default_rng(5).random(500) < 0.7, p.argmax(1), 4)
+    right = (target < 3) & (p[:, :3].argmax(1) == target)
+    threshold, rates = choose_threshold(p, target, 3, score=score)
+    called = answers(p, 3, threshold, score) == 3
+    assert rates["known_lost"] == called[right].mean() <= 0.05
+    assert rates["other_found"] == called[target >= 3].mean() > 0.1
+
+
+def test_each_group_has_the_threshold_of_the_images_that_look_like_it():
+    """Known classes 0 and 1 are read surely, 2 is not: it would lose half of its images."""
+    rng = np.random.default_rng(6)
+    group = np.array(["common", "common", "few"])
+
+    def images(of: int, low: float, high: float, count: int) -> np.ndarray:
+        return _probabilities(rng.uniform(low, high, count).tolist(), [of] * count)
+
+    p = np.vstack([images(0, 0.9, 0.99, 400), images(2, 0.5, 0.95, 40)])
+    p = np.vstack([p, images(1, 0.3, 0.6, 60), images(2, 0.3, 0.45, 30)])
+    target = np.repeat([0, 2, 4, 5], [400, 40, 60, 30])
+    common, _ = choose_threshold(p, target, 3)
+    found = choose_by_group(p, target, group, common)
+    assert found.keys() == {"common", "few"}
+    for name, rows in (("common", np.r_[0:400, 440:500]), ("few", np.r_[400:440, 500:530])):
+        assert found[name] == choose_threshold(p[rows], target[rows], 3)[0]
+    limits = np.array([found[g] for g in group])
+    lost = answers(p[400:440], 3, limits) == 3
+    assert lost.mean() <= 0.05 < (answers(p[400:440], 3, common) == 3).mean()
+    assert (answers(p, 3, np.full(3, 0.3)) == answers(p, 3, 0.3)).all()
+    # with too few to go by it has the common one
+    some = np.r_[0:400, 400 : 400 + ENOUGH - 1, 440:530]
+    assert choose_by_group(p[some], target[some], group, common)["few"] == common

@@ -385,6 +385,8 @@ def test_others_are_told_apart_by_what_they_show(runs: dict[str, Path], tmp_path
         "other characters like those trained on": slice(4, 7),
         "other characters never trained on": slice(7, 12),
         "no characters": slice(12, 14),
+        "other: common": slice(4, 12),
+        "other: blank": slice(12, 14),
         "others of which nothing more is known": slice(14, 15),
         "few characters": slice(0, 4),
     }

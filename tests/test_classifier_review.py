@@ -8,13 +8,14 @@ import pytest
 from test_classifier_report import Page
 from test_classifier_train import ALPHABET, _picture, _store
 
-from classifier.review import LEAST_KEPT, Opinions, folds_of, measure, review, spared
+from classifier.review import LEAST_KEPT, Opinions, folds_of, measure, review, spared, undecided
 from classifier.suspects import Suspects, fold
 from synth.canvas import Canvas
 from synth.command import run
 from synth.errors import InputError
 from synth.store import Sample, Store, StoreWriter
 
+pytestmark = pytest.mark.usefixtures("alike_images")
 needs_cleanlab = pytest.mark.skipif(
     importlib.util.find_spec("cleanlab") is None, reason="no cleanlab here"
 )
@@ -130,6 +131,80 @@ def test_a_list_is_measured_against_the_truth(noisy):
     (noisy / "twice.csv").write_text("path,label\na/0.png,A\nb/0.png,B\n", "utf-8")
     with pytest.raises(InputError, match=r"two files called 0\.png"):
         measure(found, told, real, noisy / "twice.csv")
+
+
+def suspects_of(real: Store) -> Suspects:
+    """Every image of the store, likely the next class."""
+    given = real.classes()
+    return Suspects(np.arange(len(real)), given, (given + 1) % 4, np.linspace(0, 1, len(real)))
+
+
+@pytest.mark.parametrize("how", ["remove", "likely"])
+def test_the_list_as_corrections_that_nobody_made(tmp_path, how):
+    from classifier.corrections import Corrections
+
+    real = _store(tmp_path / "real", "real", "ABC", 10, "train")
+    found = suspects_of(real)
+    rows = np.array([3, 12, 25])
+    some = Suspects(rows, found.target[rows], found.likely[rows], found.probability[rows])
+    path = tmp_path / "c.csv"
+    path.write_text(undecided(some, real, how), "utf-8")
+    lines = path.read_text("utf-8").splitlines()
+    assert lines[0] == "sha256,label,decided_by" and all("nobody" in line for line in lines[1:])
+    read = Corrections.read(path, real)
+    assert read.rows.tolist() == rows.tolist()
+    assert read.classes.tolist() == ([-1] * 3 if how == "remove" else [1, 2, 3])
+    # one image twice, with two likely labels: they share the decision on the less believed one
+    twice = Suspects(np.array([3, 3]), np.array([0, 0]), np.array([1, 2]), np.zeros(2))
+    path.write_text(undecided(twice, real, "likely"), "utf-8")
+    assert Corrections.read(path, real).classes.tolist() == [1]
+
+
+def test_a_long_list_is_several_pages_whose_decisions_are_joined(tmp_path, monkeypatch):
+    from classifier import report
+    from classifier.corrections import Corrections
+
+    real = _store(tmp_path / "real", "real", "ABC", 10, "train")
+    monkeypatch.setattr(report, "MAX_SUSPECTS", 12)
+    pages = report.write_review(tmp_path / "review.html", suspects_of(real), real)
+    assert [p.name for p in pages] == ["review.html", "review-2.html", "review-3.html"]
+    shown = [Page(path) for path in pages]
+    marked = [[a["data-sha256"] for _, a in page.tags if a.get("data-sha256")] for page in shown]
+    assert [len(m) for m in marked] == [12, 12, 6]
+    assert [digest for page in marked for digest in page] == real.column("sha256").tolist()
+    assert ("a", {"href": "review-3.html"}) in shown[0].tags
+    assert "page 2 of 3" in shown[1].source and "corrections-2.csv" in shown[1].source
+    joined = "".join(f"sha256,label\n{page[0]},remove\n" for page in marked)
+    (tmp_path / "c.csv").write_text(joined, "utf-8")
+    assert Corrections.read(tmp_path / "c.csv", real).rows.tolist() == [0, 12, 24]
+    (one,) = report.write_review(tmp_path / "one.html", suspects_of(real).part(0, 12), real)
+    assert "page 1" not in Page(one).source and 'data-file="corrections.csv"' in Page(one).source
+    assert [p.name for p in tmp_path.glob("one*")] == ["one.html"]
+
+
+def test_the_command_writes_the_list_of_a_finished_review(noisy, load_script, capsys, monkeypatch):
+    """Training, and what cleanlab says, are stood in for."""
+    script = load_script("review_labels")
+    real = Store.open(noisy / "noisy")
+    trained = []
+    monkeypatch.setattr("classifier.review.find_spec", lambda name: True)
+    monkeypatch.setattr(
+        "classifier.review.out_of_fold", lambda *a: trained.append(a) or opinions()[0]
+    )
+    monkeypatch.setattr("classifier.review.review", lambda told: suspects_of(real).part(0, 5))
+    words = f"--real {noisy}/noisy --out {noisy}/review --preset demo".split()
+    asked = ["--write-corrections", "likely", f"{noisy}/c.csv"]
+    assert run(script.options(), script.main, [*words, *asked]) == 0
+    assert "no person looked at them" in capsys.readouterr().out
+    first = (noisy / "c.csv").read_text("utf-8")
+    assert first.count("\n") == 6 and "B,nobody" in first
+    # what is there is not written over
+    assert run(script.options(), script.main, [*words, *asked]) == 2
+    again = ["--write-corrections", "remove", f"{noisy}/d.csv"]
+    assert run(script.options(), script.main, [*words, *again]) == 0
+    assert (noisy / "d.csv").read_text("utf-8").count("remove") == 5 and len(trained) == 1
+    assert run(script.options(), script.main, [*words, "--write-corrections", "x", "y"]) == 2
+    assert "there are remove, likely" in capsys.readouterr().err
 
 
 @needs_cleanlab

@@ -176,7 +176,22 @@ def test_the_gate_refuses_at_once_and_opens_again():
         pass
 
 
-@pytest.mark.parametrize("name", ["max_pixels", "deadline_s", "max_requests"])
+@pytest.mark.parametrize("name", ["max_pixels", "deadline_s", "receive_s", "max_requests"])
 def test_a_limit_of_nothing_is_refused(name):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')} 0"):
         Limits(**{name: 0})
+
+
+def test_past_its_deadline_a_request_is_refused_before_it_is_run():
+    ran = []
+    batcher = Batcher(lambda images: (ran.append(1), double(images))[1], 8)
+    with pytest.raises(Refused, match="no time left") as refused:
+        batcher.answer(numbered(1), time.monotonic() - 0.001)
+    assert refused.value.status == 503 and not ran
+    assert batcher.answer(numbered(2), soon()).tolist() == [[4]]
+
+
+def test_a_gate_of_another_width():
+    gate = Gate(Limits(max_requests=9), 1)
+    with gate.entered(), pytest.raises(Refused, match="1 requests"), gate.entered():
+        pass

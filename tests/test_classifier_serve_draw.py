@@ -1,11 +1,11 @@
-"""The page to write on, in a real browser: strokes by mouse and finger, answers as one writes."""
+"""The page to write on, in a real browser: by mouse, pen and finger, answers as one writes."""
 
 import shutil
 import threading
 import time
 
 import pytest
-from toy_model import LINES, write_toy_model
+from toy_model import SIX, write_toy_model
 
 from classifier.onnx import load_onnx
 from classifier.serve.app import Service, create_app
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    onnx = write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
+    onnx = write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx", lines=SIX)
     service = Service(load_onnx(onnx), Limits(deadline_s=10), Metrics())
     server = Server(create_app(service), "127.0.0.1", 0, Limits(), grace_s=5)
     thread = threading.Thread(target=server.run)
@@ -49,7 +49,7 @@ def _browser(mobile: bool):
     return webdriver.Chrome(options=options, service=Driver(DRIVER))
 
 
-@pytest.fixture(scope="module", params=["mouse", "finger"])
+@pytest.fixture(scope="module", params=["mouse", "pen", "finger"])
 def page(request, url):
     browser = _browser(request.param == "finger")
     browser.pointer = request.param
@@ -62,24 +62,27 @@ def page(request, url):
 
 def write(page, strokes) -> None:
     """Real input events of the browser, not calls of the page's functions."""
-    box = page.find_element(By.ID, "paper").rect
-
-    def at(x: float, y: float) -> dict:
-        return {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-
     for x0, y0, x1, y1 in strokes:
-        path = [at(x0 + (x1 - x0) * t / 6, y0 + (y1 - y0) * t / 6) for t in range(7)]
-        if page.pointer == "finger":
-            for kind, point in [
-                ("touchStart", path[0]), *(("touchMove", p) for p in path[1:]), ("touchEnd", None)
-            ]:  # fmt: skip
-                event = {"type": kind, "touchPoints": [point] if point else []}
-                page.execute_cdp_cmd("Input.dispatchTouchEvent", event)
-        else:
-            held = {"button": "left", "buttons": 1, "clickCount": 1}
-            steps = [("mousePressed", path[0]), *(("mouseMoved", p) for p in path[1:])]
-            for kind, point in [*steps, ("mouseReleased", path[-1])]:
-                page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **point, **held})
+        path = [(x0 + (x1 - x0) * t / 6, y0 + (y1 - y0) * t / 6) for t in range(7)]
+        point(page, "down", path[0])
+        for place in path[1:]:
+            point(page, "move", place)
+        point(page, "up", path[-1])
+
+
+def point(page, what: str, place: tuple[float, float]) -> None:
+    """One event of the pointer, at a place on the paper of 1 x 1."""
+    box = page.find_element(By.ID, "paper").rect
+    at = {"x": box["x"] + place[0] * box["width"], "y": box["y"] + place[1] * box["height"]}
+    if page.pointer == "finger":
+        kind = {"down": "touchStart", "move": "touchMove", "up": "touchEnd"}[what]
+        event = {"type": kind, "touchPoints": [] if what == "up" else [at]}
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+        return
+    kind = {"down": "mousePressed", "move": "mouseMoved", "up": "mouseReleased"}[what]
+    held = {"button": "left", "buttons": 0 if what == "up" else 1, "clickCount": 1}
+    held["pointerType"] = page.pointer
+    page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **at, **held})
 
 
 def wait_for(page, wanted, seconds: float = 90):
@@ -123,13 +126,14 @@ def clear(page) -> None:
     press(page, "clear")
 
 
-@pytest.mark.parametrize("char", LINES)
+@pytest.mark.parametrize("char", SIX)
 def test_what_is_written_is_read(page, char):
     clear(page)
-    write(page, LINES[char])
+    write(page, SIX[char])
     shown = wait_for(page, lambda: (s := state(page))["label"] == char and s)
     assert "sure" in shown["verdict"] and shown["other"].endswith("%")
-    assert len(shown["top"]) == 3 and shown["top"][0]["char"] == char  # an alphabet of three
+    assert len(shown["top"]) == 5 and shown["top"][0]["char"] == char  # of an alphabet of six
+    assert len({row["char"] for row in shown["top"]}) == 5
     shares = [row["share"] for row in shown["top"]]
     assert shares == sorted(shares, reverse=True) and sum(shares) < 101
     for row in shown["top"]:
@@ -138,9 +142,9 @@ def test_what_is_written_is_read(page, char):
 
 def test_the_answer_changes_as_one_writes_on_and_back(page):
     clear(page)
-    write(page, LINES["十"][:1])
+    write(page, SIX["十"][:1])
     wait_for(page, lambda: label(page) == "一")
-    write(page, LINES["十"][1:])
+    write(page, SIX["十"][1:])
     wait_for(page, lambda: label(page) == "十")
     press(page, "undo")
     wait_for(page, lambda: label(page) == "一")
@@ -150,9 +154,89 @@ def test_the_answer_changes_as_one_writes_on_and_back(page):
     assert page.find_elements(By.CSS_SELECTOR, "#top li") == []
 
 
+def test_the_pointer_is_what_it_says(page):
+    """Or the pen's tests would be the mouse's once more."""
+    clear(page)
+    page.execute_script(
+        "window.seen = new Set();"
+        "document.getElementById('paper').addEventListener('pointermove',"
+        " (event) => window.seen.add(event.pointerType))"
+    )
+    write(page, SIX["一"])
+    kind = {"finger": "touch"}.get(page.pointer, page.pointer)
+    assert page.execute_script("return [...window.seen]") == [kind]
+
+
+def test_it_answers_while_the_pointer_is_still_down(page):
+    clear(page)
+    point(page, "down", (0.1, 0.5))
+    for x in (0.3, 0.5, 0.7, 0.9):
+        point(page, "move", (x, 0.5))
+    wait_for(page, lambda: label(page) == "一")  # nothing was let go of
+    point(page, "up", (0.9, 0.5))
+    point(page, "down", (0.5, 0.1))
+    for y in (0.3, 0.5, 0.7, 0.9):
+        point(page, "move", (0.5, y))
+    wait_for(page, lambda: label(page) == "十")
+    point(page, "up", (0.5, 0.9))
+
+
+COUNT = """
+window.asked = 0;
+if (!window.plainFetch) window.plainFetch = window.fetch;
+window.fetch = (...words) => { window.asked += 1; return window.plainFetch(...words); };
+"""
+
+
+def test_a_stroke_that_is_undone_while_it_is_drawn_is_gone(page):
+    """What its pointer still draws is neither shown nor asked about; the next stroke is."""
+    clear(page)
+    write(page, SIX["十"][:1])
+    wait_for(page, lambda: label(page) == "一" and state(page)["glyphs"])
+    point(page, "down", (0.5, 0.1))
+    point(page, "move", (0.5, 0.9))
+    wait_for(page, lambda: label(page) == "十")
+    press(page, "undo")
+    wait_for(page, lambda: label(page) == "一")
+    time.sleep(0.5)  # no question is on its way
+    page.execute_script(COUNT)
+    for y in (0.7, 0.5, 0.3):
+        point(page, "move", (0.5, y))
+    time.sleep(0.5)
+    point(page, "up", (0.5, 0.3))
+    assert page.execute_script("return window.asked") == 0 and label(page) == "一"
+    write(page, SIX["十"][1:])
+    wait_for(page, lambda: label(page) == "十")
+    assert page.execute_script("return window.asked") > 0
+
+
+REFUSE = """
+if (!window.plainFetch) window.plainFetch = window.fetch;
+window.fetch = async () => new Response(
+  JSON.stringify({ error: "64 requests are being answered" }),
+  { status: 503, headers: { "Content-Type": "application/json" } },
+);
+"""
+
+
+def test_overload_shows_no_old_answer_and_is_asked_again(page):
+    clear(page)
+    write(page, SIX["十"][:1])
+    wait_for(page, lambda: label(page) == "一")
+    page.execute_script(REFUSE)
+    write(page, SIX["十"][1:])
+    wait_for(page, lambda: "64 requests" in page.find_element(By.ID, "note").text)
+    shown = state(page)
+    assert not shown["label"] and shown["verdict"] == "no answer"
+    assert shown["top"] == [] and shown["other"] == "" and shown["glyphs"] == []
+    page.execute_script("window.fetch = window.plainFetch")
+    wait_for(page, lambda: label(page) == "十")  # without another stroke
+    assert page.find_element(By.ID, "note").text == ""
+
+
 def test_the_nearest_glyphs_are_shown(page):
     clear(page)
-    write(page, LINES["十"])
+    write(page, SIX["十"])
     wait_for(page, lambda: state(page)["glyphs"][:1] == [["十", 64]], 60)
 
 

@@ -23,13 +23,16 @@ def answered(number: int, label: str, file: bytes = b"\x89PNG") -> Answered:
     return Answered(f"id{number:05d}", file, Prediction(label, 0.9, 0.1, ()), 0.0)
 
 
+BYTES = 2**30
+
+
 def counted(counter: Counter, outcome: str) -> float:
     return counter.labels(outcome)._value.get()
 
 
 def test_a_folder_of_kept_answers_can_be_imported_as_labelled_images(tmp_path):
 
-    keeper = Keeper(tmp_path / "kept", 1000, Metrics())
+    keeper = Keeper(tmp_path / "kept", 1000, BYTES, Metrics())
     labels = [*LINES] * 2
     for i, char in enumerate(labels):
         ink = 255 - np.asarray(drawing(LINES[char], 70 + i, 5 + i % 3))
@@ -50,7 +53,7 @@ def test_the_oldest_folders_go(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PER_FOLDER", 3)
     metrics = Metrics()
     for start in (0, 10):  # two runs of the server: the second goes on
-        keeper = Keeper(tmp_path, 6, metrics)
+        keeper = Keeper(tmp_path, 6, BYTES, metrics)
         for i in range(start, start + 10):
             keeper.put(answered(i, "other"))
         keeper.close()
@@ -62,7 +65,7 @@ def test_the_oldest_folders_go(tmp_path, monkeypatch):
 
 def test_a_slow_disk_drops_answers_and_holds_nobody_up(tmp_path, monkeypatch):
     metrics = Metrics()
-    keeper = Keeper(tmp_path, 1000, metrics)
+    keeper = Keeper(tmp_path, 1000, BYTES, metrics)
     write = keeper._write
     monkeypatch.setattr(keeper, "_write", lambda a: (time.sleep(0.02), write(a)))
     monkeypatch.setattr(keeper._queue, "maxsize", 5)
@@ -78,7 +81,7 @@ def test_a_slow_disk_drops_answers_and_holds_nobody_up(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_told_once_and_the_next_answer_is_kept(tmp_path, monkeypatch, caplog):
     metrics = Metrics()
-    keeper = Keeper(tmp_path, 1000, metrics)
+    keeper = Keeper(tmp_path, 1000, BYTES, metrics)
     write, full = keeper._write, [True]
 
     def failing(a):
@@ -101,12 +104,71 @@ def test_a_full_disk_is_told_once_and_the_next_answer_is_kept(tmp_path, monkeypa
 
 
 def test_names_and_places_that_cannot_be(tmp_path):
-    keeper = Keeper(tmp_path / "kept", 1000, Metrics())
+    keeper = Keeper(tmp_path / "kept", 1000, BYTES, Metrics())
     keeper.put(answered(1, "/", b"GIF89a"))
     keeper.close()
     assert [p.name for p in tmp_path.rglob("id*")] == ["id00001_U+002F.gif"]
     with pytest.raises(InputError, match="--keep-answers 10"):
-        Keeper(tmp_path, 10, Metrics())
+        Keeper(tmp_path, 10, BYTES, Metrics())
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--keep"):
-        Keeper(tmp_path / "file", 1000, Metrics())
+        Keeper(tmp_path / "file", 1000, BYTES, Metrics())
+
+
+def test_bytes_have_a_limit_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LEAST_BYTES", 1)
+    metrics = Metrics()
+    keeper = Keeper(tmp_path, 1000, 40_000, metrics)
+    most = 0
+    for i in range(100):  # a large one, a small one
+        keeper.put(answered(i, "一", b"\x89PNG" + bytes(996)))
+        keeper.put(answered(1000 + i, "一"))
+        limit = time.monotonic() + 10
+        while counted(metrics.kept, "written") < 2 * i + 2:
+            assert time.monotonic() < limit
+            time.sleep(0.001)
+        most = max(most, sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()))
+    keeper.close()
+    kept = sorted(p.name for p in tmp_path.rglob("*.png"))
+    assert 20_000 < most <= 40_000  # a folder is a fourth
+    assert (
+        kept[-1] == "id01099_一.png" and "id00099_一.png" in kept and "id00000_一.png" not in kept
+    )
+    assert len(list(tmp_path.iterdir())) >= 3
+    with pytest.raises(InputError, match="--keep-bytes 0"):
+        Keeper(tmp_path, 1000, 0, Metrics())
+
+
+def test_one_answer_larger_than_a_folders_share_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LEAST_BYTES", 1)
+    keeper = Keeper(tmp_path, 1000, 10_000, Metrics())
+    for i in range(5):
+        keeper.put(answered(i, "一", b"\x89PNG" + bytes(4000)))
+    keeper.close()
+    assert sorted(p.name[:7] for p in tmp_path.rglob("*.png")) == ["id00003", "id00004"]
+
+
+def test_many_restarts_with_few_answers_each_lose_none(tmp_path):
+    """A folder each: they are counted by what is in them."""
+    for i in range(8):
+        keeper = Keeper(tmp_path, 1000, BYTES, Metrics())
+        keeper.put(answered(i, "一"))
+        keeper.close()
+    assert len(list(tmp_path.rglob("*.png"))) == 8
+
+
+def test_a_disk_that_stays_full_costs_no_old_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PER_FOLDER", 3)
+    keeper = Keeper(tmp_path, 3, BYTES, Metrics())
+    keeper.put(answered(0, "一"))
+    keeper.close()
+    keeper = Keeper(tmp_path, 3, BYTES, Metrics())
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    for i in range(20):
+        keeper.put(answered(1 + i, "一"))
+    keeper.close()
+    assert [p.name for p in tmp_path.rglob("*.png")] == ["id00000_一.png"]

@@ -13,11 +13,14 @@ from synth.canvas import Canvas, place
 from synth.errors import InputError
 from synth.store import Sample, Store, StoreWriter
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*log_every_n_steps.*",
-    "ignore:.*num_workers.*",
-    "ignore:.*does not have many workers.*",
-)
+pytestmark = [
+    pytest.mark.usefixtures("alike_images"),
+    pytest.mark.filterwarnings(
+        "ignore:.*log_every_n_steps.*",
+        "ignore:.*num_workers.*",
+        "ignore:.*does not have many workers.*",
+    ),
+]
 
 
 class Stop(Exception):
@@ -271,10 +274,12 @@ def test_doubt_never_empties_a_class():
 
 def test_threshold_images_are_held_out(stores):
     """Z is in no training split; X and Y's validation images do not set the threshold."""
-    from classifier.setup import prepare, threshold_images
+    from classifier.held_out import threshold_images
+    from classifier.setup import prepare
 
-    setup = prepare(stores["real"], [stores["font"]], _config(), 1, None)
-    images, target = threshold_images(setup)
+    held = threshold_images(prepare(stores["real"], [stores["font"]], _config(), 1, None))
+    images, target = held.images, held.targets
+    assert not held.doubt
     font = stores["font"]
     z = font.rows("val")[font.column("char")[font.rows("val")] == "Z"]
     assert (target == 3).sum() == len(z) == 12
@@ -365,7 +370,8 @@ def test_a_known_label_is_doubted_among_the_known_characters_only(tmp_path):
 
 
 def test_the_threshold_is_set_on_blanks_too_where_a_gan_draws_the_others(stores, tmp_path):
-    from classifier.setup import prepare, threshold_images
+    from classifier.held_out import threshold_images
+    from classifier.setup import prepare
 
     gan = _store(tmp_path / "gan", "gan", "ABCXYZ", 12)
     rng = np.random.default_rng(8)
@@ -376,7 +382,8 @@ def test_the_threshold_is_set_on_blanks_too_where_a_gan_draws_the_others(stores,
     with StoreWriter(tmp_path / "blanks", Canvas(), ALPHABET, {}) as writer:
         writer.append(pictures, samples)
     synth = [stores["font"], gan, Store.open(tmp_path / "blanks")]
-    images, target = threshold_images(prepare(stores["real"], synth, _config(), 1, None))
+    held = threshold_images(prepare(stores["real"], synth, _config(), 1, None))
+    images, target = held.images, held.targets
     z = gan.rows("val")[gan.column("char")[gan.rows("val")] == "Z"]
     wanted = {np.asarray(gan.images[r]).tobytes() for r in z} | {
         p.tobytes() for p in pictures[1::2]

@@ -76,3 +76,32 @@ def test_classes_are_shown_by_the_root_of_their_images():
     sigma = np.sqrt(np.maximum(expected * (1 - expected / 4000), 1))
     assert (np.abs(counts - expected) < 3.5 * sigma).all()
     assert counts[6] == 0
+
+
+def test_styles_that_are_noise_need_no_image():
+    """The rest of the batch is the same."""
+    with_images, without = _loader(), _loader()
+    without.style_images = False
+    one, other = with_images.batch(3), without.batch(3)
+    assert one.keys() - other.keys() == {"style_image"}
+    assert all(torch.equal(one[k], other[k]) for k in other)
+
+
+def test_a_reference_is_in_another_font_where_there_is_one():
+    """The gray level says which font: seven of two characters, one of the third."""
+    fonts = np.array([*range(7), *range(7), *[3] * 7])
+    of = np.repeat(np.arange(3), 7)
+    images = np.repeat(fonts.astype(np.uint8) * 30, 256).reshape(-1, 16, 16)
+    glyphs = Glyphs(images, of, ("a", "b", "c"), fonts)
+    real_of = np.repeat(np.arange(3), 5)
+    loader = PairLoader(images[:15], real_of, glyphs, glyphs, 600, 5, 1)
+    batch = loader.batch(0)
+    content, reference = _chars(batch["content"]), _chars(batch["reference"])
+    alone = batch["char"].numpy() == 2
+    assert (content != reference)[~alone].all() and (reference[alone] == 3).all()
+    counts = np.bincount(reference[~alone], minlength=7)
+    assert (counts > 0.4 * counts.mean()).all()  # each of the others comes
+    # where fonts are not known, any will do
+    unknown = Glyphs(images, of, ("a", "b", "c"))
+    any_font = PairLoader(images[:15], real_of, unknown, unknown, 600, 5, 1).batch(0)
+    assert (_chars(any_font["content"]) == _chars(any_font["reference"]))[~alone].any()

@@ -8,10 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
+import gan.evaluate
 import gan.gap
-from gan.evaluate import classification_accuracy, memorised, prepare, reading
+from gan.evaluate import (
+    classification_accuracy,
+    memorised,
+    prepare,
+    reading,
+    train_independent_reader,
+)
 from gan.gap import auroc, logistic
 from gan.pictures import Pictures, halves, matched
 from gan.verdict import shown, table
@@ -96,7 +104,7 @@ def test_who_is_seen_and_what_is_held_out(stores):
     assert found == {"A": 12, "B": 12, "C": 12, "D": 6, "E": 6}
     assert len(sets.clean) == 50
     without = sets_of(stores, test=None, readers=())
-    assert len(without.held_out) == 24 and without.clean is None
+    assert len(without.held_out) == 24 and without.by_fonts and not sets.by_fonts
 
 
 def test_nothing_is_measured_on_what_was_trained_on(stores, tmp_path, capsys):
@@ -179,6 +187,73 @@ def test_auroc_counts_pairs_and_the_regression_finds_a_direction():
     assert auroc(score[truth], score[~truth]) > 0.95
     noise = logistic(x[:200], rng.integers(0, 2, 200).astype(float))(x[200:])
     assert abs(auroc(noise[truth], noise[~truth]) - 0.5) < 0.35
+
+
+def bars(count: int, seed: int, mark: bool) -> Pictures:
+    """[n, 32, 32]: bars of any place and length, perhaps with a dot in a corner."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((count, 32, 32), np.uint8)
+    for image in images:
+        row, length = rng.integers(4, 20), rng.integers(10, 25)
+        image[row : row + 3, 3 : 3 + length] = rng.integers(150, 256)
+    if mark:
+        images[:, 26:30, 26:30] = 200
+    return Pictures(images, np.repeat("a", count))
+
+
+def test_a_network_tells_marked_pictures_and_not_two_halves_of_one_kind(monkeypatch):
+    monkeypatch.setattr(gan.gap, "STEPS", 40)
+    where = {"device": torch.device("cpu"), "precision": torch.float32}
+    real = (bars(120, 1, False), bars(120, 2, False))
+    marked = (bars(120, 3, True), bars(120, 4, True))
+    assert gan.gap.gap_in_pixels(real, marked, 1, **where) > 0.98
+    alike = (bars(120, 5, False), bars(120, 6, False))
+    # 120 and 120 scores without a difference: a standard deviation of .037
+    assert abs(gan.gap.gap_in_pixels(real, alike, 1, **where) - 0.5) < 0.13
+
+
+def test_the_reader_learns_from_font_images_that_are_not_judged(stores, monkeypatch):
+    sets = sets_of(stores, readers=())
+    taught, judged = ({i.tobytes() for i in p.images} for p in (sets.clean, sets.font))
+    assert len(taught) == 6 * 7 and len(judged) == 6 * 8 and not taught & judged
+    counts = dict(zip(*np.unique(sets.font.char, return_counts=True), strict=True))
+    assert counts == dict.fromkeys("ABCDEF", 8)
+    given = []
+    monkeypatch.setattr(gan.evaluate, "train_reader", lambda clean, real, *_: given.append(clean))
+    train_independent_reader(sets, 4, 1, torch.device("cpu"), torch.float32)
+    shown = {i.tobytes() for i in given[0].images}
+    assert shown <= taught and set(given[0].char) == set("ABCDE")  # F is none of the GAN's
+    # with a store for the reader all font images are judged
+    assert len(sets_of(stores).font) == 90
+
+
+def test_the_scores_classifier_sees_no_real_image(stores, tmp_path, load_script, monkeypatch):
+    """Neither in its batches nor in the statistics that its norms end with."""
+    import classifier.train
+    from classifier.setup import prepare as set_up
+    from classifier.setup import steady_images
+    from synth.store import SOURCES
+
+    shown: list[str] = []
+    steady = []
+
+    class Seen(Exception):
+        pass
+
+    def train(real, synth, out, config, seed, arguments):
+        setup = set_up(real, synth, config, seed, None)
+        for step in range(config.steps):
+            shown.extend(SOURCES[s] for s in setup.mix.batch(step).source)
+        steady.extend(i.tobytes() for i in steady_images(setup, seed))
+        raise Seen
+
+    monkeypatch.setattr(classifier.train, "train", train)
+    script = load_script("evaluate_gan")
+    args = SimpleNamespace(score_steps=30, out=tmp_path / "out", seed=1)
+    with pytest.raises(Seen):
+        script._trainer(stores["real"], args)(stores["gan"], "gan")
+    assert set(shown) == {"gan"} and len(shown) >= 30
+    assert set(steady) <= {i.tobytes() for i in stores["gan"].images} and steady
 
 
 def figures(**changes) -> dict:

@@ -1,6 +1,7 @@
 """What may train a classifier: images that show their glyph, read as it, and copy nothing."""
 
 import copy
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+import gan.generate as generate_module
 from gan.checks import REASONS, Checks
 from gan.config import PRESETS
-from gan.generate import Tally, _other_fonts, generate
+from gan.generate import TRIES, Tally, _other_fonts, generate, of_turn
 from gan.glyphs import content_plan, written_glyphs
 from gan.memorised import Neighbours, shrunk
 from gan.networks import BendingGenerator, Generator
@@ -18,8 +20,10 @@ from gan.recogniser import train_recogniser
 from gan.train import GanRun
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, place
+from synth.errors import InputError
 from synth.fonts import find_fonts, open_font
 from synth.handwriting import Style
+from synth.provenance import NOT_STATED, origins
 from synth.quota import Quota
 from synth.render import clean_range, make_plan
 from synth.store import Sample, Store, StoreWriter
@@ -267,3 +271,75 @@ def test_styles_read_off_real_images_are_used(run, plan):
     assert np.allclose(styled.styles(np.arange(5), 1), 0.7)
     noise = run.styles(np.arange(2000), 1)
     assert abs(noise.mean()) < 3 / np.sqrt(noise.size) and abs(noise.std() - 1) < 0.02
+
+
+def test_each_turn_of_each_seed_is_drawn_from_numbers_of_its_own(run):
+    """One more turn is not the first one of the next seed, nor the seed of font images."""
+    seeds = [0, 1, 2, 3, 1_000_004, 2**63 - 1]
+    found = {of_turn(seed, turn) for seed in seeds for turn in range(TRIES)}
+    assert len(found) == len(seeds) * TRIES and not found & set(seeds)
+    assert all(0 <= seed < 2**63 for seed in found)
+    number = np.arange(4)
+    again, next_seed = (run.styles(number, of_turn(s, t)) for s, t in ((1, 1), (2, 0)))
+    assert np.abs(again - next_seed).mean() > 0.5
+
+
+def test_a_place_is_drawn_anew_in_another_turn(run, plan, tmp_path, monkeypatch):
+    """Hand, style and grain: none of what was refused comes again, in any seed."""
+    drawn = []
+    ink = generate_module.inked
+
+    def noted(generator, glyphs, chars, number, seed, *rest):
+        drawn.append((seed, glyphs[0].tobytes()))
+        return ink(generator, glyphs, chars, number, seed, *rest)
+
+    monkeypatch.setattr(generate_module, "inked", noted)
+
+    def refuse(self, images, *_):
+        return np.zeros(len(images), int), np.zeros(len(images), np.float32)
+
+    monkeypatch.setattr(Checks, "ask", refuse)
+    for seed in (1, 2):
+        with pytest.raises(InputError, match="not one image"):
+            generated(run, plan, tmp_path / str(seed), seed)
+    assert len(drawn) == 2 * TRIES
+    assert len({seed for seed, _ in drawn}) == len({glyph for _, glyph in drawn}) == 2 * TRIES
+
+
+def test_each_image_says_which_generator_drew_it(run, plan, tmp_path):
+    """In its origin, between the colons that others read, and in the store's notes."""
+    known = replace(run, path=tmp_path / "a:run", digest="0123456789ab", real="cafe")
+    store = generated(known, plan, tmp_path / "store")
+    for origin, char, record in zip(
+        *(store.column(n) for n in ("origin", "char", "record")), strict=True
+    ):
+        checkpoint, font, shown = origin.split(":")
+        assert checkpoint == "a_run/generator.safetensors@0123456789ab" and shown == char
+        assert font in {f.name for f in plan.fonts}
+        assert json.loads(record).keys() == {"place", "turn"}
+    assert {o.place for o in origins(store)} == {f.name for f in plan.fonts}
+    assert all(o.licence != NOT_STATED for o in origins(store))
+    notes = store.info["notes"]
+    assert (notes["generator"], notes["trained_on"]) == ("0123456789ab", "cafe")
+    assert notes["steps"] == known.config.steps
+
+
+def test_each_image_names_the_real_one_that_its_style_is_of(run, plan, tmp_path):
+    dim = run.config.style_dim
+    bank = np.zeros((4, 2, dim), np.float32)
+    bank[:, 0] = np.linspace(-1, 1, 4)[:, None]
+    rows = np.array([5, 11, 17, 400])
+    styled = replace(run, read_styles=bank, style_rows=rows)
+    store = generated(styled, plan, tmp_path / "store")
+    found = [json.loads(record) for record in store.column("record")]
+    assert {r["style_row"] for r in found} == set(rows.tolist())
+    for r in found:
+        style = styled.styles(np.array([r["place"]]), of_turn(1, r["turn"]))[0, 0]
+        assert rows[np.abs(bank[:, 0, 0] - style).argmin()] == r["style_row"]
+
+
+def test_the_rate_is_printed_and_kept_beside_the_store(run, plan, tmp_path, capsys):
+    store = generated(run, plan, tmp_path / "store")
+    rates = json.loads((store.path / "rates.json").read_text())
+    assert rates["images"] == store.info["notes"]["tried"] and rates["images_per_second"] > 0
+    assert f"tried {rates['images']} images in" in capsys.readouterr().out

@@ -152,3 +152,23 @@ def test_the_painting_one_can():
         generator.paint.bias.fill_(4)
         out = generator(-torch.ones(1, 1, 64, 64), torch.randn(1, 16), torch.randn(1, 1, 64, 64))
     assert out.max() > 0.5
+
+
+def test_coordinates_stay_exact_under_autocast():
+    """bfloat16 has 8 bits: in it a point at the edge of 64 px would lie up to .06 px beside."""
+    torch.manual_seed(0)
+    raw, ink = torch.randn(6, 3), (_glyphs() + 1) / 2
+    fields = [0.1 * torch.randn(6, 2, n, n) for n, _ in FIELDS]
+
+    def ways() -> list[torch.Tensor]:
+        matrix = hand_matrix(raw)
+        placed = fitted(matrix, ink)
+        # where each pixel comes from: a picture that is its own coordinates
+        across = torch.linspace(0, 1, 64).expand(6, 1, 64, 64).contiguous()
+        return [matrix, placed, bend(across, placed, fields), bend(ink, placed, fields)]
+
+    wanted = ways()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ways()
+    for a, b in zip(wanted, found, strict=True):
+        assert b.dtype == torch.float32 and torch.equal(a, b)

@@ -4,6 +4,7 @@ import copy
 from collections import deque
 
 import numpy as np
+import pytest
 import torch
 from torch.optim.swa_utils import update_bn
 
@@ -39,3 +40,92 @@ def test_labels_are_judged_with_norms_of_the_last_batches(monkeypatch):
         images, target, images, target, 3, 30, 8, 1, torch.device("cpu"), torch.float32
     )
     assert judged == [True] * 3
+
+
+def _drawings(counts: dict[int, int], first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Bars whose row tells the class, with other grain and length each: [n, 32, 32] and [n]."""
+    of = np.repeat(list(counts), list(counts.values()))
+    rng = np.random.default_rng(first)
+    images = np.zeros((len(of), 32, 32), np.uint8)
+    for image, c in zip(images, of, strict=True):
+        image[2 + 4 * c : 5 + 4 * c, 4 : 20 + rng.integers(8)] = rng.integers(150, 256)
+    return images, of
+
+
+def _train(real, given, font, of, **more) -> recogniser.Trained:
+    settings = {"classes": 3, "steps": 60, "batch_size": 24, "seed": 1}
+    where = {"device": torch.device("cpu"), "precision": torch.float32}
+    return recogniser.train_recogniser(real, given, font, of, **(settings | where | more))
+
+
+def test_wrong_labels_are_doubted_and_right_ones_are_not():
+    real, right = _drawings(dict.fromkeys(range(7), 16), 1)
+    given, wrong = right.copy(), np.arange(112) % 16 == 5  # one of each class
+    given[wrong] = (right[wrong] + 2) % 7
+    font, of = _drawings(dict.fromkeys(range(7), 8), 2)
+    # of many classes, as in use: label smoothing alone leaves a third of .1 to each of three
+    trained = _train(real, given, font, of, classes=40, batch_size=28)
+    assert wrong.sum() == 7
+    assert not trained.trusted[wrong].any()
+    assert trained.trusted[~wrong].mean() > 0.95
+
+
+def test_who_doubts_nearly_everything_has_learned_nothing():
+    """At the bound and beyond it, and in a run: with labels at random nobody is believed less."""
+    low, high = recogniser.DOUBT_BELOW / 2, 0.5
+    for doubted in (0, 3, 6):  # of ten: up to MOST_DOUBTED
+        given = np.array([low] * doubted + [high] * (10 - doubted), np.float32)
+        assert recogniser.believed(given).tolist() == [False] * doubted + [True] * (10 - doubted)
+    assert recogniser.MOST_DOUBTED == 0.6
+    assert recogniser.believed(np.array([low] * 7 + [high] * 3, np.float32)).all()
+    real, _ = _drawings(dict.fromkeys(range(3), 20), 1)
+    anything = np.random.default_rng(0).integers(0, 40, len(real))
+    font = _drawings(dict.fromkeys(range(3), 8), 2)
+    trained = _train(real, anything, *font, classes=40, batch_size=12, steps=30)
+    assert (trained.given < recogniser.DOUBT_BELOW).mean() > recogniser.MOST_DOUBTED
+    assert trained.trusted.all()
+
+
+def test_a_loss_that_is_not_finite_stops_it_with_its_step(monkeypatch):
+    forward, calls = Recogniser.forward, []
+
+    def broken(self, x):
+        calls.append(x)
+        return forward(self, x) * (float("nan") if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(Recogniser, "forward", broken)
+    images, of = _drawings({0: 4, 1: 4, 2: 4})
+    with pytest.raises(RuntimeError, match="recogniser: loss nan at step 3"):
+        _train(images[:0], of[:0], images, of, steps=8)
+
+
+class Stop(Exception):
+    """What the test interrupts a training with."""
+
+
+@pytest.mark.parametrize("stop_at", [7, 16, 17, 24, 29])
+def test_interrupted_it_ends_as_unbroken(stop_at, tmp_path, monkeypatch, capsys):
+    """Rounds of doubt are at steps 12 and 21, checkpoints after every fifth."""
+    real, given = _drawings({0: 10, 1: 10, 2: 1}, 1)
+    given[:2] = 1  # to be doubted
+    font, of = _drawings({0: 8, 1: 8, 2: 8}, 2)
+    settings = {"steps": 30, "batch_size": 12, "checkpoint_every": 5}
+    whole = _train(real, given, font, of, **settings)
+
+    def stop(*_, **__):
+        if len(calls) == stop_at:
+            raise Stop
+        calls.append(1)
+        return jitter(*_)
+
+    jitter, calls = recogniser.jitter, []
+    monkeypatch.setattr(recogniser, "jitter", stop)
+    path = tmp_path / "checkpoints" / "recogniser.ckpt"
+    with pytest.raises(Stop):
+        _train(real, given, font, of, **settings, checkpoint=path)
+    monkeypatch.setattr(recogniser, "jitter", jitter)
+    again = _train(real, given, font, of, **settings, checkpoint=path)
+    assert f"going on at step {stop_at // 5 * 5} of 30" in capsys.readouterr().out
+    assert np.array_equal(again.given, whole.given)
+    one, other = whole.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(one[k], other[k]) for k in one)

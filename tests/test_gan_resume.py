@@ -1,5 +1,6 @@
 """A GAN run that was interrupted ends with the weights of an unbroken one, to the last bit."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,25 @@ def test_interrupted_equals_unbroken(whole, stop_after, tmp_path, monkeypatch):
     assert (tmp_path / "broken" / "generator.safetensors").read_bytes() == whole
 
 
+def test_what_a_step_shows_is_there_before_its_checkpoint(tmp_path, monkeypatch):
+    """A run that is killed just after a checkpoint does not come back to the step."""
+    from gan import checkpoints
+
+    keep = checkpoints.Keeper.on_train_batch_end
+
+    def stop(self, trainer, module, *rest):
+        keep(self, trainer, module, *rest)
+        if module.steps_done == 10:
+            raise Stop
+
+    monkeypatch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
+    with pytest.raises(Stop):
+        train(tmp_path / "run", replace(CONFIG, steps=12, grid_every=10))
+    assert (tmp_path / "run" / "grids" / "step_000010.png").is_file()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10]
+
+
 # every term of the objective, under the name that the error gives it
 TERMS = {
     "discriminator_loss": "discriminator loss",
@@ -74,6 +94,40 @@ def test_a_loss_that_is_not_finite_names_step_and_term(function, tmp_path, monke
     step = 2 if function == "gradient_penalty" else 1  # penalties come every second step
     with pytest.raises(RuntimeError, match=f"{TERMS[function]} is nan at step {step}"):
         train(tmp_path / "run", replace(CONFIG, style="image"))
+    assert not (tmp_path / "run" / "generator.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("broken_call", "term"),
+    [(3, "R1"), (4, "R2")],  # the first two are right: those of step 0
+)
+def test_each_of_the_two_penalties_is_named(broken_call, term, tmp_path, monkeypatch):
+    from gan import lit
+
+    penalty, calls = lit.gradient_penalty, []
+
+    def broken(*arguments):
+        calls.append(arguments)
+        value = penalty(*arguments)
+        return value * float("inf") if len(calls) == broken_call else value
+
+    monkeypatch.setattr(lit, "gradient_penalty", broken)
+    with pytest.raises(RuntimeError, match=f"{term} is inf at step 2"):
+        train(tmp_path / "run")
+
+
+def test_the_recognisers_term_is_named(tmp_path, monkeypatch):
+    from gan.networks import Recogniser
+
+    forward, calls = Recogniser.forward, []
+
+    def broken(self, x):
+        calls.append(x)
+        return forward(self, x) * (float("nan") if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(Recogniser, "forward", broken)
+    with pytest.raises(RuntimeError, match="recogniser is nan at step 3"):
+        train(tmp_path / "run")
     assert not (tmp_path / "run" / "generator.safetensors").exists()
 
 
@@ -110,8 +164,6 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
 
 
 def test_code_in_a_checkpoint_is_refused(tmp_path):
-    import pickle
-
     from gan.checkpoints import CheckedCheckpoints
     from synth.files import save_checked
 
@@ -124,5 +176,5 @@ def test_code_in_a_checkpoint_is_refused(tmp_path):
     buffer = buffers.BytesIO()
     torch.save({"x": Evil()}, buffer)
     save_checked(tmp_path / "last.ckpt", buffer.getvalue())
-    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+    with pytest.raises(InputError, match=r"last.ckpt: refused.*Weights only load failed"):
         CheckedCheckpoints().load_checkpoint(tmp_path / "last.ckpt")

@@ -1,15 +1,13 @@
 """A finished run, opened: what it draws from, in which styles, and what it refuses."""
 
-import json
-from dataclasses import asdict, replace
+import hashlib
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tiny_gan import write_run
 
-from gan.config import PRESETS
-from gan.networks import Generator, Recogniser
 from gan.run import GanRun
 from synth.canvas import Canvas
 from synth.errors import InputError
@@ -17,24 +15,8 @@ from synth.handwriting import Style
 from synth.render import Plan
 
 
-def _write(path, drawable=None, styles=None, **changes):
-    """A run of three characters as `gan.train.train` leaves it."""
-    config = replace(PRESETS["small"], **changes)
-    path.mkdir()
-    save_file(Generator(config, 64, 3).state_dict(), path / "generator.safetensors")
-    save_file(Recogniser(4).state_dict(), path / "recogniser.safetensors")
-    if styles is not None:
-        np.save(path / "styles.npy", styles)
-    info = {
-        "config": asdict(config),
-        "canvas": asdict(Canvas()),
-        "style": asdict(Style()),
-        "alphabet": ["A", "B", "C"],
-        "recogniser_chars": ["A", "B", "C", "x"],
-        "drawable": drawable,
-    }
-    (path / "generator.json").write_text(json.dumps(info))
-    return GanRun.open(path)
+def _write(path, *arguments, **changes):
+    return GanRun.open(write_run(path, *arguments, **changes))
 
 
 def test_a_run_of_glyphs_draws_from_any_glyph(tmp_path):
@@ -100,3 +82,62 @@ def test_a_damaged_run_is_named(tmp_path):
         GanRun.open(tmp_path / "run")
     with pytest.raises(InputError, match="no finished GAN run"):
         GanRun.open(tmp_path / "none")
+
+
+def test_the_row_of_the_image_that_a_style_was_read_off(tmp_path):
+    bank = np.zeros((10, 2, 48), np.float32)  # without doubt: a style is its image's number
+    bank[:, 0] = np.arange(10)[:, None]
+    numbers = np.arange(200)
+    earlier = _write(tmp_path / "run", styles=bank, style="image")
+    assert earlier.style_images(numbers, 1) is None  # an earlier version kept no rows
+    rows = 7 * np.arange(10) + 3
+    np.save(tmp_path / "run" / "style_rows.npy", rows)
+    run = GanRun.open(tmp_path / "run")
+    found = run.style_images(numbers, 1)
+    assert (found == rows[run.styles(numbers, 1)[:, 0].astype(int)]).all()
+    assert len(set(found.tolist())) == 10
+    assert _write(tmp_path / "noise").style_images(numbers, 1) is None
+
+
+def test_a_run_says_which_generator_it_is(tmp_path):
+    run = _write(tmp_path / "run")
+    file = tmp_path / "run" / "generator.safetensors"
+    assert run.digest == hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    weights = load_file(file)
+    next(iter(weights.values())).view(-1)[0] += 1
+    save_file(weights, file)
+    assert GanRun.open(tmp_path / "run").digest != run.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("styles.npy", np.zeros((2, 2, 47), np.float32)),
+        ("styles.npy", np.zeros((0, 2, 48), np.float32)),
+        ("styles.npy", np.zeros((2, 2, 48))),
+        ("styles.npy", np.full((2, 2, 48), np.nan, np.float32)),
+        ("style_rows.npy", np.arange(3)),
+        ("styles.npy", np.array([{}], object)),
+    ],
+)
+def test_arrays_that_do_not_fit_the_run(name, value, tmp_path):
+    good = np.zeros((2, 2, 48), np.float32)
+    path = write_run(tmp_path / "run", styles=good, style="image")
+    np.save(path / "style_rows.npy", np.arange(2))
+    GanRun.open(path)
+    np.save(path / name, value)
+    with pytest.raises(InputError, match=f"damaged GAN run .*({name}|allow_pickle|Python objects)"):
+        GanRun.open(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    path = write_run(tmp_path / "run")
+    for name in ("generator", "recogniser"):
+        file = path / f"{name}.safetensors"
+        good, weights = file.read_bytes(), load_file(file)
+        next(w for w in weights.values() if w.is_floating_point()).view(-1)[0] = float("nan")
+        save_file(weights, file)
+        with pytest.raises(InputError, match=rf"damaged GAN run .*{name}.* is not finite"):
+            GanRun.open(path)
+        file.write_bytes(good)
+    GanRun.open(path)

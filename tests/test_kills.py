@@ -23,7 +23,7 @@ def test_killed_and_run_again_equals_unbroken() -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert "12 kills, 0 faults" in done.stdout
+    assert "16 kills, 0 faults" in done.stdout
 
 
 @pytest.mark.slow

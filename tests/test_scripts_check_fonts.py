@@ -14,6 +14,7 @@ from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.command import run
 from synth.fonts import find_fonts
+from synth.reading import Verdict
 from synth.store import Sample, StoreWriter
 
 ALPHABET = Alphabet.of("永國一三")
@@ -60,11 +61,18 @@ def test_a_reader_of_one_character_names_every_font(
     line = ("--real", real, "--model", "any", "--per-font", 8, "--strengths", 0, 1)
     assert call(script, *line) == 0
     out = capsys.readouterr().out
-    assert "fonts under 50 % read right: klee-one, tw-kai" in out
+    assert "fonts under 50 % read right at 1: klee-one, tw-kai" in out
     assert "render_fonts.py --without klee-one tw-kai" in out
     assert [row.split()[-1] for row in out.splitlines()[1:4]] == ["25.0"] * 3
-    assert call(script, *line, "--least", 0.2) == 0
-    assert "fonts under 20 % read right: none" in capsys.readouterr().out
+    file = real.parent / "read.json"  # the strength that will be used is asked at, too
+    assert call(script, *line, "--least", 0.2, "--strength", 0.7, "--out", file) == 0
+    out = capsys.readouterr().out
+    assert "fonts under 20 % read right at 0.7: none" in out and "read.json: for render" in out
+    assert Verdict.read(file) == Verdict(
+        {"klee-one": True, "tw-kai": True}, {0.0: True, 0.7: True, 1.0: True}
+    )
+    assert call(script, *line, "--out", file) == 2
+    assert "read.json: something is there already" in capsys.readouterr().err
 
 
 def test_wrong_input_is_one_line(
@@ -74,6 +82,7 @@ def test_wrong_input_is_one_line(
         (("--real", "nowhere", "--model", tmp_path), "nowhere: no store"),
         (("--real", real, "--model", tmp_path), "no model"),
         (("--real", real, "--model", tmp_path, "--per-font", 0), "--per-font from 1"),
+        (("--real", real, "--model", tmp_path, "--strength", -1), "factors from 0"),
     ):
         assert call(script, *line) == 2
         error = capsys.readouterr().err

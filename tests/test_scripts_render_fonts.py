@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import resource
@@ -15,13 +16,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from test_synth_fonts import NOTDEF, build_font
 
 from synth import studio
 from synth.canvas import Canvas
 from synth.command import run
 from synth.fonts import FontFile
 from synth.store import Sample, Store, StoreWriter
-from synth.style import Draw
+from synth.style import Draw, Style
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "render_fonts.py"
@@ -74,7 +76,7 @@ def test_help_is_quick_and_says_what_is_what() -> None:
     for option in ("--real", "--alphabet", "--out", "--per-class", "--other", "--seed"):
         assert option in result.stdout
     assert "example: python scripts/render_fonts.py" in result.stdout
-    assert "default: 2 x median" in result.stdout and not result.stderr
+    assert "default: 2 x median" in " ".join(result.stdout.split()) and not result.stderr
 
 
 def test_a_store_with_every_column_filled_and_the_same_twice(
@@ -119,8 +121,27 @@ def test_real_data_is_filled_by_quota(
         "一": 46,
         "三": 50,
     }
-    table = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
-    assert ["common", "1", "60", "25"] in table and ["none", "1", "0", "50"] in table
+    table = [line.split()[:5] for line in capsys.readouterr().out.splitlines()]
+    assert ["common", "1", "60", "0", "25"] in table and ["none", "1", "0", "50", "50"] in table
+    classes = Store.open(tmp_path / "font").info["notes"]["quota"]["classes"]
+    assert classes["一"] == {"real": 4, "lacking": 46, "planned": 46}
+
+
+def test_a_cap_and_the_median_class_as_the_target(
+    tmp_path: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(studio, "fit_style", lambda style, *_: style)
+    real = real_store(tmp_path / "real")  # of 60, 40, 4 and no images
+    args = ("--real", real, "--other", 0, "--workers", 1, "--target", "median", "--cap", 0.8)
+    assert command(*args, "--out", tmp_path / "font") == 0
+    store = Store.open(tmp_path / "font")
+    assert Counter(store.column("label").tolist()) == {"永": 20, "國": 20, "一": 16, "三": 40}
+    assert store.info["notes"]["quota"]["cap"] == 0.8
+    assert store.info["made"]["target"] == "median"
+    assert "at most 80 % of a class synthetic: 1 classes get fewer" in capsys.readouterr().out
 
 
 def test_a_preview_alone(tmp_path: Path, letters: Path, command: Command) -> None:
@@ -148,6 +169,72 @@ def test_check_prints_what_fonts_have(
         assert image.height >= 50 * len(NAMES)
     assert command("--alphabet", letters, "--check", "--preview", tmp_path / "page.png") == 0
     assert (tmp_path / "page.png").is_file()
+
+
+def test_check_goes_on_where_a_character_is_in_no_font(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table, the sheet and the list are whole; below the table the characters are named."""
+    (tmp_path / "fonts").mkdir()
+    build_font(tmp_path / "fonts" / "boxes.ttf", {"永": NOTDEF, "😀": NOTDEF})
+    (tmp_path / "some.txt").write_text("永\n一\n😀\nm\u0308\n", "utf-8")
+    args = ("--alphabet", tmp_path / "some.txt", "--fonts", tmp_path / "fonts", "--check")
+    args += ("--preview", tmp_path / "page.png", "--refused", tmp_path / "new" / "list.csv")
+    assert command(*args) == 2
+    out, error = capsys.readouterr()
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:7]] == ["font", "boxes", *NAMES]
+    assert lines[1].split() == ["boxes", *"04", "2", "unmapped,", "2", ".notdef"]
+    assert lines[7] == "no font has 2 of 4: m\u0308 😀" and lines[8].endswith("glyphs refused")
+    assert "no font has 1 of 4 characters: 😀" in error and "combining marks" in error
+    assert error.count("\n") == 1
+    with Image.open(tmp_path / "page.png") as page:
+        assert page.height >= 50 * (1 + len(NAMES))
+    with (tmp_path / "new" / "list.csv").open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["font", "character", "code", "reason", "drawn as"]
+    assert [row for row in rows if row[0] == "boxes"] == [
+        ["boxes", "m\u0308", "U+006D U+0308", "unmapped", ""],
+        ["boxes", "一", "U+4E00", "unmapped", ""],
+        ["boxes", "永", "U+6C38", ".notdef", ""],
+        ["boxes", "😀", "U+1F600", ".notdef", ""],
+    ]
+    assert lines[8] == f"{tmp_path / 'new' / 'list.csv'}: {len(rows)} glyphs refused"
+
+
+def test_check_where_no_font_has_anything(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "emoji.txt").write_text("😀\n", "utf-8")
+    page = tmp_path / "page.png"
+    assert command("--alphabet", tmp_path / "emoji.txt", "--check", "--preview", page) == 2
+    out, error = capsys.readouterr()
+    assert len(out.splitlines()) == 2 + len(NAMES) and "no font has 1 of 1: 😀" in out
+    assert "no font has 1 of 1 characters: 😀" in error and not page.exists()
+
+
+def test_what_is_not_read_is_not_used(
+    tmp_path: Path, letters: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fonts = {"klee-one": False, "tw-kai": True, "yomogi": True, "gone": False}
+    strengths = {"0": True, "0.5": True, "1": False}
+    verdict = {
+        kind: {name: {"read": read} for name, read in rows.items()}
+        for kind, rows in (("fonts", fonts), ("strengths", strengths))
+    }
+    (tmp_path / "read.json").write_text(json.dumps(verdict), "utf-8")
+    args = ("--alphabet", letters, "--per-class", 4, "--other", 0, "--workers", 1)
+    args += ("--without", "yomogi", "--without-unread", tmp_path / "read.json")
+    assert command(*args, "--out", tmp_path / "font") == 0
+    out = capsys.readouterr().out
+    assert "not read, left out: klee-one\n" in out
+    assert "strength 0.5 in place of 1, which is not read\n" in out
+    assert "read.json not asked, kept: inkfill-sub-c zen-kurenaido\n" in out
+    store = Store.open(tmp_path / "font")
+    assert store.info["notes"]["fonts"] == ["inkfill-sub-c", "tw-kai", "zen-kurenaido"]
+    made, style = store.info["made"], store.info["notes"]["style"]
+    assert made["strength"] == 0.5 and made["without"] == ["yomogi", "klee-one"]
+    assert style["bend_em"] == Style().bend_em / 2
 
 
 def wrong_inputs() -> dict[str, tuple[list[str], str]]:
@@ -179,6 +266,20 @@ def wrong_inputs() -> dict[str, tuple[list[str], str]]:
         "no such font": ([*letters, *out, "--without", "nothing"], "--without nothing: no font"),
         "no writer": ([*letters, *out, "--writers", "0"], "--writers 0: a number of hands"),
         "preview is a folder": ([*letters, "--preview", "there"], "there: a folder"),
+        "list is a folder": (
+            [*letters, *out, "--refused", "there"],
+            "there: a folder; give --refused",
+        ),
+        "no such verdict": (
+            [*letters, *out, "--without-unread", "gone.json"],
+            "gone.json: not what",
+        ),
+        "cap without real": ([*letters, *out, "--cap", "0.9"], "--cap: a share of real"),
+        "median without real": (
+            [*letters, *out, "--target", "median"],
+            "--target median: no class",
+        ),
+        "no such target": ([*letters, *out, "--target", "mean"], "target"),
     }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,8 @@ def test_help_teaches_and_is_quick(script):
         (SERVE, "--model {0}/none.onnx", "no such file"),
         (SERVE, "--model {1}/model.onnx --precision half", "precision 'half'"),
         (SERVE, "--model {1} --max-requests 0", "--max-requests 0"),
+        (SERVE, "--model {1} --receive-s 0", "--receive-s 0"),
+        (SERVE, "--model {1} --keep {0} --keep-bytes 9", "--keep-bytes 9"),
         (SERVE, "--model {1} --keep {1}/model.onnx", "--keep"),
         (EXPORT, "--model {0} --out {0}/out", "no model"),
     ],
@@ -67,6 +70,39 @@ def test_weights_that_changed_get_a_new_export_which_fails_with_its_reason(folde
     done = run(SERVE, "--model", tmp_path)
     assert done.returncode == 2 and "model.json" in done.stderr
     assert "export_model.py failed" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_real_process_told_to_end_answers_what_has_begun(folder):
+    """Half of a request is there when SIGTERM comes; its rest comes afterwards."""
+    words = [sys.executable, str(SERVE), "--model", str(folder), "--port", "0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        port = int(re.match(r"http://[\d.]+:(\d+): ", process.stdout.readline())[1])
+        assert process.stdout.readline().startswith("computed in float32: ")  # not measured
+        stream = io.BytesIO()
+        drawing(LINES["十"]).save(stream, "PNG")
+        image = base64.b64encode(stream.getvalue()).decode()
+        body = json.dumps({"esun_uuid": "a", "image": image}).encode()
+        one = socket.create_connection(("127.0.0.1", port), timeout=20)
+        head = f"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        one.sendall(head.encode() + body[:60])
+        time.sleep(0.3)  # it has come
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)  # longer than it lingers for connections that are still
+        assert process.poll() is None
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=20)
+        one.sendall(body[60:])
+        raw = b""
+        while piece := one.recv(4096):
+            raw += piece
+        one.close()
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert raw.startswith(b"HTTP/1.1 200 OK") and "十".encode() in raw
+    assert process.returncode == 0 and "unanswered" not in errors, errors
 
 
 class Spy:

@@ -104,3 +104,96 @@ def test_generated_images_of_another_request_are_not_taken_for_these(two_alphabe
     script._refuse_another_request(store, made | {"steps": 10})
     with pytest.raises(InputError, match=r"one: .*\(per_class: None -> 20\); remove it"):
         script._refuse_another_request(store, made | {"per_class": 20})
+
+
+@pytest.fixture
+def gan_run(tmp_path):
+    """An untrained one, which draws the glyphs it is given; few fonts, so that it is quick."""
+    from tiny_gan import few_fonts, write_run
+
+    with few_fonts():
+        yield write_run(tmp_path / "gan", chars="一國永")
+
+
+def test_more_of_a_list_of_other_characters(gan_run, tmp_path, load_script, capsys):
+    """All labelled other, each character by its name, about as many as were asked for."""
+    from synth.store import Store
+
+    (tmp_path / "list.txt").write_text("馬\n鳥\n國\n", "utf-8")  # one of them is known
+    script = load_script("train_gan")
+    line = f"--generate-only --run {gan_run} --other-from {tmp_path}/list.txt --seed 3"
+    assert run(script.options(), script.main, [*line.split(), "--out", f"{tmp_path}/more"]) == 0
+    store = Store.open(tmp_path / "more")
+    assert set(store.column("label")) == {"other"} and set(store.column("char")) == set("馬鳥")
+    assert set(store.column("kind")) == {"listed"} and set(store.column("source")) == {"gan"}
+    assert store.alphabet.chars == tuple("一國永")
+    notes = store.info["notes"]
+    left_over = sum(notes["refused"].values())
+    assert notes["tried"] - left_over == len(store) and 0 < len(store) <= 100
+    assert f"{len(store)} images" in capsys.readouterr().out
+    # with numbers of its own, beside known characters
+    line += f" --per-class 4 --other 20 --out {tmp_path}/both"
+    assert run(script.options(), script.main, line.split()) == 0
+    both = Store.open(tmp_path / "both")
+    labels = both.column("label")
+    assert set(labels) == {*"一國永", "other"} and (labels != "other").sum() <= 12
+    assert 0 < (labels == "other").sum() <= 18
+
+
+def test_more_of_another_alphabet(gan_run, tmp_path, load_script):
+    from synth.store import Store
+
+    (tmp_path / "alphabet.txt").write_text("鳥\n馬\n", "utf-8")
+    script = load_script("train_gan")
+    line = f"--generate-only --run {gan_run} --alphabet {tmp_path}/alphabet.txt --per-class 6"
+    assert run(script.options(), script.main, [*line.split(), "--out", f"{tmp_path}/more"]) == 0
+    store = Store.open(tmp_path / "more")
+    assert store.alphabet.chars == tuple("馬鳥") and set(store.column("label")) == set("馬鳥")
+    assert len(store) <= 12 and store.info["made"]["run"] == str(gan_run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--real {0}/none --out {0}/run --other-from {0}/known.txt", "goes with --generate-only"),
+        ("--generate-only --run {0}/gan --out {0}/run --other-from {0}/no.txt", "no such"),
+        ("--generate-only --run {0}/gan --out {0}/run --other-from {0}/known.txt", "is in the"),
+        ("--generate-only --run {0}/gone --out {0}/run", "gone_fonts: no such folder of fonts"),
+    ],
+)
+def test_lists_and_fonts_that_cannot_be_used(arguments, says, gan_run, load_script, capsys):
+    from tiny_gan import write_run
+
+    top = gan_run.parent
+    (top / "known.txt").write_text("國\n", "utf-8")
+    write_run(top / "gone", chars="一國永", more={"font_folders": [f"{top}/gone_fonts"]})
+    script = load_script("train_gan")
+    assert run(script.options(), script.main, arguments.format(top).split()) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error and len(error.splitlines()) == 1, error
+    assert not (top / "run").exists()
+
+
+def test_fonts_of_the_run_are_used_again_unless_others_are_given(
+    gan_run, tmp_path, load_script, monkeypatch
+):
+    from tiny_gan import write_run
+
+    import synth.studio
+    from synth.errors import InputError
+
+    for name in ("own", "given"):
+        (tmp_path / name).mkdir()
+    path = write_run(tmp_path / "with", chars="一國永", more={"font_folders": [f"{tmp_path}/own"]})
+    asked = []
+
+    def find(folders):
+        asked.append(list(folders))
+        raise InputError("seen")
+
+    monkeypatch.setattr(synth.studio, "find_fonts", find)
+    script = load_script("train_gan")
+    line = f"--generate-only --run {path} --out {tmp_path}/more".split()
+    for more in ([], ["--fonts", f"{tmp_path}/given"]):
+        assert run(script.options(), script.main, [*line, *more]) == 2
+    assert asked == [[tmp_path / "own"], [tmp_path / "given"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from conftest import draw_strokes
@@ -9,6 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from synth.canvas import Canvas, _median, ink_box, normalise, restretch, to_float, to_gray, to_uint8
+from synth.decode import decode, open_image
 from synth.errors import InputError
 
 CANVAS = Canvas()
@@ -254,3 +257,68 @@ def test_the_median_by_counting_is_numpys(count: int) -> None:
     for spread in (1, 3, 256):
         tones = rng.integers(0, spread, count).astype(np.uint8)
         assert _median(tones) == np.median(tones)
+
+
+# ---- modes that files can have and Pillow does not turn into gray by itself ----
+
+
+def saved(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        ("LAB", "TIFF"),
+        ("I;16", "TIFF"),
+        ("F", "TIFF"),
+        ("CMYK", "TIFF"),
+        ("P", "PNG"),
+    ],
+)
+def test_a_file_of_any_mode_is_seen_as_it_is(mode: str, form: str) -> None:
+    image = draw_strokes(1)
+    gray = np.asarray(image)
+    if mode == "I;16":
+        held = Image.fromarray(gray.astype(np.uint16) * 257)
+    elif mode == "F":
+        held = Image.fromarray(gray.astype(np.float32) / 255)
+    elif mode == "P":
+        held = as_mode(image, "P, transparent paper")
+    else:
+        held = image.convert("RGB").convert(mode)
+    data = saved(held, form)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.mode == mode
+    tones = to_gray(open_image(data)).astype(int)
+    assert np.abs(tones - gray).max() <= (3 if mode == "LAB" else 1)
+    assert np.abs(decode(data, CANVAS).astype(int) - normalise(image, CANVAS)).max() <= 8
+
+
+def test_every_mode_of_pillow_is_gray_or_refused() -> None:
+    modes = (
+        *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"),
+        *("LAB", "I", "F", "I;16", "I;16L", "I;16B"),
+    )
+    for mode in modes:
+        tones = to_gray(Image.new(mode, (9, 7)))
+        assert tones.shape == (7, 9) and tones.dtype == np.uint8
+
+
+def test_premultiplied_alpha_is_put_on_white() -> None:
+    image = draw_strokes(2)
+    clear = Image.fromarray(np.dstack([np.zeros_like(image), 255 - np.asarray(image)]), "LA")
+    for mode in ("La", "RGBa"):
+        held = (clear if mode == "La" else clear.convert("RGBA")).convert(mode)
+        assert np.abs(to_gray(held).astype(int) - np.asarray(image)).max() <= 1
+
+
+def test_what_pillow_cannot_convert_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("conversion from X to L not supported")
+
+    monkeypatch.setattr(Image.Image, "convert", broken)
+    with pytest.raises(InputError, match="mode RGB that cannot be converted"):
+        to_gray(Image.new("RGB", (4, 4)))

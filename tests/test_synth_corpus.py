@@ -405,6 +405,8 @@ def test_damaged_zips(tmp_path: Path) -> None:
         ("webp", {"lossless": True}),
         ("jpeg", {"quality": 95}),
         ("jpeg", {"quality": 95, "progressive": True}),
+        ("ppm", {}),
+        ("jpeg2000", {}),
     ],
 )
 def test_formats_and_cut_files(suffix: str, options: dict) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
-from synth.fit import fit_style, measure, stroke_width_px
+from synth.fit import Measures, _nearer, fit_style, measure, stroke_width_px
 from synth.fonts import Coverage, find_fonts, open_font
 from synth.quota import Quota
 from synth.render import make_plan, render
@@ -63,8 +64,6 @@ def test_lean_climb_and_aspect_of_drawn_bars() -> None:
 @pytest.mark.parametrize("pens", [(1.8, 2.1, 2.5), (3.5, 4.0, 4.6)], ids=["fine", "broad"])
 def test_a_fitted_style_measures_as_the_real_data(tmp_path: Path, pens: tuple[float, ...]) -> None:
     # a store in other hands than the renderer's: fonts set aside, another pen, lean and ink
-    files = [f for f in find_fonts(writers=True) if f.name == "inkfill-sub-d"]
-    writers = [open_font(f).coverage(ALPHABET.chars) for f in files]
     hands = replace(
         Style().scaled(1.3),
         stroke_px=pens,
@@ -74,22 +73,79 @@ def test_a_fitted_style_measures_as_the_real_data(tmp_path: Path, pens: tuple[fl
         texture=0.8,
         blur_px=0.6,
     )
-    real = make_plan(ALPHABET, writers, {}, QUOTA, hands, CANVAS, 9)
-    with StoreWriter(tmp_path / "real", CANVAS, ALPHABET, {}) as writer:
-        for images, samples in render(real):
-            writer.append(images, [replace(s, source="real") for s in samples])
-    store = Store.open(tmp_path / "real")
+    store = store_of(tmp_path / "real", hands)
 
     have = coverages(list(ALPHABET.chars))
     fitted = fit_style(Style(), store, have, seed=1)
     goal = measure(np.asarray(store.images))
-    ours, before = (measure(images_of(s, have, 77)) for s in (fitted, Style()))
+    pictures = [images_of(s, have, 77) for s in (fitted, Style())]
+    ours, before = (measure(p) for p in pictures)
+    # the ink in a box comes out of the pen and the proportions
+    ink, first_ink = (p.mean() / store.images.mean() for p in pictures)
+    assert abs(ink - 1) < 0.1 and abs(ink - 1) < abs(first_ink - 1)
     assert np.abs(ours.pens_px - goal.pens_px).max() < 0.4  # px
     for name, bound in (("aspect", 0.04), ("lean_deg", 1.2), ("climb_deg", 1.2)):
         wanted, found, first = (getattr(m, name)[0] for m in (goal, ours, before))
         assert abs(found - wanted) < bound, name
         assert abs(found - wanted) < abs(first - wanted) / 2, name
     assert ours.full == pytest.approx(goal.full, abs=0.08)
+
+
+def store_of(path: Path, hands: Style) -> Store:
+    """Real data in the hands of a style, by a font that the renderer does not draw with."""
+    files = [f for f in find_fonts(writers=True) if f.name == "inkfill-sub-d"]
+    writers = [open_font(f).coverage(ALPHABET.chars) for f in files]
+    plan = make_plan(ALPHABET, writers, {}, QUOTA, hands, CANVAS, 9)
+    with StoreWriter(path, CANVAS, ALPHABET, {}) as writer:
+        for images, samples in render(plan):
+            writer.append(images, [replace(s, source="real") for s in samples])
+    return Store.open(path)
+
+
+def test_deviations_and_sharpness_are_taken_over(tmp_path: Path) -> None:
+    looks = replace(Style(), slant_deg=13.0, aspect_log=0.26, blur_px=1.2)
+    store = store_of(tmp_path / "real", looks)
+    have = coverages(list(ALPHABET.chars))
+    fitted = fit_style(Style(), store, have, seed=1)
+    goal = measure(np.asarray(store.images))
+    ours, before = (measure(images_of(s, have, 77)) for s in (fitted, Style()))
+    for name in ("aspect", "lean_deg"):
+        wanted, found, first = (getattr(m, name)[1] for m in (goal, ours, before))
+        assert abs(np.log(found / wanted)) < 0.7 * abs(np.log(first / wanted)), name
+    wanted, found, first = (m.sharp for m in (goal, ours, before))
+    assert abs(np.log(found / wanted)) < 0.6 * abs(np.log(first / wanted))
+
+
+MEASURED = Measures(np.linspace(2, 5, 7), (0.1, 0.2), (1.0, 6.0), (2.0, 3.0), 0.5, 0.3)
+
+
+@pytest.mark.parametrize(
+    "changes, name, sign",
+    [
+        ({"pens_px": MEASURED.pens_px + 0.4}, "stroke_px", 1),
+        ({"aspect": (0.2, 0.2)}, "aspect_mean_log", 1),
+        ({"aspect": (0.1, 0.1)}, "aspect_log", -1),
+        ({"aspect": (0.1, 0.3)}, "aspect_log", 1),
+        ({"lean_deg": (-3.0, 6.0)}, "slant_mean_deg", -1),
+        ({"lean_deg": (1.0, 3.0)}, "slant_deg", -1),
+        ({"lean_deg": (1.0, 9.0)}, "slant_deg", 1),
+        ({"climb_deg": (4.0, 3.0)}, "climb_mean_deg", 1),
+        ({"full": 0.7}, "texture", -1),
+        ({"full": 0.3}, "texture", 1),
+        ({"sharp": 0.4}, "blur_px", -1),
+        ({"sharp": 0.2}, "blur_px", 1),
+    ],
+)
+def test_each_measure_moves_its_own_part_of_the_style(
+    changes: dict[str, Any], name: str, sign: int
+) -> None:
+    same = _nearer(Style(), MEASURED, MEASURED)
+    assert same == Style()
+    moved = _nearer(Style(), replace(MEASURED, **changes), MEASURED)
+    assert {f.name for f in fields(Style) if getattr(moved, f.name) != getattr(same, f.name)} == {
+        name
+    }
+    assert np.all(np.sign(np.subtract(getattr(moved, name), getattr(same, name))) == sign)
 
 
 def test_an_empty_or_blank_real_store_leaves_the_style(tmp_path: Path) -> None:

@@ -111,6 +111,77 @@ def test_coverage_tells_the_ways_to_lack_a_character_apart(tmp_path: Path, cff: 
     }
 
 
+HOOK = [
+    *((200, 500), (200, 600), (300, 700), (500, 700), (600, 600), (600, 450), (450, 350)),
+    *((450, 200), (350, 200), (350, 400), (500, 500), (500, 560), (460, 600), (340, 600)),
+    *((300, 560), (300, 500)),
+]
+LOOKS: dict[str, Polygons] = {
+    "box": NOTDEF,
+    "crossed box": [
+        *NOTDEF,
+        [(160, 70), (160, 110), (440, 630), (440, 590)],
+        [(160, 590), (160, 630), (440, 110), (440, 70)],
+    ],
+    "black square": [box(100, 0, 800, 700)],
+    "question mark": [HOOK, box(350, 0, 450, 100)],
+}
+
+
+def started_elsewhere(polygons: Polygons) -> Polygons:
+    """Other first points, the contours in another order."""
+    return [polygon[2:] + polygon[:2] for polygon in polygons[::-1]]
+
+
+def with_a_point_more(polygons: Polygons) -> Polygons:
+    """In the middle of each contour's last side, which is level."""
+    return [
+        [*p, ((p[0][0] + p[-1][0]) / 2, p[0][1])] if p[0][1] == p[-1][1] else p for p in polygons
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_notdef_is_known_in_every_look(tmp_path: Path, cff: bool, look: str) -> None:
+    notdef = LOOKS[look]
+    left, top = notdef[0][0][0], max(y for polygon in notdef for _, y in polygon)
+    right = max(x for polygon in notdef for x, _ in polygon)
+    glyphs = {
+        "一": notdef,
+        "二": shifted(notdef, 40, -20),
+        "三": started_elsewhere(notdef),
+        "四": shifted(started_elsewhere(notdef), -60, 10),
+        "五": with_a_point_more(notdef),
+        # as large as the .notdef, another picture
+        "六": [box(left, 0, right, 100), box(left, 300, right, top)],
+        "七": letter(2),
+    }
+    assert glyphs["五"] != notdef
+    font = build_font(tmp_path / "a.otf", glyphs, notdef, cff=cff)
+    found = open_font(font).coverage(glyphs)
+    assert found.rejected == dict.fromkeys("一二三四五", ".notdef")
+    assert found.usable == set("六七")
+
+
+def test_a_stand_in_drawn_in_many_ways_is_one_picture(tmp_path: Path, cff: bool) -> None:
+    frame = [box(50, 0, 750, 700), hole(90, 40, 710, 660)]
+    drawn = [frame, started_elsewhere(frame), with_a_point_more(frame), frame[::-1]]
+    drawn.append(shifted(with_a_point_more(frame[::-1]), 20, 0))
+    glyphs = dict(zip("上下左右中", drawn, strict=True)) | {"日": letter(1)}
+    # as many glyphs of one size, each another picture, are characters
+    glyphs |= {
+        c: [box(50, 0, 750, 60), box(50, 100 + 40 * k, 750, 700)]
+        for k, c in enumerate("甲乙丙丁戊")
+    }
+    found = open_font(build_font(tmp_path / "a.otf", glyphs, cff=cff)).coverage(glyphs)
+    assert found.rejected == dict.fromkeys("上下左右中", "shared")
+
+
+def test_points_on_one_line_are_blank(tmp_path: Path) -> None:
+    glyphs = {"A": [[(0, 0), (0, 700), (0, 300)]], "B": [[(0, 5), (70, 5), (9, 5)]], "C": letter(1)}
+    found = open_font(build_font(tmp_path / "a.ttf", glyphs)).coverage("ABC")
+    assert found.rejected == {"A": "blank", "B": "blank"}
+
+
 def test_copies_of_a_stand_in_are_one_picture(tmp_path: Path) -> None:
     glyphs = {c: shifted(letter(9), 10 * k, 3 * k) for k, c in enumerate("上下左右中")}
     glyphs |= {c: letter(k) for k, c in enumerate("日月")}
@@ -241,6 +312,21 @@ def test_characters_that_no_font_has_are_named(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"no font has 2 of 5 characters: DE; .*--fonts"):
         check_fonts([one, two], list("ABCDE"))
+    assert len(check_fonts([one, two], list("ABCDE"), strict=False)) == 2
+
+
+def test_letters_with_combining_marks_are_named_as_such(tmp_path: Path) -> None:
+    """m with a diaeresis is two code points in every normal form."""
+    font = build_font(tmp_path / "one.ttf", {"m": letter(1), "\u0308": letter(2)})
+    with pytest.raises(InputError) as caught:
+        check_fonts([font], ["m", "m\u0308", "q"])
+    assert str(caught.value) == (
+        "no font has 1 of 3 characters: q; add a font that has them with --fonts DIR, or take them "
+        "out of the list; 1 of 3 are letters with combining marks, which Unicode has no single "
+        "character for and which are not drawn: m\u0308; take them out of the list"
+    )
+    with pytest.raises(InputError, match=r"^1 of 2 are letters with combining marks"):
+        check_fonts([font], ["m", "m\u0308"])
 
 
 def test_the_projects_fonts_without_and_with_the_writers() -> None:
@@ -275,6 +361,12 @@ def test_the_projects_folder_given_again_admits_nothing_more(tmp_path: Path) -> 
     for folder in (fonts.ASSETS, fonts.ASSETS.parent, tmp_path / "link"):
         for writers in (False, True):
             assert find_fonts([folder], writers) == find_fonts(writers=writers)
+            assert find_fonts([folder], writers, own=False) == find_fonts(writers=writers)
+
+
+def test_without_the_projects_fonts(tmp_path: Path) -> None:
+    font = build_font(tmp_path / "klee-one.ttf", {"A": letter(1)})
+    assert find_fonts([tmp_path], own=False) == [font]
 
 
 def test_two_fonts_of_one_name_are_refused_by_name(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import yaml
 from conftest import ROOT, write_images
 from PIL import Image
 
@@ -21,8 +22,8 @@ from synth.corpus import import_images
 from synth.decode import PAPER, decode
 from synth.errors import InputError
 from synth.fit import fit_style
-from synth.fonts import FontFile, check_fonts
-from synth.provenance import font_licences, origins, refuse_trained
+from synth.fonts import ASSETS, FontFile, check_fonts
+from synth.provenance import font_licences, learned_from, licences_of, origins, refuse_trained
 from synth.quota import real_counts
 from synth.store import Sample, Store, StoreWriter
 from synth.style import Style
@@ -135,6 +136,16 @@ def test_places_and_licences(real: Store, tmp_path: Path) -> None:
     assert all(font_licences().values())
 
 
+def write_run(path: Path, stores: list[Store], contents: list[str] | None = None) -> list[dict]:
+    """What an audit reads of a run. Returns its sources."""
+    path.mkdir(exist_ok=True)
+    sources = [{"store": str(s.path), "made": s.info["made"]} for s in stores]
+    (path / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
+    start = {"stores": contents or [s.content for s in stores]}
+    (path / "config.yaml").write_text(yaml.safe_dump({"start": start}), "utf-8")
+    return sources
+
+
 def test_the_audit(
     real: Store,
     tmp_path: Path,
@@ -148,10 +159,8 @@ def test_the_audit(
         ]
         writer.append(np.full((2, 64, 64), 9, np.uint8), rows)
     run_ = tmp_path / "run"
-    run_.mkdir()
     stores = [real, Store.open(tmp_path / "font")]
-    sources = [{"store": str(s.path), "made": s.info["made"]} for s in stores]
-    (run_ / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
+    sources = write_run(run_, stores)
     script = load_script("audit")
 
     def audited(*more: str) -> tuple[int, str]:
@@ -167,7 +176,107 @@ def test_the_audit(
     written(tmp_path / "test", copy, ["test"] * 3)
     code, told = audited("--allow", "my-own", "--test", str(tmp_path / "test"))
     assert code == 2 and "0.png (test) is a training image" in told
+    held = real.content
+    write_run(run_, stores, [held, "0" * 12])
+    code, told = audited("--allow", "my-own")
+    assert code == 2 and "font: holds other images than" in told
+    write_run(run_, stores)
     sources[0]["made"] = {"seed": 99}
     (run_ / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
     code, told = audited("--allow", "my-own")
     assert code == 2 and "made again" in told
+
+
+def test_an_audit_says_when_pixels_changed_under_their_hashes(
+    real: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_run(tmp_path / "run", [real])
+    images = np.lib.format.open_memmap(real.path / "images.npy", mode="r+")
+    images[5] ^= 1
+    images.flush()
+    script = load_script("audit")
+    assert run(script.options(), script.main, ["--model", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert f"image 5 ({real.column('origin')[5]}) is not the one that was written" in told
+
+
+@pytest.fixture
+def generated(real: Store, tmp_path: Path) -> Store:
+    """Images of a GAN that was trained on another real store than the classifier's."""
+    write_images(tmp_path / "more", dict.fromkeys(CHARS, 6), first_seed=500)
+    behind = import_images(
+        tmp_path / "more", tmp_path / "behind", None, Canvas(), val_share=0, licence="CC-BY-4.0"
+    )
+    gan = tmp_path / "gan"
+    gan.mkdir()
+    about = {"made": {"real": "behind"}, "real": behind.content}
+    (gan / "generator.json").write_text(json.dumps(about), "utf-8")
+    notes = {"run": "gan", "licences": {"tw-kai": "OGDL-Taiwan-1.0"}}
+    with StoreWriter(tmp_path / "made", Canvas(), real.alphabet, {"seed": 1}, notes) as writer:
+        row = Sample("A", "A", "gan", origin="gan/generator.safetensors:tw-kai:A")
+        writer.append(np.full((1, 64, 64), 9, np.uint8), [row])
+    return Store.open(tmp_path / "made")
+
+
+def test_generated_images_are_followed_to_what_their_generator_learned_from(
+    real: Store,
+    generated: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By names from the working folder of the trainings, which lies above the stores."""
+    write_run(tmp_path / "run", [real, generated])
+    script = load_script("audit")
+
+    def audited(*more: str) -> tuple[int, str]:
+        code = run(script.options(), script.main, ["--model", str(tmp_path / "run"), *more])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    code, told = audited()
+    assert code == 0, told
+    assert "behind: 18 images, which" in told and "made learned from" in told
+    assert f"{tmp_path / 'more'}: CC-BY-4.0" in told
+    behind = learned_from(generated)
+    copy = np.asarray(behind.images[:1])
+    written(tmp_path / "test", copy, ["test"])
+    code, told = audited("--test", str(tmp_path / "test"))
+    assert code == 2 and "0.png (test) is a training image of" in told and "behind" in told
+    about = {"made": {"real": "behind"}, "real": "0" * 12}
+    (tmp_path / "gan" / "generator.json").write_text(json.dumps(about), "utf-8")
+    code, told = audited()
+    assert code == 2 and "behind: not what" in told
+    (tmp_path / "gan" / "generator.json").unlink()
+    code, told = audited()
+    assert code == 2 and "gan: gone (no generator.json in it" in told
+
+
+def test_licences_are_those_of_the_time_when_images_were_made(
+    real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = FontFile(tmp_path / "caveat-mine.ttf")
+    noted = licences_of([FontFile(ASSETS / "caveat.woff"), own])
+    assert noted == {"caveat": "OFL-1.1", "caveat-mine": "not stated"}
+    rows = [Sample("A", "A", "font", origin=f"{name}:A") for name in noted]
+    notes = {"licences": noted}
+    with StoreWriter(tmp_path / "font", Canvas(), Alphabet.of(CHARS), {}, notes) as writer:
+        writer.append(np.full((2, 64, 64), 9, np.uint8), rows)
+    today = {"caveat": "another licence", "caveat-mine": "another licence"}
+    monkeypatch.setattr("synth.provenance.font_licences", lambda: today)
+    told = {o.place: o.licence for o in origins(Store.open(tmp_path / "font"))}
+    assert told == noted
+
+
+def test_the_licence_of_real_images_is_what_the_import_was_told(
+    tmp_path: Path, load_script: Callable[[str], ModuleType]
+) -> None:
+    images = write_images(tmp_path / "images", {"A": 4, "B": 4})
+    script = load_script("import_data")
+    words = [str(images), "--out", str(tmp_path / "s"), "--workers", "1", "--licence", "CC0-1.0"]
+    assert run(script.options(), script.main, words) == 0
+    (origin,) = origins(Store.open(tmp_path / "s"))
+    assert origin.licence == "CC0-1.0"

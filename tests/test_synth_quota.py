@@ -74,14 +74,80 @@ def test_real_counts_are_of_training_images_alone(tmp_path: Path) -> None:
 def test_the_table_adds_up() -> None:
     real = {"A": 100, "B": 60, "C": 12, "D": 0, "other": 5}
     lines = plan_quota(ABC, real, None, 100, 40).table().splitlines()
-    assert lines[0].split() == ["group", "classes", "real", "to", "make", "a", "class"]
+    assert lines[0].split() == [
+        *("group", "classes", "real", "lacking", "to", "make", "a", "class")
+    ]
     assert [line.split() for line in lines[1:]] == [
-        ["common", "2", "160", "100", "50"],
-        ["rare", "1", "12", "88", "88"],
-        ["none", "1", "0", "100", "100"],
+        ["common", "2", "160", "40", "100", "50"],
+        ["rare", "1", "12", "88", "88", "88"],
+        ["none", "1", "0", "100", "100", "100"],
         ["other", "1", "5", "40"],
     ]
     assert len({len(line) for line in lines[:-1]}) == 1
+
+
+def test_the_median_class_as_the_target() -> None:
+    quota = plan_quota(ABC, {"A": 90, "B": 30, "C": 7}, None, "median", 0)
+    assert quota.target == 30  # of the classes that are there
+    assert quota.lacking == {"A": 15, "B": 15, "C": 23, "D": 30}
+    for real in (None, {}, {"other": 9}):
+        with pytest.raises(InputError, match="--target median: no class has real images"):
+            plan_quota(ABC, real, None, "median", 0)
+
+
+@pytest.mark.parametrize("cap", [0.0, 0.3, 0.5, 0.9, 0.99])
+def test_the_cap_bounds_the_synthetic_share_and_leaves_no_room(cap: float) -> None:
+    real = {"A": 1, "B": 37, "C": 400, "other": 11}
+    free = plan_quota(ABC, real, None, 500, 900)
+    quota = plan_quota(ABC, real, None, 500, 900, cap)
+    made = {**quota.lacking, "other": quota.other}
+    for label, wanted in {**free.lacking, "other": 900}.items():
+        n = real.get(label, 0)
+        if not n:  # it would get none
+            assert made[label] == wanted
+            continue
+        assert made[label] <= wanted and made[label] <= cap * (made[label] + n) + 1e-6
+        if made[label] < wanted:
+            assert made[label] + 1 > cap * (made[label] + 1 + n)
+    assert quota.capped == sum(made[c] < n for c, n in {**free.lacking, "other": 900}.items()) > 0
+
+
+def test_the_cap_in_the_table_and_by_default() -> None:
+    real = {"A": 5, "B": 100, "other": 10}
+    quota = plan_quota(ABC, real, None, 200, None, 0.9)
+    assert quota.lacking == {"A": 45, "B": 100, "C": 200, "D": 200}
+    assert quota.other == 90  # 1.2 x 545 is more
+    last = quota.table().splitlines()[-1]
+    assert last == (
+        "at most 90 % of a class synthetic: 2 classes get fewer; 2 without a real image are not "
+        "bound"
+    )
+    assert plan_quota(ABC, real, None, 200, None).lacking["A"] == 195
+    assert plan_quota(ABC, real, None, 200, None, 1.0).lacking["A"] == 195
+
+
+@pytest.mark.parametrize("cap", [-0.1, 1.1, float("nan")])
+def test_a_cap_that_is_no_share_is_an_error(cap: float) -> None:
+    with pytest.raises(InputError, match=rf"^--cap {cap}: a share from 0 to 1$"):
+        plan_quota(ABC, {"A": 1}, None, None, None, cap)
+    with pytest.raises(InputError, match="--cap: a share of real and synthetic images"):
+        plan_quota(ABC, None, None, None, None, 0.5)
+
+
+def test_the_notes_say_of_each_class_what_is_real_lacks_and_is_made() -> None:
+    notes = plan_quota(ABC, {"A": 60, "B": 90, "other": 3}, None, 100, 40, 0.25).notes()
+    assert notes == {
+        "target": 100,
+        "other": 1,
+        "cap": 0.25,
+        "classes": {
+            "A": {"real": 60, "lacking": 40, "planned": 20},
+            "B": {"real": 90, "lacking": 10, "planned": 30},
+            "C": {"real": 0, "lacking": 100, "planned": 100},
+            "D": {"real": 0, "lacking": 100, "planned": 100},
+            "other": {"real": 3, "planned": 1},
+        },
+    }
 
 
 def test_a_quota_file_comes_back_as_it_was_written(tmp_path: Path) -> None:

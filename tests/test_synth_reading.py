@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from synth import studio
 from synth.alphabet import Alphabet
+from synth.errors import InputError
 from synth.fonts import find_fonts
-from synth.reading import Rates, reading_rates
+from synth.reading import Rates, Verdict, reading_rates
 from synth.studio import Studio
 
 NAMES = ("klee-one", "tw-kai", "zen-kurenaido")
@@ -64,14 +69,98 @@ def reading_images(made: Studio) -> dict[str, np.ndarray]:
     return found
 
 
-def test_what_is_not_read_is_named() -> None:
-    right = np.array([[9, 8], [1, 2], [9, 3], [0, 0]])
-    shown = np.array([[10, 10], [10, 10], [10, 10], [0, 0]])
-    rates = Rates(("good", "bad", "middling", "unasked"), (0.5, 2.0), right, shown)
-    assert rates.unread_fonts(0.5) == ["bad"]
-    assert rates.unread_strengths(0.6) == [2.0]  # 11 of 20 of the fonts that are read
-    assert rates.unread_strengths(0.5) == [] and rates.unread_fonts(0.0) == []
-    assert np.isnan(rates.share[3]).all()
+RATES = Rates(
+    ("good", "bad", "middling", "unasked"),
+    (0.5, 1.0, 2.0),
+    np.array([[9, 8, 8], [9, 2, 9], [1, 9, 3], [0, 0, 0]]),
+    np.array([[10, 10, 10], [10, 10, 10], [10, 10, 10], [0, 0, 0]]),
+)
+
+
+def test_what_is_not_read_at_the_strength_that_is_used_is_named() -> None:
+    """Over all strengths bad would be read 20 of 30 times, and middling 13."""
+    assert RATES.unread_fonts(0.5) == ["bad"]
+    assert RATES.unread_fonts(0.5, at=0.5) == ["middling"]
+    assert RATES.unread_fonts(0.5, at=2.0) == ["middling"] and RATES.unread_fonts(0.0) == []
+    # of the fonts that are read: 10, 17 and 11 of 20
+    assert RATES.unread_strengths(0.6) == [0.5, 2.0]
+    assert RATES.unread_strengths(0.52) == [0.5] and RATES.unread_strengths(0.5) == []
+    assert np.isnan(RATES.share[3]).all()
+    with pytest.raises(ValueError, match="not in"):
+        RATES.unread_fonts(0.5, at=0.7)
+
+
+def test_the_pictures_are_those_of_a_render_at_that_strength(made: Studio) -> None:
+    """At 0 the plain glyph, whatever lean and proportions the data has."""
+    leaning = replace(made.style, slant_mean_deg=25.0, aspect_mean_log=0.4)
+    seen: list[np.ndarray] = []
+
+    def read(images: np.ndarray) -> list[str]:
+        seen.append(images)
+        return ["永"] * len(images)
+
+    for style in (made.style, leaning):
+        reading_rates(replace(made, style=style), read, (0.0,), per_font=5)
+    plain, leant = np.array_split(np.concatenate(seen), 2)
+    assert len(plain) == 5 * len(NAMES) and (plain == leant).all()
+    seen.clear()
+    for style in (made.style, leaning):
+        reading_rates(replace(made, style=style), read, (1.0,), per_font=5)
+    plain, leant = np.array_split(np.concatenate(seen), 2)
+    assert (plain != leant).any((1, 2)).all()
+
+
+def test_a_verdict_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "read.json"
+    RATES.write(path, 0.6, 1.0, {"model": "runs/real_only"})
+    verdict = Verdict.read(path)
+    assert verdict == Verdict(
+        {"good": True, "bad": False, "middling": True}, {0.5: False, 1.0: True, 2.0: False}
+    )
+    assert verdict.unread == ["bad"]
+    text = json.loads(path.read_text("utf-8"))
+    assert text["made"] == {"model": "runs/real_only"} and text["fonts_judged_at"] == 1.0
+    assert text["fonts"]["bad"]["share"] == {"0.5": 0.9, "1": 0.2, "2": 0.9}
+
+
+@pytest.mark.parametrize(
+    "strengths, wanted, used",
+    [
+        ({0.0: True, 0.5: True, 1.0: True}, 1.0, 1.0),
+        ({0.0: True, 0.5: True, 1.0: False, 1.5: False}, 1.0, 0.5),
+        ({0.0: True, 0.5: True, 1.0: False}, 0.9, 0.5),
+        ({0.0: True, 0.5: True, 1.0: False}, 0.7, 0.7),  # nearer to what is read
+        ({0.0: False, 0.5: True, 1.0: True}, 0.0, 0.5),
+        ({0.0: False, 1.0: False, 2.0: True}, 1.0, 2.0),
+        ({0.5: True, 1.0: False, 1.5: True}, 1.0, 0.5),  # the weaker of two as near
+    ],
+)
+def test_a_strength_that_is_not_read_is_not_used(
+    strengths: dict[float, bool], wanted: float, used: float
+) -> None:
+    assert Verdict({}, strengths).strength(wanted) == used
+
+
+def test_where_no_strength_is_read_nothing_is_rendered() -> None:
+    with pytest.raises(InputError, match="no strength of the deformation is read"):
+        Verdict({"a": True}, {0.0: False, 1.0: False}).strength(1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "[" * 100_000, '{"fonts": {}}', '{"fonts": 3, "strengths": {}}'),
+        '{"fonts": {"a": {"read": 1}}, "strengths": {"1": {"read": true}}}',
+        '{"fonts": {"a": {"read": true}}, "strengths": {"nan": {"read": true}}}',
+        '{"fonts": {"a": true}, "strengths": {"1": {"read": true}}}',
+        '{"fonts": {}, "strengths": {"much": {"read": true}}}',
+    ],
+)
+def test_what_is_no_verdict_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "v.json").write_text(text, "utf-8")
+    with pytest.raises(InputError, match=r"v.json: not what check_fonts.py --out writes") as error:
+        Verdict.read(tmp_path / "v.json")
+    assert "\n" not in str(error.value)
 
 
 def test_a_reader_that_answers_too_little_is_refused(made: Studio) -> None:

@@ -48,3 +48,14 @@ def test_metrics_that_cannot_be_written_anew_stay(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         file.start(20)
     assert file.path.read_text("utf-8") == before
+
+
+def test_a_folder_of_something_else_is_no_run(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear", "utf-8")
+    with pytest.raises(InputError, match=r"no run \(letter\.txt, no config\.yaml\)"):
+        keep_settings(tmp_path, {"model": {"lr": 0.1}}, ("model",))
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+    (tmp_path / "letter.txt").unlink()
+    (tmp_path / ".config.yaml.partial").write_text("mo", "utf-8")  # of a run that was killed
+    keep_settings(tmp_path, {"model": {"lr": 0.1}}, ("model",))
+    assert (tmp_path / "config.yaml").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -259,3 +260,65 @@ def test_damage_is_found_on_opening(tmp_path: Path, damage: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         Store.open(path)
     assert str(path) in str(caught.value)
+
+
+# ---- what is read when ----
+
+
+def test_columns_are_read_when_they_are_asked_for_long_ones_are_not_kept(tmp_path: Path) -> None:
+    samples = [Sample("永", "永", "font", record="x" * 1000, origin="f")] * 4000
+    with StoreWriter(tmp_path / "s", CANVAS, ALPHABET, {}) as writer:
+        for start in range(0, 4000, 500):
+            writer.append(some_images(500, start), samples[:500])
+    before = pa.total_allocated_bytes()
+    store = Store.open(tmp_path / "s")
+    assert store.columns == {} and pa.total_allocated_bytes() - before < 100_000
+    assert store.rows("train").tolist() == list(range(4000))
+    assert set(store.columns) == {"split"}
+    assert len(store.column("record")[7]) == 1000 and len(store.column("sha256")) == 4000
+    assert set(store.columns) == {"split"}
+    assert pa.total_allocated_bytes() - before < 200_000  # of 4 MB that the records are
+
+
+def test_the_content_does_not_depend_on_how_it_was_written(tmp_path: Path) -> None:
+    images, samples = some_images(7), some_samples(7)
+    for name, cuts in (("one", (0, 7)), ("two", (0, 3, 7)), ("three", (0, 1, 2, 7))):
+        with StoreWriter(tmp_path / name, CANVAS, ALPHABET, {}) as writer:
+            for start, end in itertools.pairwise(cuts):
+                writer.append(images[start:end], samples[start:end])
+    contents = {Store.open(tmp_path / name).content for name in ("one", "two", "three")}
+    told = hashlib.sha256()
+    for column in (
+        [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
+        *(["永"] * 7, ["永"] * 7, ["train"] * 7),
+    ):
+        told.update("\n".join(column).encode())
+    assert contents == {told.hexdigest()[:12]}
+
+
+def test_a_table_changed_after_opening_is_an_error(tmp_path: Path) -> None:
+    store, other = Store.open(make(tmp_path / "s")), make(tmp_path / "other", 6)
+    (other / "samples.parquet").replace(store.path / "samples.parquet")
+    with pytest.raises(InputError, match="changed since the store was opened"):
+        store.column("label")
+    (store.path / "samples.parquet").unlink()
+    with pytest.raises(InputError, match="changed since the store was opened"):
+        store.rows("train")
+
+
+def test_other_pixels_under_the_same_hashes_are_named(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "s", CANVAS, ALPHABET, {}) as writer:
+        writer.append(some_images(5), some_samples(5, origin="a/1.png"))
+        writer.append(some_images(4, 1), some_samples(4, origin="b/2.png"))
+    store = Store.open(tmp_path / "s")
+    store.require_unchanged()
+    images = np.lib.format.open_memmap(store.path / "images.npy", mode="r+")
+    images[6, 3, 3] ^= 1
+    images.flush()
+    again = Store.open(tmp_path / "s")
+    assert again.content == store.content
+    with pytest.raises(InputError, match=r"s/images.npy: image 6 \(b/2.png\) is not the one"):
+        again.require_unchanged()
+    cut(store.path, "images.npy", 1000)
+    with pytest.raises(InputError, match=r"images.npy: 1000 bytes"):
+        again.require_unchanged()

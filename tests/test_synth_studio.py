@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from test_synth_fonts import NOTDEF, build_font, letter
 from test_synth_likeness import copy_of
 
-from synth import other, studio
+from synth import checks, other, studio
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.fonts import FontFile, characters_of, find_fonts
+from synth.fonts import Coverage, FontFile, characters_of, find_fonts
 from synth.render import render_places
 from synth.sheets import sheet, write_contact_sheet, write_preview
 from synth.store import Sample, Store, StoreWriter
@@ -57,17 +61,25 @@ def test_from_an_alphabet(tmp_path: Path) -> None:
     assert counts == dict.fromkeys(ALPHABET.chars, 6) | {OTHER: 120}
     assert len(made.others) == pytest.approx(80, abs=2)
     assert not set(made.others) & set(ALPHABET.chars)
-    assert set(made.others.values()) == {"confusable", "common", "script"}
+    assert {"confusable", "common", "script"} <= set(made.others.values())
     assert all(sum(c in f.usable for f in made.coverages) >= 1 for c in made.others)
-    table = made.font_table().splitlines()
+    table = made.check.table().splitlines()
     assert [line.split()[0] for line in table] == ["font", *sorted(NAMES)]
     assert [int(line.split()[1]) for line in table[1:]] == [
         len(c.usable & set(ALPHABET.chars)) for c in made.coverages
     ]
+    for line in table[1:]:  # the reasons add up to what is lacking
+        has, lacks, *why = line.split(None, 3)[1:]
+        own = why[0].split("; ")[0] if why and not why[0].startswith("of other") else ""
+        assert int(has) + int(lacks) == len(ALPHABET)
+        assert sum(int(n) for n in re.findall(r"\d+", own)) == int(lacks)
     store = made.render_to(tmp_path / "store", 1, {"command": "test"})
     assert len(store) == 192 and store.info["made"] == {"command": "test"}
     assert store.info["notes"]["others"] == made.others
-    assert store.info["notes"]["quota"] == {"target": 200, "other": 120}
+    quota = store.info["notes"]["quota"]
+    assert (quota["target"], quota["other"], quota["cap"]) == (200, 120, None)
+    assert quota["classes"]["永"] == {"real": 0, "lacking": 200, "planned": 6}
+    assert store.info["notes"]["put_back"] == {} and store.info["notes"]["dropped"] == []
     assert Counter(store.column("label").tolist()) == counts
 
 
@@ -137,7 +149,85 @@ def test_a_wrong_glyph_is_left_out_unless_it_is_the_last(tmp_path: Path) -> None
     f = made.coverages.index(swapped)
     drawn = {made.plan.chars[c] for c in made.plan.char[made.plan.font == f]}
     assert drawn and not drawn & set("永我")
-    assert "2 another character" in made.font_table()
+    assert "2 another character" in made.check.table()
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, reasons: dict[str, str]) -> None:
+    """The vote gives these reasons in every font."""
+    vote = checks.outvoted
+
+    def strict(coverages: Sequence[Coverage], *args: object) -> list[Coverage]:
+        return [
+            replace(c, usable=c.usable - reasons.keys(), rejected={**c.rejected, **reasons})
+            for c in vote(coverages, *args)
+        ]
+
+    monkeypatch.setattr(checks, "outvoted", strict)
+
+
+def test_what_the_vote_takes_from_every_font_is_put_back_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    refuse(monkeypatch, {"永": "drawn as 我", "末": "drawn as 未"})
+    (tmp_path / "list.txt").write_text("末\n士\n", "utf-8")
+    made = Studio.prepare(
+        ALPHABET, None, per_class=7, other_images=40, other_from=tmp_path / "list.txt"
+    )
+    assert made.check.put_back == {name: {"永": "drawn as 我"} for name in NAMES}
+    assert Counter(made.plan.label)["永"] == 7 and not made.check.missing
+    assert made.others == {"士": "listed"} and made.check.dropped == ("末",)
+    back, dropped = made.check.remarks()
+    assert back.startswith(
+        "put back, since the vote leaves no font: 永 in inkfill-sub-c (drawn as 我), "
+    )
+    assert dropped == "left out of the listed others, no font is left: 末"
+    notes = made.render_to(tmp_path / "store", 1, {}).info["notes"]
+    assert notes["put_back"] == made.check.put_back and notes["dropped"] == ["末"]
+    rows = [row for row in made.check.refused() if row[1] in "永末"]
+    assert len(rows) == 2 * len(NAMES)
+    assert ("yomogi", "永", "U+6C38", "another character, but put back", "我") in rows
+    assert ("yomogi", "末", "U+672B", "another character", "未") in rows
+
+
+@pytest.mark.parametrize("why", ["blank", ".notdef", "shared", "too complex"])
+def test_a_stand_in_is_never_put_back(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """As where many share a picture, which a short list does not show."""
+    refuse(monkeypatch, {"永": why})
+    with pytest.raises(InputError, match="no font has 1 of 12 characters: 永"):
+        Studio.prepare(ALPHABET, None, per_class=1, other_images=0)
+
+
+def test_a_font_with_nothing_usable_has_a_row(tmp_path: Path) -> None:
+    glyphs = {"永": NOTDEF, "國": [], "A": letter(1)}
+    build_font(tmp_path / "boxes.ttf", glyphs)
+    build_font(tmp_path / "latin.ttf", {"A": letter(1)})
+    made = Studio.prepare(ALPHABET, None, [tmp_path], per_class=1, other_images=0)
+    assert {c.font.name for c in made.coverages} == set(NAMES)
+    rows = {line.split()[0]: line for line in made.check.table().splitlines()}
+    assert rows["boxes"].split(None, 1)[1] == "0     12  10 unmapped, 1 blank, 1 .notdef"
+    assert "latin" not in rows  # it claims nothing
+    rows = {line.split()[0]: line for line in made.check.table(every=True).splitlines()}
+    assert rows["latin"].split(None, 1)[1] == "0     12  12 unmapped"
+    assert [row[:4] for row in made.check.refused() if row[0] == "boxes" and row[1] in "永國"] == [
+        ("boxes", "國", "U+570B", "blank"),
+        ("boxes", "永", "U+6C38", ".notdef"),
+    ]
+
+
+def test_characters_that_the_fullest_font_lacks_have_look_alikes_too(tmp_path: Path) -> None:
+    full = build_font(tmp_path / "full.ttf", {c: letter(k) for k, c in enumerate("ABCDEFGHIJ")})
+    shapes = {
+        "日": letter(12),
+        "曰": letter(13),
+        "八": [[(0, 0), (400, 700), (300, 0)]],
+        "A": letter(0),
+    }
+    part = build_font(tmp_path / "part.ttf", shapes)
+    alphabet = Alphabet.of("A日")
+    known = [checks.open_font(f).coverage(alphabet.chars) for f in (part, full)]
+    near = checks.near_of(known, alphabet, [*"ABCDEFGHIJ", *"日曰八"], 1)
+    assert "曰" in near and "八" not in near
+    assert near & set("BCDEFGHIJ")  # A is asked of the fullest
 
 
 @pytest.mark.parametrize(
@@ -212,7 +302,9 @@ def test_the_preview_shows_each_font_and_each_kind(tmp_path: Path) -> None:
     made = Studio.prepare(ALPHABET, None, per_class=30, other_images=300, other_chars=60)
     write_preview(made, tmp_path / "sheet.png", columns=8)
     image = np.asarray(Image.open(tmp_path / "sheet.png"))
-    kinds = [k for k in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS) if k != "listed"]
+    there = set(made.plan.kind)
+    kinds = [k for k in (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS) if k in there]
+    assert {"confusable", "common", "script", *other.NON_CHARACTER_KINDS} <= {*kinds}
     assert image.shape == ((len(NAMES) + 4 + len(kinds)) * 66, 150 + 8 * 64)
     # the picture is the plan's own: row of the first font, first column
     first = made.plan.fonts[0]

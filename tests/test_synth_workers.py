@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +63,61 @@ def test_a_killed_worker_is_named_and_what_a_task_raises_comes_through() -> None
         list(in_order(_die, ((i, (i,)) for i in range(50)), 2, 4))
     with pytest.raises(KeyError):
         list(in_order(_raise, [(0, (0,))], 1, 1))
+
+
+def _wait(i: int) -> int:
+    time.sleep(600)
+    return i
+
+
+STUCK = """
+from test_synth_workers import _wait
+from synth.workers import in_order
+if __name__ == "__main__":
+    list(in_order(_wait, ((i, (i,)) for i in range(4)), 2, 4))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK, encoding="utf-8")
+    here = Path(__file__).parent
+    path = f"{here}{os.pathsep}{here.parent}"
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "stuck.py"], env=os.environ | {"PYTHONPATH": path}
+    )
+    try:
+        until(lambda: len(workers_of(parent.pid)) == 2)
+        workers = workers_of(parent.pid)
+        time.sleep(0.5)  # they are at work
+    finally:
+        parent.kill()
+        parent.wait()
+    until(lambda: not any(lives(pid) for pid in workers))
+
+
+def until(met: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def stat(pid: int) -> list[str]:
+    """State, parent and so on; ["Z", "0"] where there is none of that number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["Z", "0"]
+
+
+def lives(pid: int) -> bool:
+    return stat(pid)[0] not in "ZX"  # a dead one that nobody asked about
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes of the pool, without the one that keeps count of resources."""
+    found = [
+        int(p.name) for p in Path("/proc").glob("[0-9]*") if stat(int(p.name))[1] == str(parent)
+    ]
+    return [p for p in found if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]

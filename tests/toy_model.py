@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,10 +17,17 @@ from classifier.onnx import CARD, INPUT, MADE, OUTPUT
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, normalise
 
-LINES = {  # character -> its strokes on a paper of 1 x 1
+Strokes = list[tuple[float, float, float, float]]
+LINES: dict[str, Strokes] = {  # character -> its strokes on a paper of 1 x 1
     "一": [(0.1, 0.5, 0.9, 0.5)],
     "丨": [(0.5, 0.1, 0.5, 0.9)],
     "十": [(0.1, 0.5, 0.9, 0.5), (0.5, 0.1, 0.5, 0.9)],
+}
+SIX = {  # three more
+    **LINES,
+    "丄": [(0.1, 0.9, 0.9, 0.9), (0.5, 0.1, 0.5, 0.9)],
+    "丅": [(0.1, 0.1, 0.9, 0.1), (0.5, 0.1, 0.5, 0.9)],
+    "乚": [(0.1, 0.1, 0.1, 0.9), (0.1, 0.9, 0.9, 0.9)],
 }
 ALPHABET = Alphabet.of(LINES)
 CROSS = [(0.1, 0.1, 0.9, 0.9), (0.9, 0.1, 0.1, 0.9)]  # none of them
@@ -34,13 +43,18 @@ def drawing(strokes, size_px: int = 120, width_px: int = 8) -> Image.Image:
     return image
 
 
-def write_toy_model(path: Path, weights_sha256: str = "0" * 64) -> Path:
+def write_toy_model(
+    path: Path,
+    weights_sha256: str = "0" * 64,
+    lines: Mapping[str, Strokes] = LINES,
+    compared: Mapping[str, Any] | None = None,  # what the file says of its comparison with torch
+) -> Path:
     """Cosine to each pattern's picture; "other" where none is near. Writes the .onnx file."""
-    canvas = Canvas()
-    pictures = [normalise(drawing(LINES[c]), canvas).astype(np.float32) for c in ALPHABET.chars]
+    canvas, alphabet = Canvas(), Alphabet.of(lines)
+    pictures = [normalise(drawing(lines[c]), canvas).astype(np.float32) for c in alphabet.chars]
     columns = [p.ravel() / np.linalg.norm(p) for p in pictures]
     weight = np.stack([*columns, np.zeros_like(columns[0])], 1) * 40
-    bias = np.array([0, 0, 0, 40 * 0.75], np.float32)
+    bias = np.array([0] * len(alphabet) + [40 * 0.75], np.float32)
     size = canvas.size_px
 
     def constant(name, array):
@@ -59,7 +73,7 @@ def write_toy_model(path: Path, weights_sha256: str = "0" * 64) -> Path:
         nodes,
         "toy",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", size, size])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", len(alphabet) + 1])],
         [
             constant("weight", weight.astype(np.float32)),
             constant("bias", bias),
@@ -68,8 +82,8 @@ def write_toy_model(path: Path, weights_sha256: str = "0" * 64) -> Path:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    card = Card("toy", ALPHABET, (), canvas, 0.5, {})
-    made = {"weights_sha256": weights_sha256, "versions": {}, "compared": {}}
+    card = Card("toy", alphabet, (), canvas, 0.5, {})
+    made = {"weights_sha256": weights_sha256, "versions": {}, "compared": compared or {}}
     for key, value in ((CARD, card.to_json()), (MADE, json.dumps(made))):
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)

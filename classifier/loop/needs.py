@@ -17,6 +17,7 @@ from synth.quota import OTHER_PER_KNOWN, group_of, plan_quota
 
 CONFUSED = 3  # classes named beside each
 PRIOR_IMAGES = 4  # see `quota_of`
+SAYS_LITTLE = 1  # images of a class read as another one, likewise
 GAIN = 2.0
 CAP = 2.0
 SHOWN = 20
@@ -37,13 +38,11 @@ class Need:
 def needs_of(answers: ArmAnswers, real: Mapping[str, int]) -> list[Need]:
     """A row a class, in the order of the classes. `real`: label -> real training images."""
     names = answers.alphabet.classes
-    # [C, C] of (target, answer), over all seeds
-    pairs = answers.target[None] * len(names) + answers.answer
-    counts = np.bincount(pairs.ravel(), minlength=len(names) ** 2).reshape(len(names), len(names))
+    pairs = _pairs(answers)
     result = []
     for i, label in enumerate(names):
-        asked = int(counts[i].sum())
-        wrong = counts[i].copy()
+        asked = round(pairs[i].sum())
+        wrong = pairs[i].copy()
         wrong[i] = 0
         most = [j for j in np.argsort(-wrong, kind="stable")[:CONFUSED] if wrong[j]]
         result.append(
@@ -51,8 +50,8 @@ def needs_of(answers: ArmAnswers, real: Mapping[str, int]) -> list[Need]:
                 label,
                 OTHER if label == OTHER else group_of(real.get(label, 0)),
                 real.get(label, 0),
-                asked // len(answers.answer),
-                float(counts[i, i] / asked) if asked else None,
+                asked,
+                float(pairs[i, i] / asked) if asked else None,
                 tuple((names[j], float(wrong[j] / asked)) for j in most),
             )
         )
@@ -62,21 +61,25 @@ def needs_of(answers: ArmAnswers, real: Mapping[str, int]) -> list[Need]:
 def quota_of(answers: ArmAnswers, needs: Sequence[Need], target: int | None) -> dict[str, int]:
     """Label -> synthetic images of each source, "other" included.
 
-        quota = min(base (1 + GAIN max(0, m - r) / m), CAP target)
+        quota = min(base (1 + GAIN (max(0, m - r) + c) / m), CAP target)
 
     base and target: of `synth.quota.plan_quota` (for "other" base is OTHER_PER_KNOWN for each one
     of a known class, and the cap CAP times as many as the known bases ask for);
     m: the median recall of the known classes that have validation images;
     r: the class's recall, drawn towards m as by PRIOR_IMAGES further images of that recall: one
-    image read wrong says little. A class without validation images counts as the median.
+    image read wrong says little. A class without validation images counts as the median;
+    c: for what is confused with the class: the sum over all other known classes of the share of
+    their images that is called this one, less SAYS_LITTLE and drawn towards none likewise. A class
+    that is often confused so gets more for itself, by r, and for its partner, by c.
     """
     base = plan_quota(answers.alphabet, {n.label: n.real for n in needs}, None, target, None)
     recalls = [n.recall for n in needs if n.recall is not None and n.label != OTHER]
     median = float(np.median(recalls)) if recalls else 0.0
     quota = {}
-    for need in needs:
+    taken = _taken(answers)
+    for at, need in enumerate(needs):
         if need.label != OTHER:
-            wanted = base.lacking[need.label] * _factor(need, median)
+            wanted = base.lacking[need.label] * _factor(need, median, taken[at])
             quota[need.label] = round(min(wanted, CAP * base.target))
     other = next(n for n in needs if n.label == OTHER)
     wanted = OTHER_PER_KNOWN * sum(quota.values()) * _factor(other, median)
@@ -84,12 +87,30 @@ def quota_of(answers: ArmAnswers, needs: Sequence[Need], target: int | None) -> 
     return quota
 
 
-def _factor(need: Need, median: float) -> float:
-    if need.recall is None or median == 0:
+def _factor(need: Need, median: float, taken: float = 0.0) -> float:
+    if median == 0:
         return 1.0
-    known = need.images * need.recall + PRIOR_IMAGES * median
-    recall = known / (need.images + PRIOR_IMAGES)
-    return 1 + GAIN * max(0.0, median - recall) / median
+    recall = median
+    if need.recall is not None:
+        known = need.images * need.recall + PRIOR_IMAGES * median
+        recall = known / (need.images + PRIOR_IMAGES)
+    return 1 + GAIN * (max(0.0, median - recall) + taken) / median
+
+
+def _taken(answers: ArmAnswers) -> np.ndarray:
+    """[K] for each known class the sum of `c` in `quota_of`."""
+    pairs, known = _pairs(answers), len(answers.alphabet)
+    images = pairs[:known].sum(1, keepdims=True)
+    wrong = pairs[:known, :known] * (1 - np.eye(known))
+    return (np.maximum(0.0, wrong - SAYS_LITTLE) / (images + PRIOR_IMAGES)).sum(0)
+
+
+def _pairs(answers: ArmAnswers) -> np.ndarray:
+    """[C, C] float64: images by class and answer, mean over the seeds."""
+    classes = len(answers.alphabet.classes)
+    numbers = answers.target[None] * classes + answers.answer
+    counts = np.bincount(numbers.ravel(), minlength=classes**2).reshape(classes, classes)
+    return counts / len(answers.answer)
 
 
 def write_needs(path: Path, needs: Sequence[Need], quota: Mapping[str, int]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.loop.paired import LEVEL
-from classifier.loop.verdict import FORMAT, HELPED, HURT, NOTHING, Verdict
+from classifier.loop.verdict import FORMAT, HELPED, HURT, NOTHING, Verdict, tally
 from synth.errors import InputError
 
 
@@ -42,14 +42,6 @@ def verdict_section(run: Path, digest: str) -> dict[str, Any]:
 
 
 def _count(source: str, classes: list[Verdict]) -> dict[str, Any]:
-    mine = [v for v in classes if v.source == source]
-    told = sum(v.enough for v in mine)
-    return {
-        "source": source,
-        "helped": sum(v.verdict == HELPED for v in mine),
-        "hurt": sum(v.verdict == HURT for v in mine),
-        "nothing": sum(v.verdict == NOTHING and v.enough for v in mine),
-        "few": len(mine) - told,
-        # of sources that do nothing, that many intervals would leave 0 out on each side
-        "by_chance": (1 - LEVEL) / 2 * told,
-    }
+    told = sum(v.enough for v in classes if v.source == source)
+    # of sources that do nothing, that many intervals would leave 0 out on each side
+    return {"source": source, "by_chance": (1 - LEVEL) / 2 * told} | tally(classes, source)

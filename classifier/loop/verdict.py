@@ -6,8 +6,9 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class Verdict:
     enough: bool  # of both for any other verdict than NOTHING
     real: int  # training images
     right: float  # the part of `gain` that is right answers
+    by_group: bool = False  # the verdict is its group's: its own images are too few for any
 
 
 def judge(low: float, high: float, images: int, changed: int) -> str:
@@ -64,7 +66,8 @@ def verdicts_of(
     real: Mapping[str, int],  # label -> real training images
     seed: int = 1,  # of the bootstrap
 ) -> list[Verdict]:
-    """A row for each group and each class that has validation images, and each source.
+    """A row for each group and each class that has validation images, and each source. A class with
+    too few of them for any verdict, or with none, has its group's, where that has enough.
 
     A right answer of a class counts 1, an image of another class that is called it counts -1: so
     a source that finds a character by seeing it everywhere, in "other" above all, does not help
@@ -88,7 +91,10 @@ def verdicts_of(
     result = []
     for at, (label, group, members) in enumerate(_subjects(names, real)):
         mine = members[first.target]
+        count = sum(real.get(n, 0) for n, m in zip(names, members, strict=True) if m)
         if not mine.any():
+            nothing = (NOTHING, 0.0, 0.0, 0.0, 0, 0, False, count, 0.0)
+            result += [Verdict(label, group, source, *nothing) for source in right]
             continue
         for number, source in enumerate(right):
             called = _mean(
@@ -108,10 +114,24 @@ def verdicts_of(
                     found.images,
                     found.changed,
                     enough(found.images, found.changed),
-                    sum(real.get(n, 0) for n, m in zip(names, members, strict=True) if m),
+                    count,
                     float(right[source][:, mine].mean()),
                 )
             )
+    return _with_groups(result)
+
+
+def _with_groups(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The same; classes with too few images of their own have their group's verdict. Those with
+    none, and no such group, are left out."""
+    of_group = {(v.label, v.source): v for v in verdicts if not v.group and v.enough}
+    result = []
+    for v in verdicts:
+        group = of_group.get((v.group, v.source)) if v.images < FEWEST else None
+        if group is not None:
+            v = replace(v, verdict=group.verdict, by_group=True)
+        if v.images or v.by_group:
+            result.append(v)
     return result
 
 
@@ -147,6 +167,18 @@ def switched_off(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
     return {label: of for label, of in off.items() if real[label] or set(of) != sources}
 
 
+def tally(verdicts: Sequence[Verdict], source: str) -> dict[str, Any]:
+    """How many classes a source helped, hurt or left as they were by their own images, how many
+    have too few, and what the groups of these say."""
+    mine = [v for v in verdicts if v.source == source and v.group]
+    own = [v for v in mine if v.enough]
+    words = (HELPED, HURT, NOTHING)
+    helped, hurt, nothing = (sum(v.verdict == word for v in own) for word in words)
+    by_group = {w: sum(v.by_group and v.verdict == w for v in mine) for w in words}
+    few = len(mine) - len(own)
+    return {"helped": helped, "hurt": hurt, "nothing": nothing, "few": few, "group": by_group}
+
+
 def write_verdicts(
     out: Path,  # folder of verdict.json and verdict.csv
     verdicts: Sequence[Verdict],
@@ -173,12 +205,13 @@ def write_verdicts(
 
 def table_of(verdicts: Sequence[Verdict]) -> str:
     """How many classes a source helped and hurt, and the groups, in points."""
-    lines = [f"{'source':6} {HELPED:>7} {HURT:>5} {NOTHING:>19} {'(too few to tell)':>18}"]
+    heads = f"{'source':6} {HELPED:>7} {HURT:>5} {NOTHING:>19}"
+    lines = [f"{heads} {'too few to tell':>16} (by their group)"]
     for source in dict.fromkeys(v.source for v in verdicts):
-        mine = [v for v in verdicts if v.source == source and v.group]
-        n = {word: sum(v.verdict == word for v in mine) for word in (HELPED, HURT, NOTHING)}
-        few = sum(not v.enough for v in mine)
-        lines.append(f"{source:6} {n[HELPED]:7} {n[HURT]:5} {n[NOTHING]:19} {few:18}")
+        n = tally(verdicts, source)
+        told = ", ".join(f"{n['group'][w]} {w}" for w in (HELPED, HURT, NOTHING) if n["group"][w])
+        own = f"{n['helped']:7} {n['hurt']:5} {n['nothing']:19} {n['few']:16}"
+        lines.append(f"{source:6} {own} ({told or '-'})")
     lines.append(f"{'':6} {'':8} {'gain':>6}  {'95 % interval':>15} {'images':>7}")
     for v in verdicts:
         if not v.group or v.label == OTHER:

@@ -19,7 +19,7 @@ from classifier.onnx import OnnxModel
 from classifier.serve.batching import Batcher
 from classifier.serve.glyphs import Glyphs
 from classifier.serve.keep import Answered, Keeper
-from classifier.serve.limits import Gate, Limits, Refused
+from classifier.serve.limits import Gate, Limits, Refused, require_time
 from classifier.serve.metrics import Metrics
 from classifier.serve.openapi import describe
 from classifier.serve.reading import read_call, read_question
@@ -30,6 +30,7 @@ from synth.errors import InputError
 IS_NULL = "isnull"  # the competition's word for "other"
 RETRY_AFTER_S = 1
 NEAREST = 5
+NEAREST_AT_ONCE = 4  # requests; a gate of their own, so that they take no place of an answer
 MAX_NAME = 100  # characters of a file name in a reason
 _log = logging.getLogger("inkfill.serve")
 
@@ -45,13 +46,17 @@ class Service:
         keeper: Keeper | None = None,  # None: no answer is kept
     ) -> None:
         self.model, self.limits, self.keeper, self.metrics = model, limits, keeper, metrics
-        self.gate = Gate(limits)
+        self.gate, self.nearest_gate = Gate(limits), Gate(limits, NEAREST_AT_ONCE)
         self.batcher = Batcher(model.probabilities, limits.max_images, metrics.batch_images.observe)
         self.glyphs = Glyphs(model.card.alphabet)
         self.stopping = False  # set by the server when it begins to stop
 
-    def read(self, file: bytes, name: str) -> np.ndarray:
-        """The bytes of an image file -> [H, W] uint8. Raises Refused with the reason."""
+    def read(self, file: bytes, name: str, deadline: float) -> np.ndarray:
+        """The bytes of an image file -> [H, W] uint8. Raises Refused with the reason.
+
+        Past the deadline it does not begin: an image may take a while, and a request has many.
+        """
+        require_time(deadline)
         try:
             self.limits.require_pixels(file)
             return decode(file, self.model.card.canvas)
@@ -64,7 +69,7 @@ class Service:
         self, files: tuple[bytes, ...], names: tuple[str, ...], top: int, deadline: float
     ) -> list[tuple[str, Prediction]]:
         """-> for each image a server_uuid and the answer."""
-        images = np.stack([self.read(f, n) for f, n in zip(files, names, strict=True)])
+        images = np.stack([self.read(f, n, deadline) for f, n in zip(files, names, strict=True)])
         probabilities = self.batcher.answer(images, deadline)
         found = self.model.card.predictions(probabilities, top)
         others = sum(p.label == OTHER for p in found)
@@ -118,11 +123,12 @@ def create_app(service: Service) -> Flask:
 
     @app.post("/v1/nearest")
     def nearest() -> tuple[Response, int]:
-        with service.gate.entered():
+        with service.nearest_gate.entered() as deadline:
             asked = read_question(request, limits)
             if len(asked.files) != 1:
                 raise Refused(400, f"{len(asked.files)} images, wanted one")
-            found = service.glyphs.nearest(service.read(asked.files[0], "image"), NEAREST)
+            image = service.read(asked.files[0], "image", deadline)
+            found = service.glyphs.nearest(image, NEAREST, deadline)
             if found is None:
                 return jsonify(glyphs=[]), 202
             return jsonify(

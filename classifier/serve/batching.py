@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from classifier.serve.limits import Refused
+from classifier.serve.limits import late, require_time
 
 
 class _Place:
@@ -47,8 +47,9 @@ class Batcher:
     def answer(self, images: np.ndarray, deadline: float) -> np.ndarray:
         """[n, H, W] uint8 -> [n, C] float32. deadline: in `time.monotonic()`.
 
-        Raises Refused, 503, where the network was not free by then.
+        Raises Refused, 503, where the network was not free by then, or nobody waits any more.
         """
+        require_time(deadline)
         place = _Place(images, deadline)
         with self._lock:
             self._queue.append(place)
@@ -70,7 +71,7 @@ class Batcher:
         with self._lock:
             if place in self._queue and not place.leads:
                 self._queue.remove(place)
-                raise _late()
+                raise late()
         place.woken.wait()  # it is being answered at this moment
 
     def _lead(self) -> None:
@@ -105,7 +106,7 @@ class Batcher:
             place = self._queue[0]
             if place.deadline < now:
                 self._queue.popleft()
-                place.error = _late()
+                place.error = late()
                 place.woken.set()
                 continue
             if count + len(place.images) > self._max_images:
@@ -113,7 +114,3 @@ class Batcher:
             batch.append(self._queue.popleft())
             count += len(place.images)
         return batch
-
-
-def _late() -> Refused:
-    return Refused(503, "no time left: too many requests before this one")

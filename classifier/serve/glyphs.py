@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from classifier.serve.limits import late, require_time
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, place
 from synth.fonts import Coverage, find_fonts, open_font
@@ -42,10 +43,13 @@ class Glyphs:
         self._atlas: Atlas | None = None
         self._failed = False
 
-    def nearest(self, image: np.ndarray, count: int) -> list[Glyph] | None:
+    def nearest(self, image: np.ndarray, count: int, deadline: float) -> list[Glyph] | None:
         """[H, W] uint8 on a canvas -> the glyphs most like it, each character once; None: they are
-        still being drawn."""
-        with self._lock:
+        still being drawn. deadline: in `time.monotonic()`; past it, Refused, 503."""
+        require_time(deadline)
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise late()
+        try:
             if self._failed:
                 return []
             if self._atlas is None:
@@ -54,6 +58,8 @@ class Glyphs:
                     threading.Thread(target=self._draw, name="glyphs", daemon=True).start()
                 return None
             return _nearest(self._atlas, image, count)
+        finally:
+            self._lock.release()
 
     def _draw(self) -> None:
         started = time.monotonic()

@@ -3,7 +3,8 @@
     DIR/00000001/<server_uuid>_<label>.<ext>    what `import_data.py DIR/00000001` reads as it is
     DIR/00000001/answers.jsonl                  time, label, confidence, other score, a line each
 
-A folder holds 1,000 answers; the oldest folders go when there are more answers than wanted.
+A folder holds 1,000 answers, or fewer where they are large. The oldest folders go when there are
+more answers, or more bytes, than wanted, those of earlier runs of the server counted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import queue
 import shutil
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +24,20 @@ from classifier.serve.metrics import Metrics
 from synth.errors import InputError
 
 PER_FOLDER = 1000
+MOST_OF_ALL = 4  # a folder takes at most 1 / 4 of the bytes: so much goes at a time
+LEAST_BYTES = 2**20
 MAX_WAITING = 256  # answers not yet written; more are dropped, and counted
+TABLE = "answers.jsonl"
 _SIGNATURES = (  # of what synth.decode reads
     (b"\x89PNG", "png"),
     (b"\xff\xd8", "jpg"),
     (b"BM", "bmp"),
     (b"GIF8", "gif"),
-    (b"II*\0", "tif"),
-    (b"MM\0*", "tif"),
+    (b"II", "tif"),
+    (b"MM", "tif"),
     (b"RIFF", "webp"),
+    (b"\0\0\0\x0cjP  ", "jp2"),
+    (b"\xff\x4f\xff\x51", "j2k"),
 )
 _log = logging.getLogger("inkfill.serve")
 
@@ -45,24 +52,50 @@ class Answered:
     timestamp: float  # seconds since 1970
 
 
+@dataclass
+class _Folder:
+    """What one folder holds."""
+
+    path: Path
+    answers: int = 0
+    bytes_on_disk: int = 0
+
+    @classmethod
+    def found(cls, path: Path) -> _Folder:
+        """By its files; one that goes meanwhile is not counted."""
+        folder = cls(path)
+        for file in path.iterdir():
+            try:
+                folder.bytes_on_disk += file.stat().st_size
+            except OSError:
+                continue
+            folder.answers += file.name != TABLE
+        return folder
+
+
 class Keeper:
     """Writes in a thread of its own: no answer waits for the disk."""
 
-    def __init__(self, folder: Path, max_answers: int, metrics: Metrics) -> None:
+    def __init__(self, folder: Path, max_answers: int, max_bytes: int, metrics: Metrics) -> None:
         """Raises InputError for a folder that cannot be written to."""
         if max_answers < PER_FOLDER:
             raise InputError(f"--keep-answers {max_answers}: {PER_FOLDER} or more")
+        if max_bytes < LEAST_BYTES:
+            raise InputError(f"--keep-bytes {max_bytes}: {LEAST_BYTES} or more")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
             (folder / ".writable").unlink()
+            there = [f for f in folder.iterdir() if f.is_dir() and f.name.isdecimal()]
+            there.sort(key=lambda f: int(f.name))
+            self._folders = deque(_Folder.found(f) for f in there)  # the oldest first
         except OSError as error:
             raise InputError(f"--keep {folder}: {error.strerror}") from None
         self._folder, self._metrics = folder, metrics
-        self._max_folders = max_answers // PER_FOLDER
+        self._max_answers, self._max_bytes = max_answers, max_bytes
+        self._number = int(there[-1].name) if there else 0
+        self._now: _Folder | None = None  # the one that is filled, the last of all
         self._queue: queue.Queue[Answered | None] = queue.Queue(MAX_WAITING)
-        last = max((int(f.name) for f in self._folders()), default=0)
-        self._number, self._count = last + 1, 0
         self._thread = threading.Thread(target=self._write_all, name="keeper", daemon=True)
         self._thread.start()
 
@@ -78,11 +111,6 @@ class Keeper:
         self._queue.put(None)
         self._thread.join()
 
-    def _folders(self) -> list[Path]:
-        """Oldest first."""
-        found = (f for f in self._folder.iterdir() if f.is_dir() and f.name.isdecimal())
-        return sorted(found, key=lambda f: int(f.name))
-
     def _write_all(self) -> None:
         failing = False
         while (answered := self._queue.get()) is not None:
@@ -96,16 +124,8 @@ class Keeper:
             self._metrics.kept.labels(outcome).inc()
 
     def _write(self, answered: Answered) -> None:
-        if self._count == PER_FOLDER:
-            self._number, self._count = self._number + 1, 0
-        folder = self._folder / f"{self._number:08d}"
-        if not self._count:
-            folder.mkdir(exist_ok=True)
-            for old in self._folders()[: -self._max_folders]:
-                shutil.rmtree(old, ignore_errors=True)
         said = answered.prediction
         name = f"{answered.server_uuid}_{_in_file_name(said.label)}.{_suffix(answered.file)}"
-        (folder / name).write_bytes(answered.file)
         row = {
             "file": name,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(answered.timestamp)),
@@ -113,9 +133,31 @@ class Keeper:
             "confidence": round(said.confidence, 4),
             "other": round(said.other, 6),
         }
-        with (folder / "answers.jsonl").open("a", encoding="utf-8") as table:
-            table.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._count += 1
+        line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        size = len(answered.file) + len(line)
+        now = self._room_for(size)
+        now.path.mkdir(exist_ok=True)
+        (now.path / name).write_bytes(answered.file)
+        with (now.path / TABLE).open("ab") as table:
+            table.write(line)
+        now.answers, now.bytes_on_disk = now.answers + 1, now.bytes_on_disk + size
+
+    def _room_for(self, size: int) -> _Folder:
+        """The folder that an answer of so many bytes goes to. Old ones go first, for the room."""
+        now = self._now
+        most = self._max_bytes // MOST_OF_ALL
+        if now is None or (
+            now.answers and (now.answers >= PER_FOLDER or now.bytes_on_disk + size > most)
+        ):
+            self._number += 1
+            self._now = now = _Folder(self._folder / f"{self._number:08d}")
+            self._folders.append(now)
+        while len(self._folders) > 1 and (
+            sum(f.answers for f in self._folders) >= self._max_answers
+            or sum(f.bytes_on_disk for f in self._folders) + size > self._max_bytes
+        ):
+            shutil.rmtree(self._folders.popleft().path, ignore_errors=True)
+        return now
 
 
 def _in_file_name(label: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from classifier.onnx import OnnxModel, is_of, load_onnx
+from classifier.card import Card
+from classifier.onnx import OnnxModel, fits, load_onnx
 from classifier.serve.app import Service, create_app
 from classifier.serve.keep import Keeper
 from classifier.serve.limits import Limits
@@ -25,23 +26,43 @@ WARM_BATCHES = 8  # sizes from 1; a larger batch costs 10 ms more the first time
 def onnx_of(model: Path, export: list[str]) -> Path:
     """The .onnx file of a run folder, exported folder, or itself.
 
-    A folder without one that fits its weights gets one first, by the command `export`, in a process
-    of its own: exporting needs torch, which this process never loads. Raises InputError.
+    A folder without one that fits its weights and its card gets one first, by the command `export`,
+    in a process of its own: exporting needs torch, which this process never loads. What bf16 costs
+    is then measured on the model's own real images, where they are still there. Raises InputError.
     """
     if model.suffix == ".onnx":
         return model
     onnx, weights = model / "model.onnx", model / "model.safetensors"
+    if onnx.is_file() and fits(onnx, model):
+        return onnx
     if not weights.is_file():
         if onnx.is_file():
-            return onnx
+            raise InputError(f"{onnx}: damaged, or not of the model.json beside it")
         raise InputError(f"{model}: no model (neither model.onnx nor model.safetensors in it)")
-    if onnx.is_file() and is_of(onnx, weights):
+    print(f"{onnx}: making it of {weights.name} and model.json", flush=True)
+    store = _trained_on(model / "model.json")
+    words = [sys.executable, *export]
+    if store and _called([*words, "--check", str(store)]) == 0:
         return onnx
-    print(f"{onnx}: making it of {weights.name}", flush=True)
-    done = subprocess.run([sys.executable, *export], stdout=subprocess.DEVNULL)
-    if done.returncode != 0:
+    if store:
+        print(f"{store}: cannot be measured on (above); exporting without", flush=True)
+    if _called(words) != 0:
         raise InputError(f"{model}: export_model.py failed (above); it needs torch and onnx")
     return onnx
+
+
+def _called(words: list[str]) -> int:
+    return subprocess.run(words, stdout=subprocess.DEVNULL).returncode
+
+
+def _trained_on(about: Path) -> Path | None:
+    """The store of real images that a model's card names first, if it is still there."""
+    try:
+        sources = Card.parse(about.read_text(encoding="utf-8"), about).info["sources"]
+        store = Path(sources[0]["store"])
+    except (OSError, UnicodeDecodeError, InputError, LookupError, TypeError):
+        return None  # exporting tells what is wrong with it, if anything is
+    return store if (store / "store.json").is_file() else None
 
 
 def _warm(model: OnnxModel) -> None:
@@ -62,7 +83,8 @@ def serve(
     precision: str,  # see `classifier.onnx.load_onnx`
     threads: int | None,
     keep: Path | None,  # folder for the answers; None: none is kept
-    keep_answers: int,
+    keep_answers: int,  # at most so many
+    keep_bytes: int,  # of files, at most
     grace_s: float,
     on_ready: Callable[[Server], None] = lambda server: None,
 ) -> None:
@@ -72,7 +94,7 @@ def serve(
     model = load_onnx(onnx, precision, threads)
     _warm(model)
     metrics = Metrics()
-    keeper = Keeper(keep, keep_answers, metrics) if keep else None
+    keeper = Keeper(keep, keep_answers, keep_bytes, metrics) if keep else None
     service = Service(model, limits, metrics, keeper)
 
     def stopping() -> None:
@@ -85,6 +107,8 @@ def serve(
         f"write at /, read at /docs",
         flush=True,
     )
+    if model.not_fast:
+        print(f"computed in float32: {model.not_fast}", flush=True)
     on_ready(server)
     try:
         server.run()

@@ -30,7 +30,8 @@ class Limits:
     max_pixels: int = 4_000_000  # of an image; looked up in its header, before it is decoded
     max_images: int = 32  # of a request, and of a batch of the network
     max_requests: int = 64  # being answered at once; one more gets 503 at once
-    deadline_s: float = 1.0  # from the arrival; a request that would wait longer gets 503
+    deadline_s: float = 1.0  # from when a request has come whole; one that takes longer gets 503
+    receive_s: float = 30.0  # for a request to come whole; then its connection is closed
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -52,18 +53,32 @@ class Limits:
 
 
 class Gate:
-    """Lets `max_requests` in at once and refuses the next, without a wait."""
+    """Lets so many in at once and refuses the next, without a wait."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._free = threading.BoundedSemaphore(limits.max_requests)
+    def __init__(
+        self,
+        limits: Limits,
+        at_once: int | None = None,  # None: `max_requests`
+    ) -> None:
+        self._limits, self._at_once = limits, at_once or limits.max_requests
+        self._free = threading.BoundedSemaphore(self._at_once)
 
     @contextmanager
     def entered(self) -> Iterator[float]:
         """Yields the deadline, in `time.monotonic()`. Raises Refused, 503."""
         if not self._free.acquire(blocking=False):
-            raise Refused(503, f"{self._limits.max_requests} requests are being answered")
+            raise Refused(503, f"{self._at_once} requests are being answered")
         try:
             yield time.monotonic() + self._limits.deadline_s
         finally:
             self._free.release()
+
+
+def require_time(deadline: float) -> None:
+    """Raises Refused, 503, past the deadline, in `time.monotonic()`."""
+    if time.monotonic() >= deadline:
+        raise late()
+
+
+def late() -> Refused:
+    return Refused(503, "no time left: too many requests before this one, or too large ones")

@@ -21,7 +21,8 @@ def describe(limits: Limits) -> dict[str, Any]:
             "version": _version(),
             "description": (
                 "Reads handwritten characters, and says when an image shows none of its alphabet. "
-                "PNG, JPEG, BMP, GIF, TIFF, WebP and PPM, any size, mode and polarity. "
+                "PNG, JPEG, JPEG 2000, BMP, GIF, TIFF, WebP and PPM, any size, mode and "
+                "polarity. "
                 f"Limits: {limits.max_body_bytes} bytes a request, {limits.max_pixels} pixels an "
                 f"image, {limits.max_images} images a request, {limits.max_requests} requests at "
                 f"once, {limits.deadline_s:g} s a request."

@@ -22,15 +22,29 @@ from waitress.server import TcpWSGIServer
 from classifier.serve.limits import Limits
 from synth.errors import InputError
 
-SPARE_THREADS = 8  # above the requests let in: they refuse the others, and answer /healthz
+SPARE_THREADS = 8  # above the requests let in: /v1/nearest, /healthz, and to refuse the others
 MAX_CONNECTIONS = 2048
 IDLE_S = 30  # a connection that is silent that long is closed
+CLEANUP_S = 2  # between two looks for connections to close
 LINGER_S = 0.5  # at the end, what is on its way on open connections is still answered
 _log = logging.getLogger("inkfill.serve")
 
 
 class _Channel(HTTPChannel):
     """One connection. At the end its next answer says that it is the last."""
+
+    receiving_since = 0.0  # in `time.monotonic()`; of the request that is not whole yet
+
+    def received(self, data: bytes) -> bool:
+        before = self.request
+        taken: bool = super().received(data)
+        if self.request is not before:
+            self.receiving_since = time.monotonic()
+        return taken
+
+    def is_late(self, limit_s: float) -> bool:
+        """Whether a request is being received, for longer than that. Called by the loop."""
+        return self.request is not None and time.monotonic() > self.receiving_since + limit_s
 
     def service(self) -> None:
         if self.server.stopping and self.requests:
@@ -59,13 +73,14 @@ class Server(TcpWSGIServer):
     ) -> None:
         """Raises InputError where the address cannot be had."""
         self.stopping = False
-        self._grace_s, self._on_stop = grace_s, on_stop
+        self._grace_s, self._on_stop, self._receive_s = grace_s, on_stop, limits.receive_s
         adjustments = Adjustments(
             listen=f"{host}:{port}",
             threads=limits.max_requests + SPARE_THREADS,
             max_request_body_size=limits.max_body_bytes,
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=IDLE_S,
+            cleanup_interval=CLEANUP_S,
             asyncore_use_poll=True,
             ident="inkfill",
         )
@@ -116,6 +131,13 @@ class Server(TcpWSGIServer):
         for channel in list(self.active_channels.values()):
             channel.handle_close()
         self.trigger.close()
+
+    def maintenance(self, now: float) -> None:
+        """Waitress's own looks for silence only: a byte now and then would hold a connection."""
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            if channel.is_late(self._receive_s):
+                channel.will_close = True
 
     def accepting_one(self) -> bool:
         """Takes in one connection that waits to be accepted; whether there was one."""

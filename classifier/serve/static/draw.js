@@ -81,7 +81,10 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
 }
 
 document.getElementById("undo").addEventListener("click", () => {
-  strokes.pop();
+  const gone = strokes.pop();
+  for (const [pointer, stroke] of active) {
+    if (stroke === gone) active.delete(pointer); // what its pointer still draws is not wanted
+  }
   if (strokes.length) changed();
   else clearAll();
 });
@@ -125,12 +128,16 @@ async function ask() {
         show(answer.value.predictions[0]);
         note("");
       } else {
+        showNoAnswer("no answer"); // the old one is of another drawing
         note(`no answer: ${answer.reason.message}`);
         if (answer.reason.status === 503) again = 1000;
       }
       if (near.status === "fulfilled") {
         showGlyphs(near.value.glyphs);
         if (near.value.status === 202) again = again || 500; // the glyphs are being drawn
+      } else {
+        showGlyphs([]);
+        if (near.reason.status === 503) again = again || 1000;
       }
     }
   } finally {
@@ -187,14 +194,18 @@ function showGlyphs(glyphs) {
 }
 
 function showNothing() {
+  showNoAnswer("nothing written yet");
+  showGlyphs([]);
+  note("");
+}
+
+function showNoAnswer(verdict) {
   document.getElementById("answer").dataset.state = "empty";
   document.getElementById("label").textContent = "\u00a0";
-  document.getElementById("verdict").textContent = "nothing written yet";
+  document.getElementById("verdict").textContent = verdict;
   document.getElementById("top").replaceChildren();
-  document.getElementById("glyphs").replaceChildren();
   document.getElementById("other-bar").style.width = "0";
   document.getElementById("other-score").textContent = "";
-  note("");
 }
 
 function note(text) {

@@ -1,0 +1,77 @@
+"""The validation images that set the threshold of the other score: others held out from training.
+
+A threshold that is set on characters which training showed as "other" lets those through that it
+never showed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from classifier.mixing import REAL
+from classifier.setup import Setup
+from synth.other import ONE_CHARACTER_KINDS
+from synth.store import SOURCES
+
+_FONT, _GAN = SOURCES.index("font"), SOURCES.index("gan")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """[n] images, known ones and others."""
+
+    images: np.ndarray  # [n, H, W] uint8
+    targets: np.ndarray  # [n] int64
+    doubt: str = ""  # why the others among them may not be held out
+
+
+def others_in_training(setup: Setup) -> frozenset[str]:
+    """The characters that training images labelled "other" are known to show."""
+    found: set[str] = set()
+    for store, pool in zip(setup.stores, setup.mix.pools, strict=True):
+        rows = pool.rows[pool.targets >= setup.known]
+        found |= set(store.column("char")[rows].astype(str))
+    return frozenset(found - {""})
+
+
+def threshold_images(setup: Setup) -> HeldOut:
+    """Real known ones, and others of characters that no training image shows.
+
+    Of the others, GAN images are used where there are some (they are nearer to real ones than font
+    images), else font images; those that show no character at all are in either case the font ones,
+    since no GAN draws any. Real ones as well, where the store says which character they show. Of
+    most it does not, and import splits them by image, so that training has the same characters:
+    they stand in only where no other image shows a character held out, and `doubt` says so.
+    """
+    images, targets, sources, kinds, chars = [], [], [], [], []
+    for store, rows, target in zip(setup.stores, setup.val_rows, setup.targets, strict=True):
+        if len(rows):
+            images.append(store.take(rows))
+            targets.append(target[rows])
+            names = store.column("source")[rows]
+            sources.append(np.array([SOURCES.index(name) for name in names]))
+            kinds.append(store.column("kind")[rows].astype(str))
+            chars.append(store.column("char")[rows].astype(str))
+    if not images:
+        size = setup.stores[0].canvas.size_px
+        return HeldOut(np.zeros((0, size, size), np.uint8), np.zeros(0, np.int64))
+    image, target, source = map(np.concatenate, (images, targets, sources))
+    kind, char = np.concatenate(kinds), np.concatenate(chars)
+    is_other = target >= setup.known
+    character = np.isin(kind, [*ONE_CHARACTER_KINDS, "unknown"])
+    unsaid = is_other & character & (char == "")
+    seen = np.isin(char, np.array(sorted(others_in_training(setup)), str))
+    held = is_other & ~unsaid & ~(character & seen)
+    best = _GAN if (held & (source == _GAN)).any() else _FONT
+    used = held & ((source == best) | (source == REAL) | ((source == _FONT) & ~character))
+    doubt = ""
+    if not (used & character).any() and unsaid.any():
+        used |= unsaid
+        doubt = (
+            f"no other character is held out from training: the threshold is set on {unsaid.sum()} "
+            "real other images whose characters may be in training too, so unseen ones may pass it"
+        )
+    use = (~is_other & (source == REAL)) | used
+    return HeldOut(image[use], np.minimum(target[use], setup.known), doubt)

@@ -1,0 +1,53 @@
+"""A stored font image drawn again from its row alone: its origin, its kind and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from synth import other
+from synth.errors import InputError
+from synth.fonts import FontFile
+from synth.render import BLOCK, Glyph, pictures
+from synth.store import Store
+from synth.style import Draw
+
+
+def redraw(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndarray:
+    """[n] rows of a store's font images -> [n, H, W] uint8, the bytes that are stored.
+
+    `fonts`: at least those that the rows name. Raises InputError for a row that is no font image,
+    that names another font, or whose record is older and does not say what stands beside.
+    """
+    by_name = {font.name: font for font in fonts}
+    columns = [store.column(n)[rows] for n in ("source", "origin", "kind", "record")]
+    glyphs: list[Glyph] = []
+    beside: list[Glyph | None] = []
+    kinds: list[str] = []
+    draws: list[Draw] = []
+    for row, (source, origin, kind, record) in zip(rows, zip(*columns, strict=True), strict=True):
+        where = f"{store.path}, row {row}"
+        if source != "font":
+            raise InputError(f"{where}: a {source} image, which no font draws")
+        draw = Draw.from_json(record)
+        if kind in other.OF_TWO and not draw.beside:
+            raise InputError(f"{where}: an older record, which does not say what stands beside")
+        glyphs.append(_named(origin, by_name, where))
+        beside.append(_named(draw.beside, by_name, where) if draw.beside else None)
+        kinds.append(kind)
+        draws.append(draw)
+    size = store.canvas.size_px
+    out = np.empty((len(draws), size, size), np.uint8)
+    for i in range(0, len(draws), BLOCK):
+        part = slice(i, i + BLOCK)
+        out[part] = pictures(glyphs[part], beside[part], kinds[part], draws[part], store.canvas)
+    return out
+
+
+def _named(text: str, by_name: dict[str, FontFile], where: str) -> Glyph:
+    """font:character; either may hold a colon, but a font draws single characters."""
+    name, char = text[:-2], text[-1:]
+    if name not in by_name:
+        raise InputError(f"{where}: drawn with the font {name!r}, which is not there")
+    return by_name[name], char

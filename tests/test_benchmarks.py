@@ -1,0 +1,111 @@
+"""The benchmarks of the loaders with the smallest numbers, so that none breaks unseen."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import ROOT, write_images
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def start(name: str, arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *arguments.split()]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+def test_mix_prints_every_ratio_and_says_what_it_missed() -> None:
+    small = "--rounds 1 --images 40 --batch-size 8 --batches 16 --threads 1 --steps 1"
+    done = start("mix", small)
+    assert done.returncode in (0, 1), done.stderr
+    head, table = done.stdout.split("ours against")
+    rows = [line[:40].strip() for line in table.splitlines()[1:] if line.strip()]
+    assert rows == [
+        "A/A",
+        "DataLoader + the codec alone",
+        "DataLoader + v2 normalisation",
+        "numpy.take into a ready buffer",
+        "numpy.take and to_float",
+        "bare DALI graph",
+        "one source",
+        "raw files, Pillow, as in 2021",
+        "HDF5, as in 2021",
+        "LMDB, as in 2021",
+        "raw files, DALI, as in 2021",
+        "DataLoader + torchvision v2, augmented",
+        "DataLoader + albumentations, augmented",
+        "bare DALI graph, augmented",
+        "waiting for data, share of a step",
+    ]
+    assert ("MISSED" in table) == (done.returncode == 1)
+    assert "the mix drawn for 15 at a time" in head
+    ratios = [float(line[40:48]) for line in table.splitlines()[1:] if line.strip()]
+    assert all(ratio > 0 for ratio in ratios) and ratios[-1] < 1
+
+
+def test_mix_refuses_rounds_that_leave_the_drawing_out() -> None:
+    done = start("mix", "--images 40 --batch-size 8 --batches 14")
+    assert done.returncode == 2 and "drawn 15 batches at a time" in done.stderr
+
+
+def test_loaders_reads_a_folder_in_every_way(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", {"永": 12, "國": 8})
+    small = "--rounds 1 --total 8 --batch-sizes 4 --threads 1 2"
+    places = f"--images {images} --out {tmp_path}/out --disk {tmp_path}"
+    done = start("loaders", f"{places} {small}")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "loaders.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = {row["loader"] for row in rows}
+    assert {"raw files, Pillow", "raw files, OpenCV", "raw files, DALI", "our store"} < names
+    assert len(rows) == len(names) * 2 * 2 and len(names) == 7
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
+    assert (tmp_path / "out" / "loaders.png").stat().st_size > 0
+    assert "raw files are" not in done.stdout  # they are the user's own
+
+
+def test_raw_files_are_the_users_own(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    from synth.canvas import Canvas
+    from synth.corpus import import_images
+
+    images = write_images(tmp_path / "images", {"永": 3, "國": 2})
+    store = import_images(images, tmp_path / "store", None, Canvas(), val_share=0, workers=1)
+    assert load("loaders")._copy_raw(images, store.column("origin"), tmp_path / "raw")
+    raw = load("readers").raw_files(tmp_path)
+    wanted = [(images / name).read_bytes() for name in store.column("origin")]
+    assert [path.read_bytes() for path in raw] == wanted
+    first = load("readers").pillow(tmp_path)([0])
+    assert first.shape == (1, 64, 64)
+    assert not load("loaders")._copy_raw(tmp_path, store.column("origin"), tmp_path / "again")
+
+
+def test_what_was_made_ahead_is_not_timed(
+    load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing = load("timing")
+    now = [0.0]
+
+    def batches() -> Iterator[list[int]]:
+        for seconds in (0, 0, 2, 2, 100):  # two lie ready
+            now[0] += seconds
+            yield [0] * 8
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    assert timing.timed(timing.Contender(batches(), 2, ahead=2)) == 2 * 8 / 4

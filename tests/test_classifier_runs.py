@@ -1,0 +1,285 @@
+"""What a run does with each option alone, and what a machine chooses for it."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_classifier_options import train
+from test_classifier_train import ALPHABET, _config, _store
+
+from classifier import finished, lit
+from classifier import train as runs
+from classifier.config import PRESETS
+from classifier.data import MixData
+from classifier.export import load_model
+from classifier.finished import Finished
+from classifier.fit import PROFILERS
+from classifier.hardness import Hardness
+from classifier.losses import log_prior
+from classifier.predict import predict_files
+from classifier.setup import prepare
+from classifier.suspects import Suspects
+from synth.errors import InputError
+from synth.store import Store
+
+pytestmark = [
+    pytest.mark.usefixtures("alike_images"),
+    pytest.mark.filterwarnings(
+        "ignore:.*log_every_n_steps.*", "ignore:.*workers.*", "ignore:.*lr_scheduler.step.*"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> dict[str, Store]:
+    top = tmp_path_factory.mktemp("stores")
+    return {
+        "real": _store(top / "real", "real", "ABC", 15),
+        "font": _store(top / "font", "font", "ABCXYZ", 12),
+    }
+
+
+def test_the_adjustment_is_by_the_mix_in_force(stores, tmp_path, monkeypatch):
+    """By natural shares a class that loses doubted images is shown less often."""
+    step, seen = lit.ClassifierModule.training_step, []
+
+    def training_step(self, batch, index):
+        now = log_prior(torch.from_numpy(self.trainer.datamodule.mix.prior())).float()
+        seen.append((torch.equal(self.adjustment.cpu(), now), self.adjustment.tolist()))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(lit.ClassifierModule, "training_step", training_step)
+    monkeypatch.setattr("classifier.cleaning.MOST_DOUBTED", 1.0)
+    changes = {"logit_adjustment": 1.0, "sampling": "natural", "doubt_below": 1.0}
+    train(stores, tmp_path / "run", clean_at=(0.3,), **changes)
+    assert [same for same, _ in seen] == [True] * 12
+    assert len(Suspects.read(tmp_path / "run").row) == 36
+    first, last = seen[0][1], seen[-1][1]
+    assert seen[3][1] == first and seen[4][1] == last != first  # an epoch has 4 steps
+    # 21 images of each known class (12 real ones), 9 of each other: then the real ones are gone
+    assert first[0] - first[4] > last[0] - last[4]
+
+
+def test_synthetic_losses_are_weighed_and_real_ones_are_not(stores):
+    setup = prepare(stores["real"], [stores["font"]], _config(), 1, None)
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(8, setup.mix.classes, generator=generator)
+    batch = {"target": torch.arange(8) % 4, "source": torch.arange(8) % 2, "row": torch.arange(8)}
+    plain, half = (
+        lit.ClassifierModule(
+            _config(synthetic_loss_weight=w), setup.mix.classes, 3, setup.bending
+        )._losses(logits, batch)
+        for w in (1.0, 0.5)
+    )
+    assert torch.equal(half[::2], plain[::2]) and torch.allclose(half[1::2], plain[1::2] / 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"synthetic_loss_weight": 0.3},
+        {"hard_weight": 8.0},
+        {"noise_loss": "gce"},
+        {"noise_loss": "sce"},
+        {"noise_loss": "elr"},
+        {"smoothing_real": 0.3},
+        {"smoothing_synthetic": 0.3},
+        {"weight_decay": 5.0},
+        {"warmup_share": 0.9},
+        {"ema_decay": 0.0},
+    ],
+)
+def test_each_option_alone_changes_what_a_run_learns(stores, tmp_path, plain_run, changes):
+    figures = train(stores, tmp_path / "run", **changes)
+    assert figures["val"]["images"] == 9
+    weights = [load_model(folder).network.state_dict() for folder in (tmp_path / "run", plain_run)]
+    assert not torch.equal(*(w["head.weight"] for w in weights))
+
+
+@pytest.fixture(scope="module")
+def plain_run(stores, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("plain") / "run"
+    train(stores, out)
+    return out
+
+
+def test_other_characters_as_one_class(stores, tmp_path):
+    figures = train(stores, tmp_path / "run", others="one")
+    model = load_model(tmp_path / "run")
+    assert model.others == () and model.card.classes == 4
+    assert figures["val"]["images"] == 9 and "other" in figures["mix"]
+
+
+@pytest.mark.parametrize("score", ["logit", "energy", "softmax"])
+def test_a_run_keeps_its_score_and_answers_by_it(stores, tmp_path, score):
+    train(stores, tmp_path / "run", other_score=score)
+    model = load_model(tmp_path / "run")
+    assert model.card.score == score
+    rows = stores["real"].rows("val")
+    labels, _, others = model.predict(stores["real"].take(rows))
+    answers = Finished.open(tmp_path / "run", "x").answers("val")
+    assert np.allclose(others, answers.score, atol=1e-5)
+    assert [ALPHABET.classes[i] for i in answers.answer] == labels
+    assert ("The other score", score) in finished.facts(Finished.open(tmp_path / "run", "x"))
+
+
+def test_thresholds_by_group_are_kept_and_answered_by(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr("classifier.rejection.ENOUGH", 1)
+    figures = train(stores, tmp_path / "run", threshold_by="group", steps=24, ema_decay=0.5)
+    model = load_model(tmp_path / "run")
+    assert figures["thresholds"].keys() == {"rare"}  # 12 images of each
+    assert np.allclose(model.card.limits, [figures["thresholds"]["rare"]] * 3)
+    rows = stores["real"].rows("val")
+    labels, _, _ = model.predict(stores["real"].take(rows))
+    run = Finished.open(tmp_path / "run", "x")
+    assert [ALPHABET.classes[i] for i in run.answers("val").answer] == labels
+    assert dict(finished.facts(run))["Thresholds by group"].startswith("rare ")
+
+
+def test_the_body_moves_once_it_is_thawed(stores, tmp_path, monkeypatch):
+    """Frozen for 2 of 6 steps."""
+    body, update = [], lit.ClassifierModule.on_train_batch_end
+
+    def note(self, *given):
+        body.append(self.network.body[0].first.weight.detach().clone())
+        return update(self, *given)
+
+    monkeypatch.setattr(lit.ClassifierModule, "on_train_batch_end", note)
+    train(stores, tmp_path / "run", steps=6, freeze_steps=2, optimiser="sgd", lr=0.02)
+    assert torch.equal(body[0], body[1])
+    assert all(not torch.equal(a, b) for a, b in pairwise(body[1:]))
+    assert len(body) == 6
+
+
+def test_hard_images_are_shown_oftener_and_wrong_labels_are_not(stores):
+    """In the mix of a run: easy ones read at 0.98, hard ones at 0.5, wrong labels at 0.02."""
+    setup = prepare(stores["real"], [stores["font"]], _config(steps=400), 1, None)
+    data = MixData(setup.stores, setup.mix, setup.augment, seed=1, steps_per_epoch=100)
+    hard = Hardness(data, 4.0)
+    module = lit.ClassifierModule(_config(), setup.mix.classes, 3, setup.bending)
+    rows = setup.mix.pools[0].rows
+    kind = np.arange(len(rows)) % 3
+    module.given = torch.tensor([0.98, 0.5, 0.02])[torch.from_numpy(kind)]
+    batch = {"store": torch.zeros(len(rows), dtype=torch.int64), "row": torch.from_numpy(rows)}
+    before = shown(data, rows, kind)
+    hard.on_train_batch_end(None, module, None, batch)
+    hard.on_train_epoch_end(None, module)
+    easy, middling, wrong = shown(data, rows, kind) / before
+    assert middling / easy == pytest.approx(4 / 1.235, rel=0.1)  # 1 + 3 x 4 p (1 - p)
+    assert 0.85 < wrong / easy < 1.15
+
+
+def shown(data: MixData, rows: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """[3] places of the run that images of each kind have, as a share of the real ones'."""
+    picks = [data.mix.batch(step) for step in range(data.mix.total_steps)]
+    row = np.concatenate([p.row[p.store == 0] for p in picks])
+    return np.bincount(kind[np.searchsorted(rows, row)], minlength=3) / len(row)
+
+
+@pytest.mark.parametrize("model", ["resnet18", "efficientnet-b0"])
+def test_a_librarys_network_is_trained_saved_and_read_back(stores, tmp_path, model):
+    changes = {"steps": 4, "steps_per_epoch": 4, "clean_at": ()}
+    figures = train(stores, tmp_path / "run", model=model, optimiser="adamw", **changes)
+    assert figures["val"]["images"] == 9 and figures["steps"] == 4
+    read, images = load_model(tmp_path / "run"), stores["real"].take(stores["real"].rows("val"))
+    p = read.probabilities(images)
+    assert p.shape == (9, 6) and np.allclose(p.sum(1), 1, atol=1e-5)
+    answers = Finished.open(tmp_path / "run", "x").answers("val")
+    assert np.allclose(p[:, :3].max(1), answers.confidence, atol=1e-5)
+    out = tmp_path / "p.csv"
+    assert predict_files(tmp_path / "run", [stores["real"].path], out, 1) == (45, 0)
+
+
+def test_the_other_profilers_are_made_and_write_where_the_time_went(stores, tmp_path):
+    assert set(PROFILERS) == {"simple", "advanced", "pytorch"}
+    # of few steps PyTorch's has no whole schedule to record
+    assert PROFILERS["pytorch"](tmp_path, "profile").filename == "profile"
+    train(stores, tmp_path / "run", profile="advanced", steps=4, clean_at=())
+    (profile,) = (tmp_path / "run").glob("*profile*.txt")
+    assert "training_step" in profile.read_text("utf-8")
+
+
+# ---- what a machine chooses ----
+
+
+@pytest.mark.parametrize(
+    ("cuda", "on_gpu", "on_cpu", "preset", "precision"),
+    [
+        (True, True, False, "large", "bf16-mixed"),
+        (True, False, True, "large", "16-mixed"),  # it only imitates bfloat16
+        (False, False, True, "small", "bf16-mixed"),
+        (False, True, False, "small", "32-true"),
+    ],
+)
+def test_preset_and_precision_are_the_machines(
+    monkeypatch, cuda, on_gpu, on_cpu, preset, precision
+):
+    def supported(including_emulation=True):
+        return on_gpu or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: on_cpu)
+    name, config = runs.preset(None)
+    assert (name, config.precision) == (preset, precision)
+    assert config.model == PRESETS[preset].model
+    assert runs.preset("demo")[1].precision == precision
+
+
+# ---- the command's options ----
+
+
+def test_options_of_the_command_reach_the_run(stores, tmp_path, load_script, monkeypatch):
+    script, got = load_script("train_classifier"), []
+    monkeypatch.setattr(runs, "train", lambda *a: got.append(a[3]) or {})
+    given = ["--real", str(stores["real"].path), "--out", str(tmp_path / "run")]
+    options = {
+        "clean_at": (0.2, 0.4, 0.8),
+        "doubt_below": 0.2,
+        "smoothing_real": 0.15,
+        "smoothing_synthetic": 0.05,
+        "ema_decay": 0.99,
+        "weight_decay": 0.01,
+        "warmup_share": 0.3,
+        "other_share": 0.2,
+        "others": "one",
+        "other_score": "energy",
+        "threshold_by": "group",
+    }
+    words = list(given)
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else (value,)
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    for line in (given, words, [*words, "--cleaning", "false"]):
+        script.main(script.options().parse_args(line))
+    plain, changed, uncleaned = got
+    assert all(getattr(changed, n) == v for n, v in options.items())
+    assert all(getattr(plain, n) == getattr(PRESETS["small"], n) for n in options)
+    assert uncleaned.clean_at == () and uncleaned.doubt_below == 0.2
+    told = script.options().format_help()
+    assert all(f"--{name.replace('_', '-')}" in told for name in options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"others": "some"}, "--others 'some': there are each, one"),
+        ({"other_score": "x"}, "--other-score 'x': there are norms, logit, energy, softmax"),
+        ({"threshold_by": "class"}, "--threshold-by 'class': there are all, group"),
+        ({"clean_at": (0.3, 1.2)}, "--clean-at 1.2: not between 0 and 1"),
+        ({"doubt_below": -0.1}, "--doubt-below -0.1"),
+        ({"smoothing_real": 1.5}, "--smoothing-real 1.5"),
+        ({"smoothing_synthetic": -1.0}, "--smoothing-synthetic -1"),
+        ({"ema_decay": 1.5}, "--ema-decay 1.5"),
+        ({"weight_decay": -1.0}, "--weight-decay -1"),
+        ({"warmup_share": 2.0}, "--warmup-share 2"),
+        ({"other_share": 2.0}, "other_share: 2.0 is not between 0 and 1"),
+    ],
+)
+def test_values_out_of_range_are_one_line(stores, tmp_path, monkeypatch, changes, says):
+    monkeypatch.setattr("classifier.setup.ENOUGH_OTHERS", 1)
+    with pytest.raises(InputError, match=says):
+        train(stores, tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()

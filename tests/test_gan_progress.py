@@ -1,0 +1,30 @@
+"""What a run shows: pictures of fixed glyphs and styles, as files and in TensorBoard."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_gan import CONFIG, train
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*num_workers.*")
+
+
+@pytest.mark.parametrize("style", ["noise", "image"])
+def test_grids_stand_in_files_and_in_the_curves(style, tmp_path):
+    train(tmp_path / "run", replace(CONFIG, steps=4, grid_every=2, style=style))
+    curves = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    curves.Reload()
+    assert curves.Tags()["images"] == ["grid"]
+    shown = {event.step: event.encoded_image_string for event in curves.Images("grid")}
+    assert shown.keys() == {2, 4}
+    for step, encoded in shown.items():
+        file = np.asarray(Image.open(tmp_path / "run" / "grids" / f"step_{step:06d}.png"))
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded)).convert("L")), file)
+        # 16 glyphs, in a row of their own and six styles; in front the images of the styles
+        assert file.shape == (64 * 7, 64 * (17 if style == "image" else 16))
+    pictures = [np.asarray(Image.open(io.BytesIO(e)).convert("L")) for e in shown.values()]
+    assert np.array_equal(pictures[0][:64], pictures[1][:64])  # the glyphs are fixed
+    assert not np.array_equal(*pictures)

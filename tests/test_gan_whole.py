@@ -1,0 +1,140 @@
+"""`gan.train.train` from a store to a finished run, smallest: odd classes, resumed, damaged."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_gan import CONFIG, few_fonts, real_store
+
+import gan.train
+from gan.run import GanRun
+from gan.train import train
+from synth.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*num_workers.*")
+TINY = replace(
+    CONFIG, steps=4, grid_every=4, recogniser_steps=12, recogniser_batch=16, style="image"
+)
+
+
+class Stop(Exception):
+    """What the tests interrupt a run with."""
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> Store:
+    """Many images of a class, one of another, none of a third."""
+    return real_store(tmp_path_factory.mktemp("real") / "real", "一國永", {"國": 9, "永": 1})
+
+
+@pytest.fixture(scope="module")
+def whole(real, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with few_fonts():
+        train(real, out, TINY, [], 1, {})
+    return out
+
+
+@pytest.fixture(scope="module")
+def broken(real, tmp_path_factory) -> Path:
+    """Stopped after the checkpoint of its second step."""
+    from gan import checkpoints
+
+    out = tmp_path_factory.mktemp("broken") / "run"
+    keep = checkpoints.Keeper.on_train_batch_end
+
+    def stop(self, trainer, module, *rest):
+        keep(self, trainer, module, *rest)
+        if module.steps_done == 2:
+            raise Stop
+
+    with few_fonts(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
+        with pytest.raises(Stop):
+            train(real, out, TINY, [], 1, {})
+    return out
+
+
+def same(one: Path, other: Path) -> bool:
+    names = ("generator.safetensors", "generator.json", "recogniser.safetensors", "trusted.npy")
+    names += ("styles.npy", "style_rows.npy")
+    return all((one / n).read_bytes() == (other / n).read_bytes() for n in names)
+
+
+def test_a_class_with_one_image_or_none_is_drawn_too(whole, real):
+    run = GanRun.open(whole)
+    assert run.alphabet.chars == tuple("一國永") and run.drawable is None
+    assert len(run.read_styles) == len(run.style_rows) == 10
+    assert sorted(run.style_rows) == real.rows("train").tolist()
+    assert (run.real, run.font_folders) == (real.content, ())
+    rates = json.loads((whole / "rates.json").read_text())
+    assert rates["images"] == 4 * 8 and rates["images_per_second"] > 0
+    assert not list((whole / "checkpoints").glob("recogniser*"))
+
+
+def test_resumed_with_its_recogniser_read_back_it_ends_as_unbroken(
+    whole, broken, real, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(broken, run)
+    monkeypatch.setattr(gan.train, "train_recogniser", None)  # it is not trained again
+    with few_fonts():
+        train(real, run, TINY, [], 1, {})
+    assert "going on at step 2 of 4" in capsys.readouterr().out
+    assert same(run, whole)
+
+
+@pytest.mark.parametrize("name", ["recogniser.safetensors", "trusted.npy"])
+def test_a_damaged_recogniser_is_said_and_trained_anew(name, whole, broken, real, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(broken, run)
+    (run / name).write_bytes((run / name).read_bytes()[:-3])
+    with few_fonts():
+        train(real, run, TINY, [], 1, {})
+    assert "its recogniser is damaged" in capsys.readouterr().out
+    assert same(run, whole)
+
+
+def test_a_kill_while_the_recogniser_trains_loses_little(
+    whole, real, tmp_path, monkeypatch, capsys
+):
+    from gan import recogniser
+
+    jitter, calls = recogniser.jitter, []
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == 8:
+            raise Stop
+        return jitter(*arguments)
+
+    monkeypatch.setattr(recogniser, "jitter", stop)
+    run = tmp_path / "run"
+    with few_fonts():
+        with pytest.raises(Stop):
+            train(real, run, TINY, [], 1, {})
+        assert (run / "checkpoints" / "recogniser.ckpt").is_file()
+        train(real, run, TINY, [], 1, {})
+    assert "recogniser: going on at step 6 of 12" in capsys.readouterr().out
+    assert same(run, whole) and not list((run / "checkpoints").glob("recogniser*"))
+
+
+def test_folders_of_fonts_are_kept(tmp_path, monkeypatch):
+    """As absolute names: a run may be used from elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    real = real_store(Path("real"), "一國", {"國": 4, "一": 4})
+    with few_fonts():
+        run, _ = train(real, Path("run"), replace(TINY, steps=1), [Path("more")], 1, {})
+    assert run.font_folders == (tmp_path / "more",)
+
+
+def test_a_run_of_noise_keeps_no_styles(tmp_path):
+    real = real_store(tmp_path / "real", "一國", {"國": 4, "一": 4})
+    with few_fonts():
+        train(real, tmp_path / "run", replace(TINY, steps=1, style="noise"), [], 1, {})
+    assert not list((tmp_path / "run").glob("style*"))
+    run = GanRun.open(tmp_path / "run")
+    assert run.style_images(np.arange(3), 1) is None

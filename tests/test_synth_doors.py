@@ -1,0 +1,179 @@
+"""Images that are measured on are refused, by name, at every door to training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import draw_strokes, write_images
+from PIL import Image
+
+from synth.canvas import Canvas
+from synth.command import run
+from synth.corpus import import_images
+from synth.decode import decode
+from synth.errors import InputError
+from synth.near_copies import COPY_DISTANCE, distances
+from synth.provenance import refuse_leaks
+from synth.store import Sample, Store, StoreWriter
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of what torch and Lightning deprecate
+
+
+def again(seed: int, factor: float = 0.7, quality: int = 75) -> np.ndarray:
+    """[1, 64, 64] uint8: the drawing of a seed, rescaled and saved as JPEG."""
+    image = draw_strokes(seed)
+    small = image.resize((round(image.width * factor),) * 2, Image.Resampling.BILINEAR)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=quality)
+    return decode(stream.getvalue(), Canvas())[None]
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Store:
+    """Drawings 0 to 23: A and B."""
+    top = write_images(tmp_path / "images", {"A": 12, "B": 12})
+    return import_images(top, tmp_path / "real", None, Canvas(), val_share=0.25)
+
+
+def store_of(path: Path, real: Store, image: np.ndarray, source: str, split: str) -> Store:
+    with StoreWriter(path, real.canvas, real.alphabet, {}) as writer:
+        writer.append(image, [Sample("A", "A", source, split, origin="copy.png")])
+    return Store.open(path)
+
+
+def seed_of(store: Store, row: int) -> int:
+    """Of the drawing in a row of `real`."""
+    label, _, name = store.column("origin")[row].partition("/")
+    return 12 * "AB".index(label) + int(Path(name).stem)
+
+
+@pytest.fixture
+def tested(real: Store, tmp_path: Path) -> Store:
+    """A store to be measured on, with a copy of a training image in it."""
+    row = int(real.rows("train")[3])
+    return store_of(tmp_path / "tested", real, again(seed_of(real, row)), "real", "test")
+
+
+@pytest.mark.parametrize("name", ["render_fonts", "train_gan"])
+def test_what_learns_of_real_images_refuses_copies_of_a_test_store(
+    name: str,
+    real: Store,
+    tested: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = load_script(name)
+    words = ["--real", str(real.path), "--out", str(tmp_path / "out")]
+    words += ["--apart-from", str(tested.path)]
+    assert run(script.options(), script.main, words) == 2
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert f"copy.png (test) is nearly a training image of {real.path}" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_store_with_copies_is_refused_unless_allowed(
+    real: Store,
+    tested: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[Path] = []
+    monkeypatch.setattr("classifier.train.train", lambda *a, **k: trained.append(a[2]) or {})
+    script = load_script("train_classifier")
+    out = tmp_path / "out"
+    words = ["--real", str(real.path), "--out", str(out), "--test", str(tested.path)]
+    assert run(script.options(), script.main, words) == 2
+    error = capsys.readouterr().err
+    assert "1 training images are copies" in error and "--allow-copies" in error and not trained
+    assert run(script.options(), script.main, [*words, "--allow-copies"]) == 0
+    assert "of copy.png" in capsys.readouterr().out and trained == [out]
+
+
+@pytest.mark.parametrize("how", ["equal", "nearly"])
+@pytest.mark.parametrize("of", ["val", "test"])
+def test_a_synthetic_store_that_holds_what_is_measured_trains_no_classifier(
+    how: str, of: str, real: Store, tmp_path: Path
+) -> None:
+    from classifier.config import PRESETS
+    from classifier.train import train
+
+    row = int(real.rows("val")[0])
+    test, name = None, real.column("origin")[row]
+    if of == "test":
+        stream = io.BytesIO()
+        draw_strokes(99).save(stream, "PNG")
+        image = decode(stream.getvalue(), Canvas())[None]
+        test, name = store_of(tmp_path / "test", real, image, "real", "test"), "copy.png"
+        copy = image if how == "equal" else again(99)
+    else:
+        copy = real.images[[row]] if how == "equal" else again(seed_of(real, row))
+    synth = store_of(tmp_path / "synth", real, copy, "real", "train")
+    words = "is a training" if how == "equal" else "is nearly a training"
+    with pytest.raises(InputError, match=rf"{name} \({of}\) {words} image of .*synth"):
+        train(real, [synth], tmp_path / "out", PRESETS["demo"], 1, {}, test)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_drawn_image_that_lies_near_a_written_one_is_no_copy_an_equal_one_is(
+    real: Store, tmp_path: Path
+) -> None:
+    row = int(real.rows("val")[0])
+    near = again(seed_of(real, row))
+    assert distances(near, real.images[[row]])[0] < COPY_DISTANCE
+    refuse_leaks(real, [store_of(tmp_path / "near", real, near, "font", "train")], None)
+    equal = store_of(tmp_path / "equal", real, real.images[[row]], "gan", "train")
+    with pytest.raises(InputError, match="is a training image"):
+        refuse_leaks(real, [equal], None)
+    val = store_of(tmp_path / "val", real, real.images[[row]], "gan", "val")
+    refuse_leaks(real, [val], None)  # of that none is trained on
+
+
+def change_a_pixel(store: Store, row: int) -> None:
+    images = np.lib.format.open_memmap(store.path / "images.npy", mode="r+")
+    images[row, 0, 0] ^= 1
+    images.flush()
+
+
+def test_a_classifier_run_does_not_go_on_with_other_pixels(
+    real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from classifier import train as runs
+    from classifier.config import PRESETS
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "fit", killed)
+    out = tmp_path / "out"
+    arguments = (real, [], out, PRESETS["demo"], 1, {})
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(*arguments)
+    row = int(real.rows("train")[2])
+    change_a_pixel(real, row)
+    with pytest.raises(InputError, match=rf"image {row} \(.*\) is not the one that was written"):
+        runs.train(*arguments)
+
+
+def test_a_gan_run_does_not_go_on_with_other_pixels(
+    real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan import train as runs
+
+    class Room:
+        alphabet = real.alphabet
+        coverages: tuple = ()
+
+    monkeypatch.setattr(runs.Studio, "prepare", lambda *_, **__: Room)
+    (tmp_path / "out").mkdir()
+    change_a_pixel(real, 4)
+    with pytest.raises(InputError, match=r"image 4 .* is not the one that was written"):
+        runs.train(real, tmp_path / "out", runs.preset("demo")[1], [], 1, {})

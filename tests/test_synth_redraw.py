@@ -1,0 +1,109 @@
+"""A stored image is drawn again from its row: origin, kind and record, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_synth_render import ALPHABET, CANVAS, FONTS, plan_of
+
+from synth import other
+from synth.errors import InputError
+from synth.redraw import _named, redraw
+from synth.render import Plan, render
+from synth.store import Sample, Store, StoreWriter
+from synth.style import Draw
+
+# much paper: lines, neighbours, shade and JPEG in half of the images
+PAPER = {"clutter": 0.4, "scan": 0.3, "noise": 0.05}
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return plan_of(6, 500, **PAPER)
+
+
+@pytest.fixture(scope="module")
+def store(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    path = tmp_path_factory.mktemp("redraw") / "store"
+    with StoreWriter(path, CANVAS, ALPHABET, {}) as writer:
+        for images, samples in render(plan):
+            writer.append(images, samples)
+    return Store.open(path)
+
+
+def test_stored_images_are_drawn_again_byte_for_byte(store: Store) -> None:
+    rows = np.random.default_rng(1).permutation(len(store))
+    again = redraw(store, rows, FONTS)
+    assert (again == store.images[rows]).all()
+    kinds = set(store.column("kind"))
+    assert kinds >= {"character", "confusable", *other.NON_CHARACTER_KINDS}
+    records = [Draw.from_json(r) for r in store.column("record")]
+    assert sum(d.clutter >= 0.5 for d in records) > 100 and sum(d.jpeg > 0 for d in records) > 100
+
+
+def test_the_record_names_what_stands_beside_and_it_shows(store: Store, tmp_path: Path) -> None:
+    chars, kinds = store.column("origin"), store.column("kind")
+    records = [Draw.from_json(r) for r in store.column("record")]
+    named = [bool(d.beside) for d in records]
+    wanted = [
+        kind in other.OF_TWO or d.clutter >= 0.5 for kind, d in zip(kinds, records, strict=True)
+    ]
+    assert named == wanted
+    beside = [d.beside for d in records if d.beside]
+    assert len(set(beside)) > 50
+    own = [o for o, d in zip(chars, records, strict=True) if d.beside]
+    assert np.mean([a == b for a, b in zip(own, beside, strict=True)]) < 0.1
+    # with another character beside it a "two" is another image, and so is a neighboured scan
+    klee = next(f for f in FONTS if f.name == "klee-one")
+    for rows in (
+        np.flatnonzero(kinds == "two"),
+        np.flatnonzero([d.clutter >= 0.5 and k == "character" for k, d in zip(kinds, records)]),  # noqa: B905
+    ):
+        changed = [replace(records[i], beside=f"{klee.name}:龍").to_json() for i in rows]
+        there = store.column("record")[rows]
+        assert (np.array(changed) != there).mean() > 0.9
+        another = _with_records(tmp_path / str(len(rows)), store, rows, changed)
+        again = redraw(another, np.arange(len(rows)), FONTS)
+        differ = (again != store.images[rows]).any((1, 2))
+        assert differ.mean() > 0.5  # some neighbours stand clear of the writing
+
+
+def _with_records(path: Path, store: Store, rows: np.ndarray, records: list[str]) -> Store:
+    names = ("label", "char", "source", "split", "kind", "origin")
+    columns = [store.column(n)[rows] for n in names]
+    samples = [Sample(*row, record=r) for *row, r in zip(*columns, records, strict=True)]
+    with StoreWriter(path, CANVAS, ALPHABET, {}) as writer:
+        writer.append(np.zeros((len(rows), 64, 64), np.uint8), samples)
+    return Store.open(path)
+
+
+def test_held_out_characters_are_no_neighbours_in_training(plan: Plan, store: Store) -> None:
+    held_out = set(store.column("char")[store.column("split") == "val"]) - {""}
+    train = store.column("split") == "train"
+    beside = {Draw.from_json(r).beside[-1:] for r in store.column("record")[train]} - {""}
+    assert held_out and beside and not held_out & beside
+
+
+def test_what_cannot_be_drawn_again_is_an_error(tmp_path: Path, store: Store) -> None:
+    row = np.flatnonzero(store.column("kind") == "two")[:1]
+    with pytest.raises(InputError, match=r"row \d+: drawn with the font '.*', which is not there"):
+        redraw(store, np.arange(len(store)), FONTS[:1])
+    old = replace(Draw.from_json(store.column("record")[row[0]]), beside="").to_json()
+    sample = Sample("other", "", "font", kind="two", origin=store.column("origin")[row[0]])
+    real = Sample("永", "永", "real")
+    with StoreWriter(tmp_path / "old", CANVAS, ALPHABET, {}) as writer:
+        writer.append(np.zeros((2, 64, 64), np.uint8), [replace(sample, record=old), real])
+    older = Store.open(tmp_path / "old")
+    with pytest.raises(InputError, match="row 0: an older record"):
+        redraw(older, np.array([0]), FONTS)
+    with pytest.raises(InputError, match="row 1: a real image, which no font draws"):
+        redraw(older, np.array([1]), FONTS)
+
+
+def test_names_with_a_colon() -> None:
+    """A font file may be called so, and so may a character."""
+    assert _named("a:b:永", {"a:b": FONTS[0]}, "x") == (FONTS[0], "永")
+    assert _named("klee-one::", {"klee-one": FONTS[1]}, "x") == (FONTS[1], ":")

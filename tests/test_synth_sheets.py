@@ -1,0 +1,119 @@
+"""The preview: a font, a hand, a kind a row, and real images of the same characters between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_synth_render import ALPHABET, CANVAS, FONTS, coverages, plan_of
+
+from synth import other, sheets
+from synth.render import Plan, render_places
+from synth.sheets import HANDS, REAL_EVERY, preview_rows
+from synth.store import Sample, Store, StoreWriter
+from synth.style import Draw
+
+COLUMNS = 8
+Drawn = list[tuple[Plan, list[Sample]]]
+
+
+@pytest.fixture(scope="module")
+def studio() -> SimpleNamespace:
+    """What a preview asks of a studio."""
+    return SimpleNamespace(plan=plan_of(12, 300), alphabet=ALPHABET, coverages=coverages())
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """The samples of each row that is rendered."""
+    seen: Drawn = []
+
+    def recorded(plan: Plan, at: np.ndarray) -> tuple[np.ndarray, list[Sample]]:
+        images, samples = render_places(plan, at)
+        seen.append((plan, samples))
+        return images, samples
+
+    monkeypatch.setattr(sheets, "render_places", recorded)
+    return seen
+
+
+def test_a_writers_row_is_one_hand(studio: SimpleNamespace, drawn: Drawn) -> None:
+    rows = preview_rows(studio, COLUMNS)
+    titles = [title for title, _ in rows]
+    assert titles[: len(FONTS)] == [f.name for f in FONTS]
+    assert titles[len(FONTS) : len(FONTS) + HANDS] == [f"writer {i + 1}" for i in range(HANDS)]
+    hands = []
+    for _, samples in drawn[len(FONTS) : len(FONTS) + HANDS]:
+        assert len(samples) == COLUMNS and len({s.origin.split(":")[0] for s in samples}) == 1
+        records = [Draw.from_json(s.record) for s in samples]
+        # what a hand has of its own, and no character adds to
+        [hand] = {(d.writer, d.blur_px, d.noise, d.part_shift_em, d.pressure) for d in records}
+        hands.append(hand)
+        assert len({d.slant for d in records}) > 1
+    assert len(set(hands)) == HANDS
+    # a font's row is in many hands
+    assert len({Draw.from_json(s.record).writer for s in drawn[0][1]}) > COLUMNS // 2
+
+
+def test_a_kinds_row_shows_that_kind(studio: SimpleNamespace, drawn: Drawn) -> None:
+    rows = preview_rows(studio, COLUMNS)
+    there = {*studio.plan.kind} - {"character"}
+    kinds = [title for title, _ in rows[len(FONTS) + HANDS :]]
+    order = (*other.CHARACTER_KINDS, *other.NON_CHARACTER_KINDS)
+    assert kinds == [k for k in order if k in there] and len(kinds) > 8
+    for kind, (_, samples) in zip(kinds, drawn[len(FONTS) + HANDS :], strict=True):
+        assert {s.kind for s in samples} == {kind} and {s.label for s in samples} == {"other"}
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**63 - 2, 0])
+def test_the_largest_seed_has_writers_too(studio: SimpleNamespace, drawn: Drawn, seed: int) -> None:
+    rows = preview_rows(
+        SimpleNamespace(plan=replace(studio.plan, seed=seed), alphabet=ALPHABET), COLUMNS
+    )
+    pictures = {row.tobytes() for title, row in rows if title.startswith("writer")}
+    assert len(pictures) == HANDS
+
+
+def real_store(path: Path, counts: dict[str, int]) -> Store:
+    """Each image has a tone of its own, from 1."""
+    with StoreWriter(path, CANVAS, ALPHABET, {}) as writer:
+        tone = 0
+        for label, count in counts.items():
+            for split in ("train", "val"):
+                images = np.zeros((count, 64, 64), np.uint8)
+                images += np.arange(tone + 1, tone + count + 1, dtype=np.uint8)[:, None, None]
+                tone += count
+                samples = [Sample(label, label, "real", split)] * count
+                writer.append(images, samples)
+    return Store.open(path)
+
+
+def test_real_images_of_the_same_characters_stand_between(
+    studio: SimpleNamespace, tmp_path: Path
+) -> None:
+    picked = sheets._spread(list(ALPHABET.chars), COLUMNS)
+    real = real_store(tmp_path / "real", {picked[0]: 9, picked[3]: 1, "other": 3})
+    rows = preview_rows(studio, COLUMNS, real)
+    plain = preview_rows(studio, COLUMNS)
+    rendered = [row for row in rows if row[0] != "real"]
+    for (title, picture), (wanted, same) in zip(rendered, plain, strict=True):
+        assert title == wanted and (picture == same).all()
+    at = [i for i, (title, _) in enumerate(rows) if title == "real"]
+    assert at[0] == REAL_EVERY and at[-1] == len(rows) - 1
+    labels, splits = real.column("label"), real.column("split")
+    shown: list[int] = []
+    for i in at:
+        tiles = rows[i][1].reshape(64, COLUMNS, 64)[0, :, 0].tolist()
+        for column, tone in enumerate(tiles):
+            if tone:
+                label = labels[tone - 1]
+                assert splits[tone - 1] == "train"
+                assert label == ("other" if i == at[-1] else picked[column])
+                shown.append(tone)
+    assert len(shown) == len(set(shown)) == (len(at) - 1) + 1 + 3  # none twice
+    elsewhere = next(c for c in ALPHABET.chars if c not in picked)
+    none = preview_rows(studio, COLUMNS, real_store(tmp_path / "none", {elsewhere: 2}))
+    assert [title for title, _ in none] == [title for title, _ in plain]
