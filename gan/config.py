@@ -19,7 +19,7 @@ class GanConfig:
     discriminator_lr: float = 4e-4
     betas: tuple[float, float] = (0.0, 0.99)
     final_lr_share: float = 0.2  # cosine decay down to this share
-    gamma: float = 8.0  # weight of R1 and R2; R3GAN eq. 4
+    gamma: float = 0.1  # weight of R1 and R2; R3GAN eq. 4. With 8 images vary little (docs/LOG.md)
     penalty_every: int = 8  # steps between penalties, which then count that many times
     diversity: float = 1.0  # weight of the diversity term
     recognise: float = 0.15  # weight of the recogniser's cross-entropy in the generator's loss
@@ -28,7 +28,7 @@ class GanConfig:
     ema_half_images: int = 6000  # images after which a generator's weight counts half
     style_dim: int = 48
     width: int = 1  # multiplies the channels of both networks
-    content_strength: float = 0.7  # of the font deformation in front of the generator
+    content_strength: float = 0.9  # of the font deformation in front of the generator
     recogniser_steps: int = 1200
     recogniser_batch: int = 128
     checkpoint_every: int = 100  # steps
