@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from classifier.export import Model
-from classifier.onnx import CARD, INPUT, MADE, OUTPUT, has_bf16, load_onnx, sha256
+from classifier.onnx import CARD, INPUT, MADE, OUTPUT, has_bf16, load_onnx, measured_on, sha256
 from synth.canvas import MEAN, STD
 from synth.errors import InputError
 from synth.files import write_whole
@@ -99,7 +99,7 @@ def compare(model: Model, onnx: Path, check: Store | None) -> dict[str, Any]:
     else:
         check.require(model.card.canvas, model.card.alphabet)
         split, rows = measured_on(check)
-        images, truth = np.asarray(check.images[rows]), check.column("label")[rows]
+        images, truth = check.take(rows), check.column("label")[rows]
     wanted = model.probabilities(images)
     labels = np.array(model.card.labels(wanted)[0])
     result: dict[str, Any] = {
@@ -121,19 +121,6 @@ def compare(model: Model, onnx: Path, check: Store | None) -> dict[str, Any]:
             figures["accuracy"] = float((answers == truth).mean())
         result[precision] = figures
     return result
-
-
-def measured_on(store: Store) -> tuple[str, np.ndarray]:
-    """The split that says something of new images, test before validation, and its rows, [n] int64.
-
-    Raises InputError for a store that has training images only.
-    """
-    for split in ("test", "val"):
-        if len(rows := store.rows(split)):
-            return split, rows
-    raise InputError(
-        f"{store.path}: only training images in it; what a model loses is measured on others"
-    )
 
 
 def _write_graph(model: Model, path: Path) -> None:

@@ -3,7 +3,9 @@
 Columns, in any order, others are passed over: `sha256` (of the image, as in the store and the
 report) and `label`: a character of the alphabet, "other", "remove", or nothing for what is not
 decided. The given label, written again, confirms it: nothing doubts it any more. Equal
-images share a decision. Files may be joined, one after the other. Only real training images can be
+images share a decision. Files may be joined, one after the other. A row whose third column,
+`decided_by`, begins with "nobody" counts as the others do, but no one has looked: it stays open to
+doubt. Only real training images can be
 decided on; the store on disk stays as it is.
 """
 
@@ -21,6 +23,7 @@ from synth.errors import InputError
 from synth.store import Store
 
 REMOVE = "remove"
+DECIDED_BY, NOBODY = "decided_by", "nobody"
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,11 @@ class Corrections:
     classes: np.ndarray  # [n] int64, what each is; -1: removed
     changed: int  # images that got another label
     digest: str  # of the file; "" without one
+    looked: np.ndarray  # [n] bool: a person did
 
     @classmethod
     def none(cls) -> Self:
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), 0, "")
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), 0, "", np.zeros(0, bool))
 
     @classmethod
     def read(cls, path: Path, real: Store) -> Self:
@@ -56,6 +60,7 @@ class Corrections:
             rows_of.setdefault(digests[row], []).append(row)
         measured = set(digests[split != "train"])
         decided: dict[int, int] = {}
+        looked: set[int] = set()
         for line, entry in table:
             image, label = (entry["sha256"] or "").strip(), (entry["label"] or "").strip()
             where = f"--corrections {path}, line {line}"
@@ -76,10 +81,15 @@ class Corrections:
             for row in rows_of[image]:
                 if decided.setdefault(row, number) != number:
                     raise InputError(f"{where}: image {image[:16]} was decided otherwise before")
+            # without a name for it (joined files: the first one's head) it is one value too many
+            by = entry.get(DECIDED_BY) or next(iter(entry.get(None) or ()), "")
+            if not by.strip().startswith(NOBODY):
+                looked.update(rows_of[image])
         rows = np.array(sorted(decided), np.int64)
         classes = np.array([decided[row] for row in rows.tolist()], np.int64)
         changed = int(((classes >= 0) & (classes != real.classes()[rows])).sum())
-        return cls(rows, classes, changed, hashlib.sha256(raw).hexdigest()[:12])
+        by_person = np.isin(rows, sorted(looked))
+        return cls(rows, classes, changed, hashlib.sha256(raw).hexdigest()[:12], by_person)
 
     @property
     def removed(self) -> int:
@@ -88,7 +98,7 @@ class Corrections:
     @property
     def trusted(self) -> np.ndarray:
         """[m] int64: rows whose labels a person gave or confirmed."""
-        return self.rows[self.classes >= 0]
+        return self.rows[(self.classes >= 0) & self.looked]
 
     def targets(self, given: np.ndarray) -> np.ndarray:
         """[N] classes of the real store's rows -> [N] the decided ones."""

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifier.rejection import answers, other_score
+from classifier.shares import GROUP_NAMES
 from synth.alphabet import OTHER
 from synth.other import NON_CHARACTER_KINDS
 from synth.quota import group_of
 from synth.store import Store
 
-GROUPS = ("common", "rare", "few", "none")  # of known characters, see `group_of`
+GROUPS = GROUP_NAMES[:-1]  # of known characters
 
 
 @dataclass(frozen=True)

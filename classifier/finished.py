@@ -19,6 +19,7 @@ from synth.errors import InputError
 from synth.store import Store
 
 SOURCE = Path(__file__).resolve().parents[1]  # a checkout, or where packages are installed
+_ANEW = "remove the run's metrics.json, and the command that trained it writes its end anew"
 SWITCHES = ("allow_copies",)  # options without a value
 PACKAGES = (
     "inkfill",
@@ -72,13 +73,14 @@ class Finished:
             if not (path / needed).is_file():
                 raise InputError(f"{path}: no finished run (no {needed} in it)")
         lines, mix = path / "metrics.jsonl", path / "mix.txt"
-        text = lines.read_text(encoding="utf-8") if lines.is_file() else ""
+        text = _text(lines) if lines.is_file() else ""
         return cls(
             path,
             name,
             read_json(path / "metrics.json"),
             read_json(path / "model.json"),
-            [json.loads(line) for line in text.splitlines()],
+            # what draws curves only
+            [_object(line, lines, "remove that line") for line in text.splitlines()],
             mix.read_text(encoding="utf-8") if mix.is_file() else "",
         )
 
@@ -108,17 +110,28 @@ class Finished:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A file of a finished run. Raises InputError where it is damaged."""
+    return _object(_text(path), path)
+
+
+def _text(path: Path) -> str:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: damaged ({line}); remove the run's metrics.json, and the command "
-            "that trained it writes its end anew"
-        ) from None
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _object(text: str, path: Path, advice: str = _ANEW) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"{error} in {text[:40]!r}", advice) from None
     if not isinstance(found, dict):
-        raise InputError(f"{path}: damaged (no JSON object in it)")
+        raise _damaged(path, f"no JSON object: {text[:40]!r}", advice)
     return found
+
+
+def _damaged(path: Path, why: object, advice: str = _ANEW) -> InputError:
+    return InputError(f"{path}: damaged ({' '.join(str(why).split())[:200]}); {advice}")
 
 
 def facts(run: Finished) -> list[tuple[str, str]]:
@@ -138,7 +151,9 @@ def facts(run: Finished) -> list[tuple[str, str]]:
     ]
     if chosen:
         rates = (f"{name.replace('_', ' ')} {100 * rate:.1f} %" for name, rate in chosen.items())
-        rows.append(("Rates at that threshold when it was set", ", ".join(rates)))
+        several = "those thresholds when they were" if figures.get("thresholds") else ""
+        name = f"Rates at {several or 'that threshold when it was'} set"
+        rows.append((name, ", ".join(rates)))
     return rows
 
 

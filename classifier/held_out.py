@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from classifier.mixing import REAL
+from classifier.rejection import ENOUGH
 from classifier.setup import Setup
 from synth.other import ONE_CHARACTER_KINDS
 from synth.store import SOURCES
@@ -41,9 +42,10 @@ def threshold_images(setup: Setup) -> HeldOut:
 
     Of the others, GAN images are used where there are some (they are nearer to real ones than font
     images), else font images; those that show no character at all are in either case the font ones,
-    since no GAN draws any. Real ones as well, where the store says which character they show. Of
-    most it does not, and import splits them by image, so that training has the same characters:
-    they stand in only where no other image shows a character held out, and `doubt` says so.
+    since no GAN draws any. Real ones as well, where the store says that they show a character which
+    training does not. Import splits by image, so training has the characters of most: these, and
+    those of which the store says nothing, are added only where fewer than ENOUGH images show a
+    character held out, and `doubt` says so.
     """
     images, targets, sources, kinds, chars = [], [], [], [], []
     for store, rows, target in zip(setup.stores, setup.val_rows, setup.targets, strict=True):
@@ -66,12 +68,20 @@ def threshold_images(setup: Setup) -> HeldOut:
     held = is_other & ~unsaid & ~(character & seen)
     best = _GAN if (held & (source == _GAN)).any() else _FONT
     used = held & ((source == best) | (source == REAL) | ((source == _FONT) & ~character))
-    doubt = ""
-    if not (used & character).any() and unsaid.any():
-        used |= unsaid
+    spare = is_other & character & (source == REAL) & ~held
+    doubt, shown = "", int((used & character).sum())
+    if shown < ENOUGH and spare.any():
+        used |= spare
+        also = "also " if shown else ""
         doubt = (
-            f"no other character is held out from training: the threshold is set on {unsaid.sum()} "
+            f"{_few(shown)} held out from training: the threshold is {also}set on {spare.sum()} "
             "real other images whose characters may be in training too, so unseen ones may pass it"
         )
+    elif not shown and used.any():
+        doubt = f"{_few(0)} held out from training: the threshold is set on what is no character"
     use = (~is_other & (source == REAL)) | used
     return HeldOut(image[use], np.minimum(target[use], setup.known), doubt)
+
+
+def _few(images: int) -> str:
+    return f"only {images} images show a character" if images else "no other character is"

@@ -80,10 +80,26 @@ def choose_threshold(
     if not allowed.any():
         return 1.0, {}
     flat = np.flatnonzero(allowed & (found >= found[allowed].max()))
-    at = int(flat[len(flat) // 2])
-    kept = (1 - lost[at]) * right.sum() / (~is_other).sum()
-    rates = {"known_right": kept, "known_lost": lost[at], "other_found": found[at]}
-    return float(steps[at]), {name: float(rate) for name, rate in rates.items()}
+    threshold = float(steps[flat[len(flat) // 2]])
+    return threshold, rates_at(probabilities, target, known, threshold, score)
+
+
+def rates_at(
+    probabilities: np.ndarray,  # [N, C]
+    target: np.ndarray,  # [N] int64; `known` and above are other
+    known: int,
+    threshold: float | np.ndarray,  # see `answers`
+    score: str = "norms",
+) -> dict[str, float]:
+    """Shares of the known images read right, of those among them that are called other though the
+    network reads them right, and of the others found. There must be some of each."""
+    is_other = target >= known
+    right = ~is_other & (probabilities[:, :known].argmax(1) == target)
+    called = answers(probabilities, known, threshold, score) == known
+    lost = called[right].mean()
+    kept = (1 - lost) * right.sum() / (~is_other).sum()
+    rates = {"known_right": kept, "known_lost": lost, "other_found": called[is_other].mean()}
+    return {name: float(rate) for name, rate in rates.items()}
 
 
 def choose_by_group(

@@ -10,12 +10,15 @@ import numpy as np
 from classifier import charts
 from classifier.finished import Answers, Finished
 from classifier.pictures import png, spread
-from classifier.shares import GROUP_NAMES
 from classifier.suspects import Suspects
-from synth.alphabet import OTHER
 from synth.other import CHARACTER_KINDS, NON_CHARACTER_KINDS
 from synth.store import Store
 
+SHOWN = {  # of `evaluate.others_of`
+    "seen": "other characters like those trained on",
+    "unseen": "other characters never trained on",
+    "unknown": "others of which nothing more is known",
+}
 MAX_PAIRS, MAX_ERRORS, MAX_SUSPECTS = 20, 60, 2000
 
 
@@ -81,9 +84,10 @@ def errors(run: Finished, answers: Answers, tested: Store) -> dict[str, Any]:
 
 
 def rejection(run: Finished, answers: Answers) -> dict[str, Any]:
-    """The other score of known and of other images."""
+    """The other score of known and of other images, and what came of it: by the answers, since
+    thresholds may be by group."""
     known, threshold = len(run.alphabet), float(run.model["threshold"])
-    is_other = answers.target == known
+    is_other, called = answers.target == known, answers.answer == known
     if not is_other.any() or is_other.all():
         return {}
     return {
@@ -94,8 +98,9 @@ def rejection(run: Finished, answers: Answers) -> dict[str, Any]:
             threshold,
         ),
         "threshold": threshold,
-        "known_above": float((answers.score[~is_other] > threshold).mean()),
-        "other_above": float((answers.score[is_other] > threshold).mean()),
+        "by_group": run.figures.get("thresholds") or {},
+        "known_above": float(called[~is_other].mean()),
+        "other_above": float(called[is_other].mean()),
     }
 
 
@@ -112,50 +117,26 @@ def others_found(
 ) -> list[dict[str, Any]]:
     """How many others were found, and known characters lost, by what they are.
 
-    Others by what the store says they show: a character that the training images showed as other,
-    one that they never did, no character, and every kind by itself; known ones by their group.
+    Others by what training showed of them and known ones by their group, as the run's figures say
+    (those of a run that wrote none are left out); and every kind of others by itself.
     """
-    known = len(run.alphabet)
-    is_other = answers.target == known
-    seen = np.isin(tested.column("char")[answers.row].astype(str), _trained_others(run))
-    shows = tested.column("char")[answers.row].astype(str) != ""
+    figures, called = run.figures[split], answers.answer == len(run.alphabet)
+    others, groups = figures.get("others", {}), figures.get("false_other_by_group", {})
     kinds = tested.column("kind")[answers.row].astype(str)
-    kind = np.isin(kinds, NON_CHARACTER_KINDS)
-    called = answers.answer == known
-    rows = [
-        ("other characters like those trained on", is_other & shows & seen & ~kind, True),
-        ("other characters never trained on", is_other & shows & ~seen & ~kind, True),
-        ("no characters", is_other & kind, True),
-        ("others of which nothing more is known", is_other & ~shows & ~kind, True),
-    ]
-    rows += [
-        (f"other: {k}", is_other & (kinds == k), True)
-        for k in (*CHARACTER_KINDS, *NON_CHARACTER_KINDS)
-    ]
-    group = {r["label"]: r["group"] for r in run.figures[split]["classes"]}
-    groups = np.array([*(group.get(c, "") for c in run.alphabet.chars), OTHER])[answers.target]
-    rows += [(f"{g} characters", groups == g, False) for g in GROUP_NAMES[:-1]]
-    return [
-        {
-            "label": label,
-            "images": int(mine.sum()),
-            "other": float(called[mine].mean()),
-            "good": good,
-        }
-        for label, mine, good in rows
-        if mine.any()
-    ]
+    kinds[answers.target != len(run.alphabet)] = ""
+
+    def row(label: str, mine: np.ndarray) -> dict[str, Any]:
+        return _called(label, int(mine.sum()), float(called[mine].mean()) if mine.any() else 0.0)
+
+    rows = [_called(label, **others[name]) for name, label in SHOWN.items() if name in others]
+    rows.insert(2, row("no characters", np.isin(kinds, NON_CHARACTER_KINDS)))
+    rows += [row(f"other: {k}", kinds == k) for k in (*CHARACTER_KINDS, *NON_CHARACTER_KINDS)]
+    rows += [_called(f"{g} characters", good=False, **found) for g, found in groups.items()]
+    return [row for row in rows if row["images"]]
 
 
-def _trained_others(run: Finished) -> list[str]:
-    """Characters outside the alphabet that the training images are known to show."""
-    found: set[str] = set()
-    for source in run.info["sources"]:
-        store = run.store(source["store"])
-        if store is not None:
-            mine = (store.column("split") == "train") & (store.column("label") == OTHER)
-            found |= set(store.column("char")[mine].astype(str))
-    return sorted(found - {""})
+def _called(label: str, images: int, called_other: float, good: bool = True) -> dict[str, Any]:
+    return {"label": label, "images": images, "other": called_other, "good": good}
 
 
 def spent(run: Finished) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from classifier.card import Card
 from classifier.config import ClassifierConfig
-from classifier.corrections import REMOVE
+from classifier.corrections import DECIDED_BY, NOBODY, REMOVE
 from classifier.export import Model, fastest_device
 from classifier.fit import fit
 from classifier.setup import prepare
@@ -139,8 +139,9 @@ def undecided(suspects: Suspects, real: Store, how: str) -> str:
         labels.setdefault(str(digests[row]), REMOVE if how == "remove" else names[likely])
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["sha256", "label", "decided_by"])
-    table.writerows([digest, label, "nobody: the list itself"] for digest, label in labels.items())
+    table.writerow(["sha256", "label", DECIDED_BY])
+    nobody = f"{NOBODY}: the list itself"
+    table.writerows([digest, label, nobody] for digest, label in labels.items())
     return text.getvalue()
 
 

@@ -20,17 +20,20 @@ from classifier.fit import PROFILERS, fit
 from classifier.held_out import others_in_training, threshold_images
 from classifier.members import Members
 from classifier.processes import Processes
-from classifier.rejection import choose_by_group, choose_threshold
+from classifier.rejection import choose_by_group, choose_threshold, rates_at
 from classifier.report import write_report
 from classifier.setup import Setup, prepare
 from classifier.suspects import left_out
 from synth.errors import InputError
 from synth.files import write_text
+from synth.learning import computes_bfloat16
 from synth.near_copies import refuse_copies
 from synth.provenance import refuse_leaks
 from synth.quota import group_of, real_counts
 from synth.runs import keep_settings, plain
 from synth.store import Store, lock_output
+
+_FREE = ("threads", "resident_gib")  # the result is the same: an unfinished run may change them
 
 
 def preset(name: str | None) -> tuple[str, ClassifierConfig]:
@@ -44,10 +47,9 @@ def preset(name: str | None) -> tuple[str, ClassifierConfig]:
 def fastest_precision() -> Precision:
     """bfloat16 where this machine computes in it; float16, whose gradients are scaled, on a GPU
     that does not."""
-    if torch.cuda.is_available():
-        own = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16-mixed" if own else "16-mixed"
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+    if computes_bfloat16():
+        return "bf16-mixed"
+    return "16-mixed" if torch.cuda.is_available() else "32-true"
 
 
 def train(
@@ -83,8 +85,10 @@ def train(
         "corrections": setup.corrections.digest or None,
     }
     settings = plain({"arguments": arguments, "classifier": asdict(config), "start": start})
+    settings["machine"] = {name: settings["classifier"].pop(name) for name in _FREE}
+    last = out / "metrics.json"  # what a run writes last
     if not processes.first:
-        if not (out / "metrics.json").is_file():
+        if not last.is_file():
             fit(setup, out, config, seed, processes, profile)
             _members(setup, out, config, seed, corrections).train_missing()
         return {}
@@ -92,9 +96,11 @@ def train(
     lock = lock_output(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        keep_settings(out, settings, ("classifier", "start"))
-        if (out / "metrics.json").is_file():  # written last
-            figures = read_json(out / "metrics.json")
+        # a finished run of an earlier version knows fewer settings
+        known = asdict(ClassifierConfig()) if last.is_file() else None
+        keep_settings(out, settings, ("classifier", "start"), known)
+        if last.is_file():
+            figures = read_json(last)
             print(f"{out}: this run is finished")
             if not (out / "report.html").is_file():
                 write_report(out / "report.html", out)
@@ -102,7 +108,7 @@ def train(
         if not new:  # by their tables they are as they were; by their pixels too?
             for store in (*setup.stores, *([test] if test else [])):
                 store.require_unchanged()
-        return _train(setup, out, config, seed, settings, test, corrections, processes, profile)
+        return _train(setup, out, config, seed, arguments, test, corrections, processes, profile)
     finally:
         if new and not any(out.iterdir()):
             out.rmdir()
@@ -114,7 +120,7 @@ def _train(
     out: Path,
     config: ClassifierConfig,
     seed: int,
-    settings: dict[str, Any],
+    arguments: dict[str, Any],
     test: Store | None,
     corrections: Path | None,
     processes: Processes,
@@ -142,8 +148,8 @@ def _train(
     set_to = _threshold(Model(network, card), setup, config)
     threshold, chosen = set_to.threshold, set_to.rates
     info = {
-        "arguments": settings["arguments"],
-        "config": settings["classifier"],
+        "arguments": plain(arguments),
+        "config": plain(asdict(config)),
         "seed": seed,
         "sources": [{"store": str(s.path), "made": s.info["made"]} for s in setup.stores],
         "threshold_on_validation": chosen,
@@ -213,7 +219,7 @@ class _SetTo:
     """The threshold of a run."""
 
     threshold: float
-    rates: dict[str, float]  # on the images that it was set on
+    rates: dict[str, float]  # at what is in force, on the images that it was set on
     doubt: str  # why it may be too high
     by_group: dict[str, float]  # group of known classes -> its own; none where one is for all
 
@@ -238,6 +244,9 @@ def _threshold(model: Model, setup: Setup, config: ClassifierConfig) -> _SetTo:
             counts = real_counts(real)
             group = np.array([group_of(counts[c]) for c in real.alphabet.chars])
             by_group = choose_by_group(p, held.targets, group, threshold, score)
+            if rates:  # what these find and lose, not what the one for all would
+                own = np.array([by_group[g] for g in group])
+                rates = rates_at(p, held.targets, setup.known, own, score)
     if held.doubt:
         print(f"threshold: {held.doubt}")
     if not rates:

@@ -2,8 +2,9 @@
 
 The images of a (class, source) lie along a line, each as long as its weight; the places go along
 it, and when they have been through, the line is laid anew in another order. A turn has as many
-places as images. So where all weigh the same, no image is shown twice before every other has been
-shown, through the whole run and however it is cut into blocks.
+places as images. So where all weigh the same, and as long as they do, no two of them differ by more
+than one in how often they were shown, at the end of every block and however the run is cut into
+blocks. Inside a block they come in any order.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def take_turns(
     of_place, k = _counted(places)
     k += before[of_place]
     turn = (np.cumsum(turns) - turns - first)[of_place] + k // size[of_place]
-    offset = uniform(seed, _OFFSET, number * (cells.max() + 1) + cells[of_turn], 1)[:, 0]
+    offset = uniform(seed, _OFFSET, number * len(mass) + cells[of_turn], 1)[:, 0]
     ends = np.cumsum(size[of_turn])
     at = (ends - size[of_turn])[turn] + k % size[of_place]
     at = at + np.clip(offset, _MARGIN, 1 - _MARGIN)[turn]

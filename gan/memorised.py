@@ -89,7 +89,7 @@ class Neighbours:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Raises InputError for a file that is none of `save`."""
-        with damage_named(f"{path}: damaged, remove it"):
+        with damage_named(f"{path}: damaged; without it nothing is compared with training images"):
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 small, char = data["small"], data["char"]
             if small.ndim != 3 or small.dtype != np.uint8 or char.shape != small.shape[:1]:

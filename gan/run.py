@@ -44,6 +44,7 @@ class GanRun:
     digest: str = ""  # 12 hex digits of generator.safetensors' sha256
     real: str = ""  # content of the real store it was trained on, "" where the run does not say
     font_folders: tuple[Path, ...] = ()  # that it was trained with, besides the project's fonts
+    seed: int | None = None  # of its training and its own samples
 
     @classmethod
     def open(cls, path: Path) -> GanRun:
@@ -75,6 +76,7 @@ class GanRun:
                 digest_of(path / "generator.safetensors"),
                 info.get("real", ""),
                 tuple(Path(p) for p in info.get("font_folders", ())),
+                info.get("made", {}).get("seed"),
             )
 
     def contents(self, glyphs: np.ndarray, chars: Sequence[str]) -> Tensor:

@@ -24,6 +24,7 @@ from gan.saved import DAMAGE, read_array
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.files import write_text, write_whole
+from synth.learning import computes_bfloat16
 from synth.runs import keep_settings
 from synth.store import Store, lock_output
 from synth.studio import Studio
@@ -70,10 +71,8 @@ def device() -> torch.device:
 
 
 def fast_precision() -> torch.dtype:
-    """bfloat16 where the processor multiplies in it, else float32."""
-    if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
+    """bfloat16 where this machine computes in it, else float32."""
+    return torch.bfloat16 if computes_bfloat16() else torch.float32
 
 
 def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -227,6 +226,8 @@ def _kept_recogniser(out: Path, classes: int, images: int) -> Trained | None:
     try:
         read_weights(network, weights)
         return Trained(network.eval(), read_array(labels, (images,), np.float32))
+    except (OSError, MemoryError):
+        raise  # of this machine, now: nothing is wrong with the file
     except DAMAGE as error:
         line = " ".join(str(error).split())[:200]
         print(f"{out}: its recogniser is damaged ({line}) and is trained anew", flush=True)

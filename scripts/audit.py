@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ def options() -> ArgumentParser:
         (__doc__ or "")
         + " Follows generated images to the images that their generator learned from. Refuses a "
         "model whose stores are gone or hold other images than it was trained on, a font without a "
-        "stated licence, and a validation or test image that was, exactly or nearly, trained on.",
+        "stated licence, and a validation or test image that was trained on: exactly, or nearly "
+        "but for images drawn with fonts.",
         "python scripts/audit.py --model runs/classifier --allow mydata",
     )
     p.add_argument("--model", type=Path, required=True, help="finished classifier run")
@@ -77,7 +79,8 @@ def trained_on(model: Path) -> list[Store]:
     sources, contents = recorded(model)
     stores = []
     for source, content in zip(sources, contents, strict=True):
-        store = find_store(source["store"], model)
+        as_then = partial(_is, made=source["made"], content=content)
+        store = find_store(source["store"], model, as_then)
         if store.info["made"] != source["made"]:
             raise InputError(f"{store.path}: made again since the training: it is another store")
         if store.content != content:
@@ -85,6 +88,10 @@ def trained_on(model: Path) -> list[Store]:
         store.require_unchanged()
         stores.append(store)
     return stores
+
+
+def _is(store: Store, made: dict[str, Any], content: str) -> bool:
+    return store.info["made"] == made and store.content == content
 
 
 def recorded(model: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -6,8 +6,9 @@ validation images, and the images that it gets for that, to needs.csv and quota.
 and generates them; (4) trains with the font images, the GAN images, and both, with the same seeds;
 (5) writes to verdict.csv and verdict.json whether a source helped a class, hurt it, or made no
 difference, with an interval (a class with too few validation images has the verdict of its group);
-(6) trains OUT/final with all but the sources of the classes that they hurt: its report.html shows
-the verdicts.
+(6) trains OUT/final with all but the sources of the classes that they hurt, by the class's own
+verdict or by its group's where its own few images do not say otherwise: its report.html shows the
+verdicts, and which of these are a group's.
 
 The same command goes on where it stopped. The choices are made by the validation images of the
 real store: measure what comes out on others (--test).
@@ -45,6 +46,11 @@ def options() -> ArgumentParser:
     )
     p.add_argument("--out", type=Path, required=True, help="folder of everything that is made")
     p.add_argument("--test", type=Path | None, help="labelled store, measured by the final run")
+    p.add_argument(
+        "--allow-copies",
+        action="store_true",
+        help="measure on --test though nearly equal images are trained on",
+    )
     p.add_argument(
         "--seeds",
         type=int,
@@ -86,13 +92,18 @@ def main(args: Namespace) -> None:
         )
     if args.gan is not None and not (args.gan / "generator.json").is_file():
         raise InputError(f"{args.gan}: no finished GAN run (no generator.json in it)")
-    if args.test is not None:
-        Store.open(args.test)
     if args.target is not None and args.target < 1:
         raise InputError(f"--target {args.target}: a number of images from 1")
 
     from classifier.loop.plan import Loop, split_options
+    from synth.near_copies import told_copies
     from synth.runs import keep_settings
+
+    # now: the final run, which refuses them too, comes after hours
+    if args.test is not None and (told := told_copies(real, Store.open(args.test))):
+        if not args.allow_copies:
+            raise InputError(f"{told}; --allow-copies measures there all the same")
+        print(told)
 
     loop = Loop(
         args.real,
@@ -102,8 +113,10 @@ def main(args: Namespace) -> None:
         split_options(args.classifier, args.steps, args.preset),
         tuple(args.fonts),
         args.test,
+        args.allow_copies,
     )
-    settings = {n: v for n, v in used(args).items() if n not in ("out", "workers", "test")}
+    free = ("out", "workers", "test", "allow_copies")
+    settings = {n: v for n, v in used(args).items() if n not in free}
     lock = lock_output(args.out)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -142,7 +155,9 @@ def _close(loop: Loop, real: Store, target: int | None, workers: int) -> None:
     verdict.write_verdicts(loop.out, found, real.alphabet.digest, loop.seeds)
     print(verdict.table_of(found), flush=True)
     off = verdict.switched_off(found)
-    print(f"switched off for {len(off)} classes: {' '.join(off)[:60]}", flush=True)
+    by_group = sum(map(bool, verdict.off_by_group(found, off).values()))
+    told = f" ({by_group} of them by their group's verdict)" if by_group else ""
+    print(f"switched off for {len(off)} classes{told}: {' '.join(off)[:60]}", flush=True)
 
     print("6. the final run", flush=True)
     _run([*loop.jobs(), loop.final(off)], loop, workers)

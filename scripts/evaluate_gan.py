@@ -92,7 +92,8 @@ def main(args: Namespace) -> None:
         require_inception(args.inception)
     sets = prepare(real, test, font, gan, readers, args.seed)
     stores = [real, font, *gan, *readers, *([test] if test else [])]
-    start = {"stores": [store.content for store in stores]}
+    # method 2: the default reader learns from one half of the font images, the other is judged
+    start = {"stores": [store.content for store in stores], "method": 2}
     new = not args.out.exists()
     lock = lock_output(args.out)
     try:

@@ -62,7 +62,7 @@ def main(args: Namespace) -> None:
 
     from classifier.report import write_review
     from classifier.review import measure, out_of_fold, require, review, undecided
-    from classifier.suspects import Suspects
+    from classifier.suspects import NAME, Suspects
     from classifier.train import preset
     from synth.errors import InputError
     from synth.files import write_text
@@ -90,7 +90,11 @@ def main(args: Namespace) -> None:
         start["stores"] += [store.content for store in synth]
         settings = {"arguments": used(args), "classifier": asdict(config), "start": start}
         keep_settings(args.out, settings, ("classifier", "start"))
-        if finished and (found := Suspects.read(args.out)) is not None:
+        if finished:
+            if (found := Suspects.read(args.out)) is None:
+                raise InputError(
+                    f"{args.out}: a finished review whose list ({NAME}) is gone; take another --out"
+                )
             _write(Path(file), undecided(found, real, how), how)
             return
         opinions = out_of_fold(real, synth, args.out, config, args.seed, args.folds)

@@ -253,12 +253,17 @@ def options() -> ArgumentParser:
         type=float | None,
         help="last part of the run that shows known classes by real images only (default 0)",
     )
-    p.add_argument("--threads", type=int | None, help="of DALI, for each network (default 2)")
+    p.add_argument(
+        "--threads",
+        type=int | None,
+        help="of DALI (1 for networks trained beside the first; default 2, large: 8); an "
+        "unfinished run may go on with another number",
+    )
     p.add_argument(
         "--resident-gib",
         type=float | None,
-        help="images up to this many GiB together are held in memory, more are read from the "
-        "stores as they come (default 4)",
+        help="images up to this many GiB together are held in memory, in each process, more are "
+        "read from the stores as they come (default 4); an unfinished run may go on with less",
     )
     p.add_argument(
         "--precision",

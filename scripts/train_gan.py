@@ -94,8 +94,8 @@ def options() -> ArgumentParser:
         "--other-from",
         type=Path | None,
         help="with --generate-only: file with other characters, one a line, in place of chosen "
-        "ones; labelled other. 50 images of each, or --other in all; without --alphabet and "
-        "--per-class none of known characters",
+        "ones; labelled other. --per-class images of each (50), or --other in all; without "
+        "--alphabet and --per-class none of known characters",
     )
     p.add_argument(
         "--quota",
@@ -246,6 +246,10 @@ def _generate_more(args: Namespace) -> None:
         style=gan.style,
         quota_file=args.quota,
     )
+    if args.other_from is not None and not studio.others:
+        raise InputError(f"{args.quota}: asks for no image of other, so --other-from gives none")
+    if args.seed == gan.seed and set(studio.plan.chars) & set(gan.alphabet.chars):
+        print(f"--seed {args.seed} is the run's own: its samples may be drawn again", flush=True)
     gan.refuse_unknown(list(studio.others))
     store = generate(gan, studio, args.out, args.seed, used(args))
     print(f"{args.out}: {len(store)} images")

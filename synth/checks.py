@@ -11,6 +11,7 @@ from pathlib import Path
 
 from synth import other
 from synth.alphabet import Alphabet
+from synth.errors import InputError
 from synth.files import write_text
 from synth.fonts import (
     Coverage,
@@ -41,6 +42,7 @@ class FontCheck:
     listed: tuple[str, ...] = ()  # the user's list of others, as far as it is not in the alphabet
     missing: tuple[str, ...] = ()  # of the alphabet and the list: in no font
     dropped: tuple[str, ...] = ()  # of the list: every font that has it draws another character
+    folded: tuple[str, ...] = ()  # of the list: in the alphabet, or a form of one that is
     # font -> character of the alphabet -> what the vote said. It took the last font of it
     put_back: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -88,6 +90,11 @@ class FontCheck:
             lines.append(
                 f"left out of the listed others, no font is left: {' '.join(self.dropped)}"
             )
+        if self.folded:
+            lines.append(
+                "left out of the listed others, in the alphabet or a form of one in it: "
+                + " ".join(self.folded)
+            )
         return lines
 
     def refused(self) -> list[tuple[str, ...]]:
@@ -114,9 +121,15 @@ class FontCheck:
         return len(rows)
 
     def refuse_missing(self) -> None:
-        """Raises InputError naming the characters that no font has."""
+        """Raises InputError naming the characters that no font has, and where there was a list of
+        others and nothing is left of it."""
         if self.missing:
             raise no_font_has(self.missing, len(self.alphabet) + len(self.listed))
+        if (self.folded or self.listed) and not self.others:
+            raise InputError(
+                f"nothing is left of the listed others: {len(self.folded)} are in the alphabet, or "
+                f"a form of one in it, and {len(self.dropped)} are drawn right by no font"
+            )
 
     def maps_any(self, coverage: Coverage) -> bool:
         """Whether a font maps any of the characters that it was asked for, usable or not."""
@@ -140,7 +153,9 @@ def check(
 
     strict: raises InputError naming the characters of the alphabet and the list that no font has.
     """
-    chosen, listed = listed is None, tuple(other.outside(alphabet, listed or ()))
+    chosen, asked = listed is None, listed or ()
+    listed = tuple(other.outside(alphabet, asked))
+    folded = tuple(c for c in asked if c not in listed)
     wanted = [*alphabet.chars, *listed]
     codes = {ord(c) for c in wanted if len(c) == 1}
     some = [f for f in files if not codes.isdisjoint(open_font(f).cmap)]
@@ -151,7 +166,7 @@ def check(
     unmapped = dict.fromkeys(wanted, "unmapped")
     unused += [Coverage(f, frozenset(), dict(unmapped)) for f in files if f not in some]
     known = [c for c in known if c.usable]
-    found = FontCheck(alphabet, [], unused, {}, listed, tuple(missing))
+    found = FontCheck(alphabet, [], unused, {}, listed, tuple(missing), folded=folded)
     if not known:
         if strict:
             found.refuse_missing()

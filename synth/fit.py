@@ -103,13 +103,20 @@ def stroke_width_px(images: np.ndarray) -> np.ndarray:
     return 2 * ink.sum((1, 2)) / np.maximum(perimeter, 1e-3)
 
 
-def fit_style(style: Style, real: Store, coverages: Sequence[Coverage], seed: int) -> Style:
+def fit_style(
+    style: Style,
+    real: Store,
+    coverages: Sequence[Coverage],
+    seed: int,
+    checked: bool = False,  # `refuse_copies` has passed it
+) -> Style:
     """The style with the pen, proportions, lean, climb and ink of the real training images.
 
     Compared are images of the same characters. Where there is nothing to measure, the style stays.
     Raises InputError where a training image is a copy of one to be measured on.
     """
-    refuse_copies(real)
+    if not checked:
+        refuse_copies(real)
     chars = [c for c in real.alphabet.chars if any(c in f.usable for f in coverages)]
     labels = real.column("label").astype(str)
     train = real.rows("train")

@@ -184,9 +184,13 @@ class Font:
         new = [(key, gid) for key, gid in glyphs.items() if key not in self._pictures]
         raws = [raw for _, gid in new if (raw := self._raw(gid)) is not None]
         self._pictures |= zip((key for key, _ in new), pictures(raws), strict=True)
-        drawn = {c: self._pictures[shapes[c].outline] for c in alike}
-        keys = {c: drawn.get(c, s.outline) for c, s in shapes.items()}
-        return keys, self._pictures[box.outline] if box else None
+
+        def drawn(shape: Shape) -> bytes:
+            # a picture has no size of its own: a small ring would be the font's box
+            return repr(shape.size).encode() + self._pictures[shape.outline]
+
+        keys = {c: s.outline for c, s in shapes.items()} | {c: drawn(shapes[c]) for c in alike}
+        return keys, drawn(box) if box else None
 
     def coverage(self, chars: Iterable[str]) -> Coverage:
         """Which of `chars` this font has, and why it lacks the others.

@@ -107,6 +107,14 @@ def groups_for_muon(
     return [group for group in groups if group["params"]]
 
 
+def computes_bfloat16() -> bool:
+    """Whether this machine's GPU, or without one its processor, multiplies in bfloat16: not by what
+    only emulates it."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Whole or not there, with a checksum, and the one before kept."""
     buffer = io.BytesIO()

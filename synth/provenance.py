@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from synth.near_copies import Pictures, copies, name_of
 from synth.store import Store
 
 NOT_STATED = "not stated"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,43 +74,77 @@ def _notes(store: Store) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-def find_store(named: str, near: Path) -> Store:
+def find_store(named: str, near: Path, fits: Callable[[Store], bool] = lambda _: True) -> Store:
     """A store by the name it had in another command: from this working folder, or from one above
-    `near`, which was written from there. Raises InputError where it is gone."""
-    return Store.open(_find(named, "store.json", near))
+    `near`, which was written from there. The first that fits; the first of all where none does.
+    Raises InputError where it is gone."""
+    return _first(map(Store.open, _places(named, "store.json", near)), fits)
 
 
-def _find(named: str, inside: str, near: Path) -> Path:
-    for place in (Path(), *near.resolve().parents):
-        if (place / named / inside).is_file():
-            return place / named
+def _first(found: Iterator[T], fits: Callable[[T], bool]) -> T:
+    """The first that fits; the first of all where none does."""
+    first = next(found)
+    return first if fits(first) else next(filter(fits, found), first)
+
+
+def _places(named: str, inside: str, near: Path) -> list[Path]:
+    """At least one."""
+    places = dict.fromkeys(place / named for place in (Path(), *near.resolve().parents))
+    if found := [place for place in places if (place / inside).is_file()]:
+        return found
     raise InputError(f"{named}: gone (no {inside} in it, from here or from above {near})")
+
+
+@dataclass(frozen=True)
+class _GanRun:
+    """What a GAN run's folder says of itself today."""
+
+    path: Path
+    real: str | None  # the store that it was trained on
+    content: str  # of that store; "": not noted
+    digest: str  # 12 hex digits of the generator's sha256; "": there is none
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        weights = path / "generator.safetensors"
+        try:
+            about = json.loads((path / "generator.json").read_text(encoding="utf-8"))
+            real, content = about["made"].get("real"), about.get("real") or ""
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}/generator.json: damaged ({error})") from None
+        there = hashlib.sha256(weights.read_bytes()).hexdigest()[:12] if weights.is_file() else ""
+        return cls(path, real, content, there)
+
+    def made(self, notes: dict[str, Any]) -> bool:
+        """Whether a store with these notes can be of this generator, as far as both say."""
+        pairs = ((notes.get("trained_on"), self.content), (notes.get("generator"), self.digest))
+        return all(noted == today for noted, today in pairs if noted and today)
 
 
 def learned_from(store: Store) -> Store | None:
     """The real store that a generator was trained on, or that a font store's pen and quota are of;
     None: there is none. Raises InputError where it, or the GAN run between, is gone or changed."""
-    made, notes, near = store.info["made"], _notes(store), store.path
-    real, content, run = made.get("real"), notes.get("trained_on"), notes.get("run")
-    if run:
-        folder = _find(str(run), "generator.json", store.path)
-        try:
-            about = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
-            real, content, near = about["made"].get("real"), about.get("real") or content, folder
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder}/generator.json: damaged ({error})") from None
+    notes, near = _notes(store), store.path
+    real = notes.get("real") or store.info["made"].get("real")
+    content = notes.get("trained_on")
+    if notes.get("run"):
+        runs = map(_GanRun.read, _places(str(notes["run"]), "generator.json", near))
+        run = _first(runs, lambda there: there.made(notes))
+        if not run.made(notes):
+            raise InputError(f"{run.path}: trained anew since it generated {store.path}")
+        real, content, near = run.real, content or run.content, run.path
     if real is None:
         return None
-    found = find_store(str(real), near)
+    found = find_store(str(real), near, lambda there: not content or there.content == content)
     if content and found.content != content:
-        raise InputError(f"{found.path}: not what {near} was trained on: it is another store now")
+        raise InputError(f"{found.path}: not what {near} learned from: it is another store now")
     return found
 
 
 def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
     """Raises InputError naming the first of `rows` [n] of `measured` that is, by its hash or nearly
-    (saved again, say), a training image of `trained`. Of drawn images only equal ones count: a
-    plain stroke out of a font may come to lie near a written one, and is no copy of it."""
+    (saved again, say), a training image of `trained`. Of images drawn with fonts only equal ones
+    count: a plain stroke may come to lie near a written one, and is no copy of it."""
     train = trained.rows("train")
     inked = measured.take(rows).any((1, 2))  # blanks are all alike
     rows = rows[inked]
@@ -116,7 +152,7 @@ def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
     for row, digest in zip(rows.tolist(), measured.column("sha256")[rows], strict=True):
         if digest in digests:
             raise InputError(_told(measured, row, trained, "is"))
-    written = train[trained.column("source")[train] == "real"]
+    written = train[trained.column("source")[train] != "font"]  # or generated of what is written
     if found := copies(Pictures(measured.images, rows), Pictures(trained.images, written)):
         raise InputError(_told(measured, min(found.values()), trained, "is nearly"))
 

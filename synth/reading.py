@@ -35,26 +35,26 @@ class Rates:
         """[F, S] 0..1; NaN where nothing was shown."""
         return np.where(self.shown > 0, self.right / np.maximum(self.shown, 1), np.nan)
 
-    def unread_fonts(self, least: float, at: float = 1.0) -> list[str]:
+    def unread_fonts(self, least: float, at: float) -> list[str]:
         """Fonts whose samples, at the strength `at` that will be used, are read less often than
-        `least`. Raises ValueError where nothing was shown at that strength."""
+        `least`, or that have none. Raises ValueError where that strength was not tried."""
         column = self.strengths.index(at)
         rows = zip(self.fonts, self.right[:, column], self.shown[:, column], strict=True)
-        return [f for f, r, n in rows if n and r / n < least]
+        return [f for f, r, n in rows if not n or r / n < least]
 
-    def unread_strengths(self, least: float, at: float = 1.0) -> list[float]:
-        """Strengths at which samples of the fonts that are read are read less than `least`."""
+    def unread_strengths(self, least: float, at: float) -> list[float]:
+        """Strengths at which samples of the fonts that are read are read less than `least`; all
+        of them where no font is."""
         good = ~np.isin(self.fonts, self.unread_fonts(least, at))
         right, shown = self.right[good].sum(0), self.shown[good].sum(0)
-        return [
-            s for s, r, n in zip(self.strengths, right, shown, strict=True) if n and r / n < least
-        ]
+        rows = zip(self.strengths, right, shown, strict=True)
+        return [s for s, r, n in rows if not n or r / n < least]
 
     def write(self, path: Path, least: float, at: float, made: dict[str, Any]) -> None:
         """As `Verdict.read` reads it. `made`: how, JSON values."""
         fonts, strengths = self.unread_fonts(least, at), self.unread_strengths(least, at)
-        tried = [f"{s:g}" for s in self.strengths]
-        asked, share = (self.shown.sum(1) > 0).tolist(), self.share.round(4).tolist()
+        tried = [np.format_float_positional(s, trim="-") for s in self.strengths]  # all digits
+        share = [[None if np.isnan(x) else round(x, 4) for x in row] for row in self.share.tolist()]
         text = {
             "made": made,
             "least": least,
@@ -64,8 +64,7 @@ class Rates:
                     "read": font not in fonts,
                     "share": {s: x for s, x in zip(tried, row, strict=True)},
                 }
-                for font, row, there in zip(self.fonts, share, asked, strict=True)
-                if there
+                for font, row in zip(self.fonts, share, strict=True)
             },
             "strengths": {
                 name: {"read": s not in strengths}
@@ -137,6 +136,7 @@ class Verdict:
 
     fonts: dict[str, bool]  # name -> read
     strengths: dict[float, bool]
+    judged_at: float  # the strength at which the fonts were judged, one of those
 
     @classmethod
     def read(cls, path: Path) -> Verdict:
@@ -145,13 +145,14 @@ class Verdict:
             text = json.loads(path.read_text("utf-8"))
             fonts = {str(name): row["read"] for name, row in text["fonts"].items()}
             strengths = {float(s): row["read"] for s, row in text["strengths"].items()}
+            judged_at = float(text["fonts_judged_at"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             line = " ".join(str(error).split())
             raise InputError(f"{path}: not what check_fonts.py --out writes ({line})") from None
-        answers = [*fonts.values(), *strengths.values()]
-        if not all(isinstance(a, bool) for a in answers) or not np.isfinite([*strengths]).all():
+        answered = all(isinstance(a, bool) for a in (*fonts.values(), *strengths.values()))
+        if not answered or not np.isfinite([*strengths]).all() or judged_at not in strengths:
             raise InputError(f"{path}: not what check_fonts.py --out writes")
-        return cls(fonts, strengths)
+        return cls(fonts, strengths, judged_at)
 
     @property
     def unread(self) -> list[str]:
@@ -159,8 +160,13 @@ class Verdict:
         return [name for name, read in self.fonts.items() if not read]
 
     def strength(self, wanted: float) -> float:
-        """The wanted one, where the strength nearest to it of those that were tried is read; else
-        the one nearest to it that is read, the weaker of two. Raises InputError where none is."""
+        """The wanted one, where it is read; else the one nearest to it that is read, the weaker of
+        two. Raises InputError where none is, and where the fonts were judged at another one."""
+        if wanted != self.judged_at:
+            raise InputError(
+                f"the fonts were judged at strength {self.judged_at:g}, wanted is {wanted:g}: "
+                f"check_fonts.py --strength {wanted:g} judges them at that"
+            )
 
         def near(strength: float) -> tuple[float, float]:
             return abs(strength - wanted), strength
@@ -168,4 +174,4 @@ class Verdict:
         read = [s for s, is_read in self.strengths.items() if is_read]
         if not read:
             raise InputError("no strength of the deformation is read: nothing to render with")
-        return wanted if self.strengths[min(self.strengths, key=near)] else min(read, key=near)
+        return wanted if self.strengths[wanted] else min(read, key=near)

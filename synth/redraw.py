@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,21 @@ def redraw(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndar
     """[n] rows of a store's font images -> [n, H, W] uint8, the bytes that are stored.
 
     `fonts`: at least those that the rows name. Raises InputError for a row that is no font image,
-    that names another font, or whose record is older and does not say what stands beside.
+    that names another font, whose record is older and does not say what stands beside, or that is
+    drawn otherwise now: by an older version, or with a font that was changed.
     """
+    out = _drawn(store, rows, fonts)
+    for row, image, digest in zip(rows, out, store.column("sha256")[rows], strict=True):
+        if hashlib.sha256(image.tobytes()).hexdigest() != digest:
+            raise InputError(
+                f"{store.path}, row {row}: now another image is drawn: the store is of an older "
+                "version, or the font was changed"
+            )
+    return out
+
+
+def _drawn(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndarray:
+    """`redraw`, whether or not it comes out as it is stored."""
     by_name = {font.name: font for font in fonts}
     columns = [store.column(n)[rows] for n in ("source", "origin", "kind", "record")]
     glyphs: list[Glyph] = []

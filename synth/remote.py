@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,13 @@ def fetch_store(url: str, out: Path) -> Store:
         shutil.rmtree(part, ignore_errors=True)  # what a killed process left
         part.mkdir()
         for name in FILES:
-            try:
+            with _asked(url, f"no store (no {name} in it)"):
                 system.get_file(f"{place}/{name}", str(part / name))
-            except FileNotFoundError:
-                raise InputError(f"{url}: no store (no {name} in it)") from None
             sync(part / name)
-        Store.open(part).require_unchanged()
+        try:
+            Store.open(part).require_unchanged()
+        except InputError as error:  # names a folder that goes
+            raise InputError(str(error).replace(str(part), url)) from None
         os.rename(part, out)  # noqa: PTH104  fails on a folder that came meanwhile
         sync(out.parent)
     finally:
@@ -50,19 +53,33 @@ def send_store(store: Store, url: str) -> None:
     """Copies a store to `url`. Its store.json goes last: without it there is no store. Raises
     InputError where one is there already, or where the store's images were changed."""
     system, place = _opened(url)
-    if system.exists(f"{place}/{FILES[-1]}"):
+    with _asked(url):
+        there = system.exists(f"{place}/{FILES[-1]}")
+    if there:
         raise InputError(f"{url}: a finished store is there already; remove it or choose another")
     store.require_unchanged()
-    system.makedirs(place, exist_ok=True)
-    for name in FILES:
-        system.put_file(str(store.path / name), f"{place}/{name}")
+    with _asked(url):
+        system.makedirs(place, exist_ok=True)
+        for name in FILES:
+            system.put_file(str(store.path / name), f"{place}/{name}")
 
 
 def _opened(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path there. Raises InputError."""
     fsspec = need("fsspec", "remote")
-    try:
+    with _asked(url):  # a protocol may be unknown, or without its package
         system, place = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:  # a protocol unknown, or without its package
-        raise InputError(f"{url}: {' '.join(str(error).split())}") from None
     return system, place.rstrip("/")
+
+
+@contextmanager
+def _asked(url: str, gone: str = "") -> Iterator[None]:
+    """Raises InputError naming the place for all that goes wrong there: each package has errors of
+    its own (botocore, aiohttp, gcsfs), few of them OSError. `gone`: what to say of a missing file.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = " ".join(str(error).split())[:300] or type(error).__name__
+        line = gone if gone and isinstance(error, FileNotFoundError) else line
+        raise InputError(f"{url}: {line}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,19 @@ def keep_settings(
     out: Path,  # the run's folder
     settings: dict[str, dict[str, Any]],  # section -> values; written to config.yaml
     binding: tuple[str, ...],  # sections that an unfinished run may not change
+    defaults: Mapping[str, Any] | None = None,  # what a name stands for that the run does not have
 ) -> None:
     """Writes `config.yaml`. Raises InputError, naming each changed value, where the folder holds a
     run that was started with others, and where it holds something that is no run."""
     path, now = out / "config.yaml", plain(settings)
     if path.is_file():
         before = _settings(path, binding)
+        missing = plain(dict(defaults or {}))
         changed = [
-            f"{name}: {before[section].get(name)} -> {value}"
+            f"{name}: {was} -> {value}"
             for section in binding
             for name, value in now[section].items()
-            if before[section].get(name) != value
+            if (was := before[section].get(name, missing.get(name))) != value
         ]
         if changed:
             raise InputError(

@@ -228,8 +228,11 @@ def _copy(
     made: dict[str, Any],
     chars: Sequence[str] | None = None,  # what each shows; None: what its label says
 ) -> None:
-    origins = whole.column("origin")
-    with StoreWriter(out, whole.canvas, alphabet, made) as writer:
+    origins, of = whole.column("origin"), whole.info["made"]
+    # where the images come from, and on which terms, stays true of some of them
+    kept = {"images": of.get("images", str(whole.path))}
+    kept |= {"licence": of["licence"]} if "licence" in of else {}
+    with StoreWriter(out, whole.canvas, alphabet, made | kept) as writer:
         for start in range(0, len(rows), _BATCH):
             part = range(start, min(start + _BATCH, len(rows)))
             samples = [

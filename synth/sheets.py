@@ -20,6 +20,7 @@ from synth.raster import plain_pictures
 from synth.render import Plan, render_places
 from synth.store import Store
 from synth.studio import Studio
+from synth.vote import shown_instead
 
 COLUMNS = 18
 HANDS = 4  # writers shown, a row each
@@ -104,7 +105,7 @@ def write_contact_sheet(studio: Studio | FontCheck, path: Path, columns: int = C
         rows.append((coverage.font.name, _plain([(coverage.font, c) for c in picked], columns)))
         reasons: dict[str, list[str]] = {}
         for char, why in coverage.rejected.items():
-            reasons.setdefault("other glyph" if why.startswith("drawn") else why, []).append(char)
+            reasons.setdefault("other glyph" if shown_instead(why) else why, []).append(char)
         for why in sorted(reasons.keys() - {"unmapped", "blank"}):
             refused = reasons[why][:columns]
             theirs = [

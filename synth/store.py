@@ -50,7 +50,9 @@ SCHEMA = pa.schema(
 )
 _HEADER_BYTES = 128  # of images.npy: fixed, so that the count can be written at the end
 _LONG = ("record", "sha256")  # columns that are not kept once read: most of a table's bytes
-_READ_ROWS = 8192  # of the table at a time, where all of it is looked at
+_READ_ROWS = 8192  # of the table or the images at a time, where all of it is looked at
+_PARTS = ("images.npy", "samples.parquet")
+Stamp = tuple[int, int, int]  # a file's number, its time of change in ns, its bytes
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Store:
     images: np.ndarray  # [N, H, W] uint8
     info: dict[str, Any]
     columns: dict[str, pa.ChunkedArray] = field(default_factory=dict, repr=False)  # read so far
+    stamps: tuple[Stamp, ...] = ()  # of `_PARTS` when it was opened; (): not compared
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -104,6 +107,7 @@ class Store:
             )
         shape = (count, canvas.size_px, canvas.size_px)
         try:
+            stamps = tuple(_stamp(path / name) for name in _PARTS)  # before they are read
             images = np.lib.format.open_memmap(path / "images.npy", mode="r")
             table = _Survey.of(path / "samples.parquet")
         except (OSError, ValueError, SyntaxError, TokenError, pa.ArrowException) as error:
@@ -125,24 +129,15 @@ class Store:
                 f"{path}/samples.parquet: labels that are not in the alphabet "
                 f"({', '.join(map(repr, sorted(map(str, lost))[:5]))}) or missing values; {again}"
             )
-        return cls(path, canvas, alphabet, images, info)
+        return cls(path, canvas, alphabet, images, info, stamps=stamps)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """[n] int64 -> [n, H, W] uint8, a copy. Raises InputError where the file is cut since.
+        """[n] int64 -> [n, H, W] uint8, a copy. Raises InputError where the store is cut or changed
+        since it was opened.
 
-        To read a map beyond the end of its file kills the process, so its length is asked first.
+        To read a map beyond the end of its file kills the process, so the file is asked first.
         """
-        path = self.path / "images.npy"
-        try:
-            there = path.stat().st_size
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror} since it was opened") from None
-        wanted = getattr(self.images, "offset", 0) + self.images.nbytes  # header, images
-        if there < wanted:
-            raise InputError(
-                f"{path}: {there} bytes, {wanted} when it was opened; "
-                "something writes into the store"
-            )
+        self._require_same()
         return np.asarray(self.images[rows])
 
     @property
@@ -163,7 +158,26 @@ class Store:
             self.columns[name] = column
         return column
 
+    def _require_same(self) -> None:
+        """A store made anew under the same name may have as many rows: their columns, read when
+        they are asked for, would be of two stores."""
+        for name, stamp in zip(_PARTS, self.stamps, strict=False):
+            path = self.path / name
+            try:
+                now = _stamp(path)
+            except OSError as error:
+                raise InputError(
+                    f"{path}: {error.strerror}: changed since the store was opened"
+                ) from None
+            if now != stamp:
+                sizes = f": {now[2]} bytes, {stamp[2]} when it was opened"
+                raise InputError(
+                    f"{path}: changed since the store was opened"
+                    + (sizes if now[2] != stamp[2] else "")
+                )
+
     def _read(self, names: list[str]) -> pa.Table:
+        self._require_same()
         path = self.path / "samples.parquet"
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -173,6 +187,7 @@ class Store:
             raise InputError(f"{path}: changed since the store was opened ({line})") from None
         if table.num_rows != self.info["images"] or table.schema.names != names:
             raise InputError(f"{path}: changed since the store was opened")
+        self._require_same()  # nor while it was read
         return table
 
     def classes(self) -> np.ndarray:
@@ -194,17 +209,17 @@ class Store:
     def require_unchanged(self) -> None:
         """Raises InputError naming the first image whose bytes are not those that were written,
         which `content` cannot see. Reads all images."""
-        row = 0
-        for part in self._column("sha256").chunks:
-            images = self.take(np.arange(row, row + len(part)))
-            for image, digest in zip(images, part.to_pylist(), strict=True):
+        digests = self._column("sha256")
+        for start in range(0, len(digests), _READ_ROWS):
+            part = digests.slice(start, _READ_ROWS).to_pylist()
+            images = self.take(np.arange(start, start + len(part)))
+            for row, (image, digest) in enumerate(zip(images, part, strict=True), start):
                 if hashlib.sha256(image.tobytes()).hexdigest() != digest:
                     origin = self.column("origin")[row]
                     raise InputError(
                         f"{self.path}/images.npy: image {row}{f' ({origin})' if origin else ''} is "
                         "not the one that was written; make the store again"
                     )
-                row += 1
 
     def rows(self, split: str) -> np.ndarray:
         """[n] int64: the rows of a split, in order."""
@@ -247,6 +262,11 @@ class _Survey:
                     labels.update(part.column("label").unique().to_pylist())
                     gaps |= any(column.null_count for column in part.columns)
             return cls(file.schema_arrow, file.metadata.num_rows, labels, gaps)
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _some(chars: set[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Studio:
     plan: Plan
     seed: int
     check: FontCheck  # what the fonts have and were refused
+    learned: dict[str, str] = field(default_factory=dict)  # `real`, for notes: where, its content
 
     @classmethod
     def prepare(
@@ -80,10 +81,11 @@ class Studio:
         coverages, others = checked.coverages, checked.others
         if style is None:
             # fitted at full strength: a fit would take back what was scaled before
-            style = fit_style(Style(), real, coverages, seed) if real else Style()
+            style = fit_style(Style(), real, coverages, seed, checked=True) if real else Style()
             style = style.weakened(strength)
         plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed, writers)
-        return cls(alphabet, canvas, coverages, others, quota, style, plan, seed, checked)
+        learned = {"real": str(real.path), "trained_on": real.content} if real else {}
+        return cls(alphabet, canvas, coverages, others, quota, style, plan, seed, checked, learned)
 
     def render_to(
         self,
@@ -105,6 +107,7 @@ class Studio:
             },
             "put_back": self.check.put_back,
             "dropped": list(self.check.dropped),
+            **self.learned,
         }
         chunks = render_on(cluster, self.plan) if cluster else render(self.plan, workers)
         with (

@@ -19,6 +19,7 @@ from classifier.export import load_model, save_model
 from classifier.networks import Ensemble, build_network
 from classifier.onnx import (
     CARD,
+    FEWEST,
     INPUT,
     MADE,
     MOST_CHANGED,
@@ -276,6 +277,8 @@ def test_training_images_are_not_measured_on(folder, tmp_path):
 def measured(same: float, lost: float) -> dict:
     return {
         "store": "abc",
+        "split": "val",
+        "images": FEWEST,
         "torch": {"accuracy": 0.9},
         "bf16": {"same_answers": same, "accuracy": 0.9 - lost},
     }
@@ -289,8 +292,10 @@ def measured(same: float, lost: float) -> dict:
         (measured(0.98, 0), "changes 2.00% of the answers"),
         (measured(1, 0.02), "loses 2.00% accuracy"),
         (measured(float("nan"), 0), "bf16 changes nan"),
-        ({"store": "abc", "torch": {"accuracy": 0.9}}, "was not measured"),  # a processor without
-        (measured(1, 0) | {"store": None}, "was not measured"),  # on strokes at random
+        (measured(1, 0) | {"bf16": None}, "was not measured"),  # a processor without
+        (measured(1, 0) | {"store": None, "split": None}, "was not measured"),  # random strokes
+        (measured(1, 0) | {"split": None}, "was not measured"),  # on all images, trained on or not
+        (measured(1, 0) | {"images": FEWEST - 1}, "was measured on 199 images"),
         ({}, "was not measured"),
         (None, "was not measured"),
     ],

@@ -4,10 +4,12 @@ import json
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import draw_strokes
 from test_classifier_options import train
 from test_classifier_train import ALPHABET, _config, _store
@@ -53,6 +55,14 @@ def test_damaged_figures_are_one_line_and_the_command_makes_them_anew(stores, tm
             train(stores, out)
         with pytest.raises(InputError, match=r"metrics\.json: damaged"):
             Finished.open(out, "x")
+    steps = out / "metrics.jsonl"
+    torn = '{"step": 4, "loss": 1.0}\n{"step": 8, "lo'
+    for text in ("[1]\n", torn):
+        (out / "metrics.json").write_text(whole, "utf-8")
+        steps.write_text(text, "utf-8")
+        with pytest.raises(InputError, match=r"metrics\.jsonl: damaged .*that line"):
+            Finished.open(out, "x")
+    steps.unlink()
     (out / "metrics.json").unlink()
     again = train(stores, out)
     assert again["threshold"] == json.loads(whole)["threshold"]
@@ -119,3 +129,35 @@ def test_training_images_that_are_copies_of_validation_images_are_refused(tmp_pa
         runs.train(stores[0], [], tmp_path / "run", config, 1, {})
     assert not (tmp_path / "run").exists()
     assert runs.train(stores[1], [], tmp_path / "run", config, 1, {})["steps"] == 2
+
+
+def test_a_finished_run_of_an_earlier_version_is_finished(stores, tmp_path, plain_run, capsys):
+    """It knows fewer settings: those it does not know are as they are by default."""
+    out = tmp_path / "run"
+    shutil.copytree(plain_run, out)
+    kept = yaml.safe_load((out / "config.yaml").read_text("utf-8"))
+    assert kept["machine"] == {"threads": 2, "resident_gib": 4.0}
+    del kept["classifier"]["threshold_by"], kept["start"]["test"], kept["machine"]
+    kept["classifier"] |= {"threads": 1, "resident_gib": 9.0}  # which bound a run then
+    (out / "config.yaml").write_text(yaml.safe_dump(kept), "utf-8")
+    with pytest.raises(InputError, match="threshold_by: all -> group"):
+        train(stores, out, threshold_by="group")
+    assert train(stores, out) == json.loads((out / "metrics.json").read_text("utf-8"))
+    assert "this run is finished" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_less_of_the_machine_but_with_no_other_setting(stores, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    first = _config(threads=4, resident_gib=8.0, steps=2, steps_per_epoch=2)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(runs, "fit", lambda *a: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            runs.train(stores["real"], [], out, first, 1, {})
+    less = replace(first, threads=1, resident_gib=0.0)
+    with pytest.raises(InputError, match="lr: "):
+        runs.train(stores["real"], [], out, replace(less, lr=0.1), 1, {})
+    assert runs.train(stores["real"], [], out, less, 1, {})["steps"] == 2
+    info = Finished.open(out, "x").info
+    assert (info["config"]["threads"], info["config"]["resident_gib"]) == (1, 0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_classifier_train import ALPHABET, _config, _store
 
+from classifier import held_out
 from classifier import train as runs
 from classifier.finished import Finished, facts
 from classifier.held_out import others_in_training, threshold_images
@@ -57,15 +58,25 @@ def used(held, *stores: Store) -> list[str]:
 
 
 @pytest.mark.parametrize("others", ["each", "one"])
-def test_real_others_count_only_where_training_does_not_show_their_character(tmp_path, others):
+def test_real_others_count_only_where_training_does_not_show_their_character(
+    tmp_path, others, monkeypatch
+):
     real = store_of(tmp_path / "real", "real", [*KNOWN, *UNSAID, *NAMED])
     font = store_of(tmp_path / "font", "font", FONT)
     setup = prepare(real, [font], _config(others=others), 1, None)
     assert setup.others == (("X",) if others == "each" else ())
     assert others_in_training(setup) == {"V", "X"}
+    monkeypatch.setattr(held_out, "ENOUGH", 2)
     held = threshold_images(setup)
     assert used(held, real, font) == ["font Z", "font blank", "real W"]
     assert (held.targets < 3).sum() == 3 and not held.doubt
+    # two of Z and W are too few: all real ones are added
+    monkeypatch.setattr(held_out, "ENOUGH", 3)
+    few = threshold_images(setup)
+    added = ["real V", "real W", "real X", *["real unknown"] * 3]
+    assert used(few, real, font) == ["font Z", "font blank", *added]
+    assert few.doubt.startswith("only 2 images show a character held out from training")
+    assert "also set on 5 real other images" in few.doubt
 
 
 def test_others_that_may_be_in_training_stand_in_where_there_are_none_and_it_is_said(tmp_path):
@@ -73,11 +84,20 @@ def test_others_that_may_be_in_training_stand_in_where_there_are_none_and_it_is_
     held = threshold_images(prepare(real, [], _config(), 1, None))
     assert used(held, real) == ["real unknown"] * 3
     assert "3 real other images whose characters may be in training" in held.doubt
+    # as import with --outside other leaves them: named, and in training too
+    split = [("other", c, "unknown", s) for c in "VW" for s in ("train", "val")]
+    named = store_of(tmp_path / "named", "real", [*KNOWN, *split])
+    held = threshold_images(prepare(named, [], _config(), 1, None))
+    assert used(held, named) == ["real V", "real W"]
+    assert "2 real other images whose characters may be in training" in held.doubt
     # a blank is no character held out
     blanks = [("A", "A", "character", "train"), ("other", "", "blank", "val")]
     font = store_of(tmp_path / "font", "font", blanks)
     held = threshold_images(prepare(real, [font], _config(), 1, None))
     assert used(held, real, font) == ["font blank", *["real unknown"] * 3] and held.doubt
+    plain = store_of(tmp_path / "plain", "real", KNOWN)
+    held = threshold_images(prepare(plain, [font], _config(), 1, None))
+    assert used(held, plain, font) == ["font blank"] and "no character" in held.doubt
     # nothing at all is for validation
     trained = [row for row in KNOWN if row[3] == "train"]
     none = threshold_images(

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,7 @@ from classifier.loop.verdict import (
     NOTHING,
     Verdict,
     judge,
+    off_by_group,
     switched_off,
     tally,
     verdicts_of,
@@ -237,13 +239,20 @@ def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
     assert "7 helped" in verdict_table(found)
     # the other way round it hurts, and is switched off for all of them
     hurt = verdicts_of({REAL: arms[FONT], FONT: arms[REAL]}, counts)
-    assert switched_off(hurt) == {c: {FONT: 0.0} for c in (*"ABCDEFG", OTHER)}
+    off = switched_off(hurt)
+    assert off == {c: {FONT: 0.0} for c in (*"ABCDEFG", OTHER)}
+    assert off_by_group(hurt, off) == {c: [FONT] for c in "ABCDEFG"} | {OTHER: []}
+    # but not where a class's own images, though too few, say otherwise
+    own = [replace(v, gain=0.5) if v.label in ("B", OTHER) else v for v in hurt]
+    assert switched_off(own) == {c: {FONT: 0.0} for c in ("A", *"CDEFG", OTHER)}
     shown = {"seeds": 2, "fewest": FEWEST, "off": {}, "groups": [few], "classes": found}
     shown |= {"marks": {HELPED: "good", HURT: "bad", NOTHING: ""}}
     shown["sources"] = [{"source": FONT, "by_chance": 0.1} | n]
     page = _environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
     text = page.render(verdict=shown)
     assert text.count("as its group") == 7 and "7 helped" in text
+    shown |= {"off": {"A": [FONT], OTHER: [FONT]}, "off_by_group": {"A": [FONT], OTHER: []}}
+    assert page.render(verdict=shown).count("(font by its group)") == 1
 
 
 def test_a_group_that_cannot_be_told_either_gives_no_verdict() -> None:
@@ -351,6 +360,7 @@ def test_the_report_shows_the_verdicts_beside_its_run(tmp_path: Path) -> None:
     assert verdict_section(final, "another") == {}
     shown = verdict_section(final, ABC.digest)
     assert shown["off"] == {"B": [FONT], OTHER: [FONT]}
+    assert shown["off_by_group"] == {"B": [], OTHER: []}
     (count,) = shown["sources"]
     assert (count["helped"], count["hurt"], count["nothing"], count["few"]) == (2, 2, 0, 0)
     page = _environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
@@ -443,12 +453,26 @@ def test_the_loop_goes_on_where_it_stopped(
     assert (table["A", "font"], table["B", "font"]) == (HELPED, HURT)
     assert {table[c, "gan"] for c in (*"ABC", OTHER)} == {NOTHING}
 
+    # copies of what is trained on: found before anything runs, and allowed without another loop
+    (tmp_path / "loop" / "final" / "metrics.json").unlink()
+    told = lambda real, test: "2 training images are copies"  # noqa: E731
+    monkeypatch.setattr("synth.near_copies.told_copies", told)
+    code, started, err = loop("--test", "real")
+    assert (code, started) == (2, []) and "are copies; --allow-copies" in err
+    allowed = ("--test", "real", "--allow-copies")
+    code, started, _ = loop(*allowed)
+    assert (code, started) == (0, ["final"])
+    words = json.loads((tmp_path / "loop" / "final" / "words.json").read_text())
+    assert words[-3:] == [*allowed]
+    arm = json.loads((tmp_path / "loop" / "runs" / "font" / "seed1" / "words.json").read_text())
+    assert "--allow-copies" not in arm
+
     before = (tmp_path / "loop" / "verdict.json").read_bytes()
-    assert loop()[:2] == (0, [])
+    assert loop(*allowed)[:2] == (0, [])
     assert (tmp_path / "loop" / "verdict.json").read_bytes() == before
     (tmp_path / "loop" / "runs" / "font" / "seed2" / "metrics.json").unlink()
     # what was made from it is refused, not mixed
-    code, started, err = loop()
+    code, started, err = loop(*allowed)
     assert started == ["font-seed2"] and code == 2 and "made anew" in err
     code, started, err = loop("--target", "50")
     assert (code, started) == (2, []) and "target: None -> 50" in err

@@ -83,7 +83,7 @@ def test_a_place_goes_to_an_image_of_its_class_and_source() -> None:
 
 
 def test_images_of_one_class_and_source_are_shown_equally_often() -> None:
-    """None comes twice before all the others have come."""
+    """At the end of a run no two differ by more than one."""
     run = mix(MixSettings(sampling="balanced"))
     picks = shown(run)
     for store, p in enumerate(POOLS):

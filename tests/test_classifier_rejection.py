@@ -10,6 +10,7 @@ from classifier.rejection import (
     choose_by_group,
     choose_threshold,
     other_score,
+    rates_at,
 )
 
 
@@ -153,6 +154,18 @@ def test_each_group_has_the_threshold_of_the_images_that_look_like_it():
     lost = answers(p[400:440], 3, limits) == 3
     assert lost.mean() <= 0.05 < (answers(p[400:440], 3, common) == 3).mean()
     assert (answers(p, 3, np.full(3, 0.3)) == answers(p, 3, 0.3)).all()
+    # the rates are those of the thresholds in force
+    assert rates_at(p, target, 3, common) == choose_threshold(p, target, 3)[1]
+    answer = answers(p, 3, limits)
+    right = p[:440].argmax(1) == target[:440]
+    assert rates_at(p, target, 3, limits) == pytest.approx(
+        {
+            "known_right": (answer[:440] == target[:440]).mean(),
+            "known_lost": (answer[:440] == 3)[right].mean(),
+            "other_found": (answer[440:] == 3).mean(),
+        }
+    )
+    assert rates_at(p, target, 3, limits) != rates_at(p, target, 3, common)
     # with too few to go by it has the common one
     some = np.r_[0:400, 400 : 400 + ENOUGH - 1, 440:530]
     assert choose_by_group(p[some], target[some], group, common)["few"] == common

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +29,7 @@ from classifier.report_runs import _half_intervals
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.quota import real_counts
+from synth.quota import group_of, real_counts
 from synth.store import Sample, Store, StoreWriter
 
 ALPHABET = Alphabet.of("永國銀三日")
@@ -57,6 +57,8 @@ def make_run(
     test: Store,
     skill: float,  # 0: guesses, more: better
     seed: int,
+    trained: Sequence[str] = (),  # other characters
+    thresholds: dict[str, float] | None = None,  # by group
 ) -> Path:
     """What train() leaves behind, but for the model's weights."""
     path.mkdir()
@@ -66,7 +68,9 @@ def make_run(
     logits[rows, test.classes()] += skill
     odds = np.exp(logits)
     odds /= odds.sum(1, keepdims=True)
-    evaluation = evaluate(odds, test, rows, 0.6, real_counts(stores[0]))
+    counts = real_counts(stores[0])
+    own = [(thresholds or {}).get(group_of(counts[c]), 0.6) for c in ALPHABET.chars]
+    evaluation = evaluate(odds, test, rows, np.array(own), counts, trained)
     evaluation.write(path / "predictions_test.parquet")
     config = {"steps": 100, "batch_size": 8, "precision": "32-true", "lr": 0.003}
     arguments = {
@@ -90,6 +94,7 @@ def make_run(
         "seconds": 61.0,
         "images_per_second": 1234,
         "threshold": 0.6,
+        "thresholds": thresholds,
         "validation": {"known_right": 0.5, "other_found": 0.25},
         "test": evaluation.figures,
     }
@@ -376,7 +381,7 @@ def test_others_are_told_apart_by_what_they_show(runs: dict[str, Path], tmp_path
     )
     shown = [("永", "永", "character")] * 4 + [(OTHER, "月", "common")] * 3
     shown += [(OTHER, "火", "common")] * 5 + [(OTHER, "", "blank")] * 2 + [(OTHER, "", "character")]
-    run = make_run(tmp_path / "run", [train], store("test", "test", shown), 1.0, 3)
+    run = make_run(tmp_path / "run", [train], store("test", "test", shown), 1.0, 3, "月")
     write_report(tmp_path / "report.html", run)
     rows = {r[0]: r[1:] for r in Page(tmp_path / "report.html").tables["others.others"][1:]}
     answers = Finished.open(run, "x").answers("test")
@@ -393,6 +398,30 @@ def test_others_are_told_apart_by_what_they_show(runs: dict[str, Path], tmp_path
     assert set(rows) == set(wanted)
     for label, part in wanted.items():
         assert rows[label] == [str(part.stop - part.start), percent(called[part].mean())]
+    # of a run that did not write who is who, only what the store says
+    figures = json.loads((run / "metrics.json").read_text("utf-8"))
+    del figures["test"]["others"], figures["test"]["false_other_by_group"]
+    (run / "metrics.json").write_text(json.dumps(figures), "utf-8")
+    write_report(tmp_path / "report.html", run)
+    rows = {r[0]: r[1:] for r in Page(tmp_path / "report.html").tables["others.others"][1:]}
+    assert set(rows) == {"no characters", "other: common", "other: blank"}
+
+
+def test_rates_are_those_of_the_thresholds_in_force(runs: dict[str, Path], tmp_path: Path) -> None:
+    real, test = (Store.open(runs["top"] / name) for name in ("real", "test"))
+    counts = real_counts(real)
+    by_group = {group_of(n): 0.2 for c, n in counts.items() if c != OTHER}
+    run = make_run(tmp_path / "run", [real], test, 1.0, 1, thresholds=by_group)
+    write_report(tmp_path / "report.html", run)
+    answers = Finished.open(run, "x").answers("test")
+    known = len(ALPHABET)
+    called, is_other = answers.answer == known, answers.target == known
+    text = " ".join(Page(tmp_path / "report.html").source.split())
+    wanted = f"{percent(called[~is_other].mean())} % of the known"
+    assert f"{wanted}, {percent(called[is_other].mean())} % of the others" in text
+    assert all(f"{group} 0.20" in text for group in by_group) and "is the 0.60 that is" in text
+    # the one threshold would have told something else
+    assert percent((answers.score[~is_other] > 0.6).mean()) not in wanted
 
 
 def test_the_time_spent_is_told(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -154,6 +154,14 @@ def test_the_list_as_corrections_that_nobody_made(tmp_path, how):
     read = Corrections.read(path, real)
     assert read.rows.tolist() == rows.tolist()
     assert read.classes.tolist() == ([-1] * 3 if how == "remove" else [1, 2, 3])
+    assert not len(read.trusted)  # nobody looked
+    # a person who confirms one of them, in a file joined before or after it, is believed
+    person = f"sha256,label\n{real.column('sha256')[3]},{'remove' if how == 'remove' else 'B'}\n"
+    for joined in (person + "\n".join(lines), "\n".join(lines) + "\n" + person):
+        path.write_text(joined, "utf-8")
+        read = Corrections.read(path, real)
+        assert read.rows.tolist() == rows.tolist()
+        assert read.trusted.tolist() == ([] if how == "remove" else [3])
     # one image twice, with two likely labels: they share the decision on the less believed one
     twice = Suspects(np.array([3, 3]), np.array([0, 0]), np.array([1, 2]), np.zeros(2))
     path.write_text(undecided(twice, real, "likely"), "utf-8")
@@ -203,6 +211,10 @@ def test_the_command_writes_the_list_of_a_finished_review(noisy, load_script, ca
     again = ["--write-corrections", "remove", f"{noisy}/d.csv"]
     assert run(script.options(), script.main, [*words, *again]) == 0
     assert (noisy / "d.csv").read_text("utf-8").count("remove") == 5 and len(trained) == 1
+    (noisy / "review" / "suspects.parquet").unlink()
+    lost = ["--write-corrections", "remove", f"{noisy}/e.csv"]
+    assert run(script.options(), script.main, [*words, *lost]) == 2 and len(trained) == 1
+    assert "suspects.parquet) is gone" in capsys.readouterr().err
     assert run(script.options(), script.main, [*words, "--write-corrections", "x", "y"]) == 2
     assert "there are remove, likely" in capsys.readouterr().err
 

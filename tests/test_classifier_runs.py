@@ -17,10 +17,13 @@ from classifier.export import load_model
 from classifier.finished import Finished
 from classifier.fit import PROFILERS
 from classifier.hardness import Hardness
+from classifier.held_out import threshold_images
 from classifier.losses import log_prior
 from classifier.predict import predict_files
+from classifier.rejection import rates_at
 from classifier.setup import prepare
 from classifier.suspects import Suspects
+from gan.train import fast_precision
 from synth.errors import InputError
 from synth.store import Store
 
@@ -135,7 +138,13 @@ def test_thresholds_by_group_are_kept_and_answered_by(stores, tmp_path, monkeypa
     labels, _, _ = model.predict(stores["real"].take(rows))
     run = Finished.open(tmp_path / "run", "x")
     assert [ALPHABET.classes[i] for i in run.answers("val").answer] == labels
-    assert dict(finished.facts(run))["Thresholds by group"].startswith("rare ")
+    told = dict(finished.facts(run))
+    assert told["Thresholds by group"].startswith("rare ")
+    assert "Rates at those thresholds when they were set" in told
+    held = threshold_images(prepare(stores["real"], [stores["font"]], _config(), 1, None))
+    p = model.probabilities(held.images)
+    rates = rates_at(p, held.targets, 3, model.card.limits)
+    assert figures["validation"] == pytest.approx(rates, abs=1e-6)
 
 
 def test_the_body_moves_once_it_is_thawed(stores, tmp_path, monkeypatch):
@@ -226,6 +235,9 @@ def test_preset_and_precision_are_the_machines(
     assert (name, config.precision) == (preset, precision)
     assert config.model == PRESETS[preset].model
     assert runs.preset("demo")[1].precision == precision
+    # the GAN's is by the same check; it has no scaled gradients for float16
+    wanted = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    assert fast_precision() == wanted
 
 
 # ---- the command's options ----

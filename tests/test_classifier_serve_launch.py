@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toy_model import ALPHABET, write_toy_model
 
@@ -11,6 +12,7 @@ from classifier.onnx import sha256
 from classifier.serve.launch import onnx_of
 from synth.canvas import Canvas
 from synth.errors import InputError
+from synth.store import Sample, StoreWriter
 
 # stands for export_model.py: tells how it was called, copies a file, fails where it is told to
 EXPORT = """
@@ -37,6 +39,15 @@ def folder(tmp_path: Path) -> Path:
 def write_card(folder: Path, threshold: float, **info) -> None:
     card = Card("toy", ALPHABET, (), Canvas(), threshold, info)
     (folder / "model.json").write_text(card.to_json(), "utf-8")
+
+
+def write_store(path: Path, split: str) -> Path:
+    """One image, of the toy's alphabet."""
+    canvas = Canvas()
+    with StoreWriter(path, canvas, ALPHABET, {}) as writer:
+        image = np.full((1, canvas.size_px, canvas.size_px), 7, np.uint8)
+        writer.append(image, [Sample(ALPHABET.chars[0], "", "real", split)])
+    return path
 
 
 def exporter(folder: Path, fail: str = "never") -> list[str]:
@@ -76,24 +87,26 @@ def test_what_bf16_costs_is_measured_on_the_images_that_are_there(folder):
     export = exporter(folder)
     onnx_of(folder, export)
     assert calls(folder) == [f"--model {folder}"]  # they are gone
-    store.mkdir()
-    (store / "store.json").touch()
+    write_store(store, "val")
     (folder / "model.onnx").unlink()
     onnx_of(folder, export)
     assert calls(folder)[1:] == [f"--model {folder} --check {store}"]
 
 
 def test_images_that_cannot_be_measured_on_do_not_stop_it(folder, capsys):
-    store = folder.parent / "real"
-    store.mkdir()
-    (store / "store.json").touch()
+    write_card(folder, 0.5, sources=[{"store": str(write_store(folder.parent / "real", "train"))}])
+    onnx_of(folder, exporter(folder))
+    assert calls(folder) == [f"--model {folder}"]
+    assert "only training images" in capsys.readouterr().out
+
+
+def test_a_failed_comparison_is_not_passed_over(folder):
+    """Without the images that it failed on the export would go through."""
+    store = write_store(folder.parent / "real", "val")
     write_card(folder, 0.5, sources=[{"store": str(store)}])
-    onnx_of(folder, exporter(folder, fail="--check"))
-    assert calls(folder) == [f"--model {folder} --check {store}", f"--model {folder}"]
-    assert "cannot be measured on" in capsys.readouterr().out
-    (folder / "model.onnx").unlink()
     with pytest.raises(InputError, match=r"export_model\.py failed"):
-        onnx_of(folder, exporter(folder, fail="--model"))
+        onnx_of(folder, exporter(folder, fail="--check"))
+    assert calls(folder) == [f"--model {folder} --check {store}"]
 
 
 def test_a_file_that_is_of_another_card_and_cannot_be_made_is_refused(folder):

@@ -66,12 +66,14 @@ def test_a_run_shows_the_images_of_a_class_and_source_equally_often(settings: di
                 assert np.ptp(counts[p.targets == target]) <= 1
 
 
-def test_nothing_is_shown_twice_before_all_others_were() -> None:
-    """At every step of the run, not only at its end."""
+def test_at_the_end_of_every_block_no_two_differ_by_more_than_one() -> None:
+    """Not only at the run's end; inside a block images come in any order."""
     run, real = mix(synthetic_start=3.0), POOLS[0]
     counts = np.zeros(len(real.rows), int)
-    for first in range(0, STEPS, 20):  # the end of each block
-        counts += shown(run, first, first + 20)[0]
+    blocks = sorted({run._block_of(step) for step in range(STEPS)})
+    assert len(blocks) >= 16
+    for first, steps in blocks:
+        counts += shown(run, first, first + steps)[0]
         for target in range(5):
             assert np.ptp(counts[real.targets == target]) <= 1
 
@@ -114,3 +116,17 @@ def test_a_turn_goes_on_where_the_block_before_stopped() -> None:
     turns = [whole[i : i + 10] for i in (0, 10, 20)]
     assert all(sorted(turn) == list(range(10)) for turn in turns)
     assert turns[0] != turns[1] != turns[2]
+
+
+def test_a_turn_is_the_same_whichever_others_have_places_beside_it() -> None:
+    """Weights differ, so where a turn's places lie on its line says which images it shows."""
+    cell = np.repeat([0, 1, 5], 10)
+    weight = np.random.default_rng(2).uniform(0.2, 3, 30)
+
+    def take(cells: list[int], places: list[int], before: list[int]) -> list[int]:
+        given = map(np.array, (cells, places, before))
+        return take_turns(cell, weight, *given, 3).tolist()[: places[0]]
+
+    whole = take([0, 1, 5], [40, 7, 4], [0, 0, 0])
+    first, then = take([0, 5], [13, 3], [0, 0]), take([0], [14], [13])
+    assert [*first, *then, *take([0, 1], [13, 2], [27, 0])] == whole

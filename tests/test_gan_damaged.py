@@ -79,7 +79,7 @@ def test_code_in_a_run_is_never_run(finished, tmp_path):
         tried(__name__, (file, data))
         shutil.rmtree(place)
     (tmp_path / "neighbours.npz").write_bytes(data)
-    with pytest.raises(InputError, match="damaged, remove it"):
+    with pytest.raises(InputError, match="damaged; without it"):
         Neighbours.load(tmp_path / "neighbours.npz")
     assert not mark.exists()
     pickle.loads(data)  # it would have

@@ -69,7 +69,7 @@ def test_a_reader_of_one_character_names_every_font(
     out = capsys.readouterr().out
     assert "fonts under 20 % read right at 0.7: none" in out and "read.json: for render" in out
     assert Verdict.read(file) == Verdict(
-        {"klee-one": True, "tw-kai": True}, {0.0: True, 0.7: True, 1.0: True}
+        {"klee-one": True, "tw-kai": True}, {0.0: True, 0.7: True, 1.0: True}, 0.7
     )
     assert call(script, *line, "--out", file) == 2
     assert "read.json: something is there already" in capsys.readouterr().err

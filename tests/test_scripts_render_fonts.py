@@ -133,7 +133,7 @@ def test_a_cap_and_the_median_class_as_the_target(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(studio, "fit_style", lambda style, *_: style)
+    monkeypatch.setattr(studio, "fit_style", lambda style, *_, **__: style)
     real = real_store(tmp_path / "real")  # of 60, 40, 4 and no images
     args = ("--real", real, "--other", 0, "--workers", 1, "--target", "median", "--cap", 0.8)
     assert command(*args, "--out", tmp_path / "font") == 0
@@ -218,10 +218,11 @@ def test_what_is_not_read_is_not_used(
 ) -> None:
     fonts = {"klee-one": False, "tw-kai": True, "yomogi": True, "gone": False}
     strengths = {"0": True, "0.5": True, "1": False}
-    verdict = {
+    verdict: dict[str, object] = {
         kind: {name: {"read": read} for name, read in rows.items()}
         for kind, rows in (("fonts", fonts), ("strengths", strengths))
     }
+    verdict["fonts_judged_at"] = 1.0
     (tmp_path / "read.json").write_text(json.dumps(verdict), "utf-8")
     args = ("--alphabet", letters, "--per-class", 4, "--other", 0, "--workers", 1)
     args += ("--without", "yomogi", "--without-unread", tmp_path / "read.json")
@@ -235,6 +236,8 @@ def test_what_is_not_read_is_not_used(
     made, style = store.info["made"], store.info["notes"]["style"]
     assert made["strength"] == 0.5 and made["without"] == ["yomogi", "klee-one"]
     assert style["bend_em"] == Style().bend_em / 2
+    assert command(*args, "--strength", 0.5, "--out", tmp_path / "other") == 2
+    assert "judged at strength 1, wanted is 0.5" in capsys.readouterr().err
 
 
 def wrong_inputs() -> dict[str, tuple[list[str], str]]:

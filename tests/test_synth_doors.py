@@ -123,13 +123,16 @@ def test_a_synthetic_store_that_holds_what_is_measured_trains_no_classifier(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_drawn_image_that_lies_near_a_written_one_is_no_copy_an_equal_one_is(
+def test_an_image_of_a_font_that_lies_near_a_written_one_is_no_copy_an_equal_or_generated_one_is(
     real: Store, tmp_path: Path
 ) -> None:
     row = int(real.rows("val")[0])
     near = again(seed_of(real, row))
     assert distances(near, real.images[[row]])[0] < COPY_DISTANCE
     refuse_leaks(real, [store_of(tmp_path / "near", real, near, "font", "train")], None)
+    generated = store_of(tmp_path / "generated", real, near, "gan", "train")
+    with pytest.raises(InputError, match=r"is nearly a training image of .*generated"):
+        refuse_leaks(real, [generated], None)
     equal = store_of(tmp_path / "equal", real, real.images[[row]], "gan", "train")
     with pytest.raises(InputError, match="is a training image"):
         refuse_leaks(real, [equal], None)
@@ -159,6 +162,9 @@ def test_a_classifier_run_does_not_go_on_with_other_pixels(
         runs.train(*arguments)
     row = int(real.rows("train")[2])
     change_a_pixel(real, row)
+    with pytest.raises(InputError, match=r"images\.npy: changed since the store was opened"):
+        runs.train(*arguments)
+    arguments = (Store.open(real.path), *arguments[1:])
     with pytest.raises(InputError, match=rf"image {row} \(.*\) is not the one that was written"):
         runs.train(*arguments)
 
@@ -176,4 +182,4 @@ def test_a_gan_run_does_not_go_on_with_other_pixels(
     (tmp_path / "out").mkdir()
     change_a_pixel(real, 4)
     with pytest.raises(InputError, match=r"image 4 .* is not the one that was written"):
-        runs.train(real, tmp_path / "out", runs.preset("demo")[1], [], 1, {})
+        runs.train(Store.open(real.path), tmp_path / "out", runs.preset("demo")[1], [], 1, {})

@@ -176,6 +176,20 @@ def test_a_stand_in_drawn_in_many_ways_is_one_picture(tmp_path: Path, cff: bool)
     assert found.rejected == dict.fromkeys("上下左右中", "shared")
 
 
+def test_a_frame_of_another_size_than_the_box_is_a_character(tmp_path: Path, cff: bool) -> None:
+    """Drawn, both fill the picture: 口 beside a .notdef of the same proportions."""
+
+    def frame(size: int) -> Polygons:
+        thin = size // 10
+        return [box(0, 0, size, size), hole(thin, thin, size - thin, size - thin)]
+
+    glyphs = {"口": frame(400)} | {
+        c: [box(0, 0, 400, 60), box(0, 100 + 40 * k, 400, 400)] for k, c in enumerate("甲乙丙丁")
+    }  # five of one size, so they are drawn
+    font = build_font(tmp_path / "a.otf", glyphs, notdef=frame(800), cff=cff)
+    assert open_font(font).coverage(glyphs).rejected == {}
+
+
 def test_points_on_one_line_are_blank(tmp_path: Path) -> None:
     glyphs = {"A": [[(0, 0), (0, 700), (0, 300)]], "B": [[(0, 5), (70, 5), (9, 5)]], "C": letter(1)}
     found = open_font(build_font(tmp_path / "a.ttf", glyphs)).coverage("ABC")

@@ -23,6 +23,7 @@ from synth.command import run
 from synth.corpus import import_images
 from synth.decode import decode
 from synth.errors import InputError
+from synth.fit import fit_style
 from synth.fonts import find_fonts
 from synth.near_copies import (
     Pictures,
@@ -365,6 +366,21 @@ def test_with_a_style_no_image_is_read_and_none_compared(
     assert made.style == Style() and len(made.plan) == 2
 
 
+def test_a_studio_looks_for_copies_once(
+    imported: Store, compared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [font for font in find_fonts() if font.name in ("klee-one", "tw-kai")]
+    monkeypatch.setattr("synth.studio.find_fonts", lambda folders: few)
+    monkeypatch.setattr("synth.studio.MAX_CANDIDATES", 50)
+    monkeypatch.setattr("synth.fit.ROUNDS", 1)
+    real = replace(imported, info={**imported.info, "notes": {}})
+    compared.clear()
+    Studio.prepare(real.alphabet, real, (), 1, other_images=0)
+    assert len(compared) == 1
+    fit_style(Style(), real, [], 1)  # asked for alone it looks too
+    assert len(compared) == 2
+
+
 @pytest.mark.parametrize("name", ["render_fonts", "train_gan", "train_classifier"])
 def test_every_command_that_learns_refuses_it_by_name(
     name: str,
@@ -502,11 +518,12 @@ def test_a_note_holds_for_no_other_images(imported: Store, tmp_path: Path) -> No
     with pytest.raises(InputError, match="1 training images"):
         refuse_copies(replace(true, columns=columns))
 
+    content = imported.content
     changed = np.lib.format.open_memmap(imported.path / "images.npy", mode="r+")
     changed[imported.rows("train")[0]] = copy_of(imported, row)[0]  # its hash stays in the table
     changed.flush()
     again = Store.open(imported.path)
-    assert again.content == imported.content
+    assert again.content == content
     with pytest.raises(InputError, match="1 training images"):
         refuse_copies(again)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +24,13 @@ from synth.corpus import import_images
 from synth.decode import PAPER, decode
 from synth.errors import InputError
 from synth.fit import fit_style
-from synth.fonts import ASSETS, FontFile, check_fonts
+from synth.fonts import ASSETS, FontFile, check_fonts, find_fonts
 from synth.provenance import font_licences, learned_from, licences_of, origins, refuse_trained
 from synth.quota import real_counts
 from synth.store import Sample, Store, StoreWriter
+from synth.studio import Studio
 from synth.style import Style
+from synth.thin import thin_store
 
 CHARS = "ABC"
 
@@ -194,13 +198,14 @@ def test_an_audit_says_when_pixels_changed_under_their_hashes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_run(tmp_path / "run", [real])
+    origin = real.column("origin")[5]
     images = np.lib.format.open_memmap(real.path / "images.npy", mode="r+")
     images[5] ^= 1
     images.flush()
     script = load_script("audit")
     assert run(script.options(), script.main, ["--model", str(tmp_path / "run")]) == 2
     told = capsys.readouterr().err
-    assert f"image 5 ({real.column('origin')[5]}) is not the one that was written" in told
+    assert f"image 5 ({origin}) is not the one that was written" in told
 
 
 @pytest.fixture
@@ -253,6 +258,84 @@ def test_generated_images_are_followed_to_what_their_generator_learned_from(
     (tmp_path / "gan" / "generator.json").unlink()
     code, told = audited()
     assert code == 2 and "gan: gone (no generator.json in it" in told
+
+
+def test_a_run_that_was_trained_anew_is_not_taken_for_the_one_that_generated(
+    real: Store, generated: Store, tmp_path: Path
+) -> None:
+    """By the digest of its generator, and by the content of the store that it was trained on."""
+    gan, behind = tmp_path / "gan", Store.open(tmp_path / "behind")
+    (gan / "generator.safetensors").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()[:12]
+
+    def with_notes(name: str, **more: str) -> Store:
+        rows = [Sample("A", "A", "gan")]
+        notes = {"run": "gan", **more}
+        with StoreWriter(tmp_path / name, Canvas(), real.alphabet, {}, notes) as writer:
+            writer.append(np.full((1, 64, 64), 9, np.uint8), rows)
+        return Store.open(tmp_path / name)
+
+    one = with_notes("one", generator=digest, trained_on=behind.content)
+    assert learned_from(one).path.name == "behind"
+    for name, noted in (("two", {"generator": "0" * 12}), ("three", {"trained_on": "0" * 12})):
+        with pytest.raises(InputError, match=rf"gan: trained anew since it generated .*{name}"):
+            learned_from(with_notes(name, **noted))
+    # what the run says of its training set today does not take the place of the store's note
+    about = {"made": {"real": "behind"}, "real": "0" * 12}
+    (gan / "generator.json").write_text(json.dumps(about), "utf-8")
+    with pytest.raises(InputError, match="gan: trained anew"):
+        learned_from(one)
+    (gan / "generator.json").write_text(json.dumps({"made": {"real": "real"}}), "utf-8")
+    with pytest.raises(InputError, match=r"real: not what .* learned from"):
+        learned_from(one)
+
+
+def test_the_place_whose_store_fits_is_found_behind_one_of_the_same_name(
+    real: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the working folder the name leads to another store."""
+    write_run(tmp_path / "run", [real])
+    card = json.loads((tmp_path / "run" / "model.json").read_text("utf-8"))
+    card["info"]["sources"][0]["store"] = "real"
+    (tmp_path / "run" / "model.json").write_text(json.dumps(card), "utf-8")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    other = written(tmp_path / "here" / "real", np.full((1, 64, 64), 9, np.uint8), ["train"])
+    script = load_script("audit")
+    (found,) = script.trained_on(tmp_path / "run")
+    assert found.content == real.content != other.content
+    rows = [Sample("A", "A", "font", origin="caveat:A")]
+    notes = {"real": "real", "trained_on": real.content}
+    with StoreWriter(tmp_path / "font", Canvas(), real.alphabet, {}, notes) as writer:
+        writer.append(np.full((1, 64, 64), 9, np.uint8), rows)
+    assert learned_from(Store.open(tmp_path / "font")).content == real.content
+    with pytest.raises(InputError, match="real: holds other images than"):
+        write_run(tmp_path / "run", [real], ["0" * 12])
+        script.trained_on(tmp_path / "run")
+
+
+def test_a_font_store_and_a_thinned_one_say_what_they_learned_from(
+    real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the notes: what the thinned one was made with is another real store."""
+    few = [f for f in find_fonts() if f.name in ("klee-one", "caveat")]
+    monkeypatch.setattr("synth.studio.find_fonts", lambda folders: few)
+    monkeypatch.setattr("synth.studio.MAX_CANDIDATES", 50)
+    made = Studio.prepare(real.alphabet, real, per_class=2, other_images=0, style=Style())
+    font = made.render_to(tmp_path / "font", 1, {})
+    counted = written(tmp_path / "counted", np.full((1, 64, 64), 9, np.uint8), ["train"])
+    thin = thin_store(font, tmp_path / "thin", {"real": str(counted.path)}, 3, False)
+    for store in (font, thin):
+        assert learned_from(store).content == real.content
+    images, split = np.asarray(real.images), real.column("split").tolist()
+    shutil.rmtree(real.path)
+    written(real.path, images[::-1], split)
+    for store in (font, thin):
+        with pytest.raises(InputError, match=r"real: not what .* learned from"):
+            learned_from(store)
 
 
 def test_licences_are_those_of_the_time_when_images_were_made(

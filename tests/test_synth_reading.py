@@ -78,13 +78,17 @@ RATES = Rates(
 
 
 def test_what_is_not_read_at_the_strength_that_is_used_is_named() -> None:
-    """Over all strengths bad would be read 20 of 30 times, and middling 13."""
-    assert RATES.unread_fonts(0.5) == ["bad"]
-    assert RATES.unread_fonts(0.5, at=0.5) == ["middling"]
-    assert RATES.unread_fonts(0.5, at=2.0) == ["middling"] and RATES.unread_fonts(0.0) == []
+    """Over all strengths bad would be read 20 of 30 times, and middling 13. What shows nothing is
+    not read."""
+    assert RATES.unread_fonts(0.5, at=1.0) == ["bad", "unasked"]
+    assert RATES.unread_fonts(0.5, at=0.5) == ["middling", "unasked"]
+    assert RATES.unread_fonts(0.5, at=2.0) == ["middling", "unasked"]
+    assert RATES.unread_fonts(0.0, at=1.0) == ["unasked"]
     # of the fonts that are read: 10, 17 and 11 of 20
-    assert RATES.unread_strengths(0.6) == [0.5, 2.0]
-    assert RATES.unread_strengths(0.52) == [0.5] and RATES.unread_strengths(0.5) == []
+    assert RATES.unread_strengths(0.6, at=1.0) == [0.5, 2.0]
+    assert RATES.unread_strengths(0.52, at=1.0) == [0.5]
+    assert RATES.unread_strengths(0.5, at=1.0) == []
+    assert RATES.unread_strengths(0.95, at=1.0) == [0.5, 1.0, 2.0]  # no font is read
     assert np.isnan(RATES.share[3]).all()
     with pytest.raises(ValueError, match="not in"):
         RATES.unread_fonts(0.5, at=0.7)
@@ -115,12 +119,22 @@ def test_a_verdict_comes_back_as_it_was_written(tmp_path: Path) -> None:
     RATES.write(path, 0.6, 1.0, {"model": "runs/real_only"})
     verdict = Verdict.read(path)
     assert verdict == Verdict(
-        {"good": True, "bad": False, "middling": True}, {0.5: False, 1.0: True, 2.0: False}
+        {"good": True, "bad": False, "middling": True, "unasked": False},
+        {0.5: False, 1.0: True, 2.0: False},
+        1.0,
     )
-    assert verdict.unread == ["bad"]
+    assert verdict.unread == ["bad", "unasked"]
     text = json.loads(path.read_text("utf-8"))
     assert text["made"] == {"model": "runs/real_only"} and text["fonts_judged_at"] == 1.0
     assert text["fonts"]["bad"]["share"] == {"0.5": 0.9, "1": 0.2, "2": 0.9}
+    assert set(text["fonts"]["unasked"]["share"].values()) == {None}
+    assert "NaN" not in path.read_text("utf-8")  # which is no JSON
+
+
+def test_a_strength_comes_back_with_all_its_digits(tmp_path: Path) -> None:
+    rates = replace(RATES, strengths=(0.5, 0.87654321, 2.0))
+    rates.write(tmp_path / "read.json", 0.6, 0.87654321, {})
+    assert Verdict.read(tmp_path / "read.json").strength(0.87654321) == 0.87654321
 
 
 @pytest.mark.parametrize(
@@ -128,8 +142,6 @@ def test_a_verdict_comes_back_as_it_was_written(tmp_path: Path) -> None:
     [
         ({0.0: True, 0.5: True, 1.0: True}, 1.0, 1.0),
         ({0.0: True, 0.5: True, 1.0: False, 1.5: False}, 1.0, 0.5),
-        ({0.0: True, 0.5: True, 1.0: False}, 0.9, 0.5),
-        ({0.0: True, 0.5: True, 1.0: False}, 0.7, 0.7),  # nearer to what is read
         ({0.0: False, 0.5: True, 1.0: True}, 0.0, 0.5),
         ({0.0: False, 1.0: False, 2.0: True}, 1.0, 2.0),
         ({0.5: True, 1.0: False, 1.5: True}, 1.0, 0.5),  # the weaker of two as near
@@ -138,22 +150,32 @@ def test_a_verdict_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_strength_that_is_not_read_is_not_used(
     strengths: dict[float, bool], wanted: float, used: float
 ) -> None:
-    assert Verdict({}, strengths).strength(wanted) == used
+    assert Verdict({}, strengths, wanted).strength(wanted) == used
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.9, 3.0])
+def test_fonts_that_were_judged_at_another_strength_are_not_taken(wanted: float) -> None:
+    verdict = Verdict({"a": True}, {0.5: True, 1.0: True}, 1.0)
+    with pytest.raises(InputError, match=f"judged at strength 1, wanted is {wanted:g}"):
+        verdict.strength(wanted)
 
 
 def test_where_no_strength_is_read_nothing_is_rendered() -> None:
     with pytest.raises(InputError, match="no strength of the deformation is read"):
-        Verdict({"a": True}, {0.0: False, 1.0: False}).strength(1.0)
+        Verdict({"a": True}, {0.0: False, 1.0: False}, 1.0).strength(1.0)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "[]", "{}", "[" * 100_000, '{"fonts": {}}', '{"fonts": 3, "strengths": {}}'),
-        '{"fonts": {"a": {"read": 1}}, "strengths": {"1": {"read": true}}}',
-        '{"fonts": {"a": {"read": true}}, "strengths": {"nan": {"read": true}}}',
-        '{"fonts": {"a": true}, "strengths": {"1": {"read": true}}}',
-        '{"fonts": {}, "strengths": {"much": {"read": true}}}',
+        '{"fonts": {"a": {"read": 1}}, "strengths": {"1": {"read": true}}, "fonts_judged_at": 1}',
+        '{"fonts": {"a": {"read": true}}, "strengths": {"nan": {"read": true}, '
+        '"1": {"read": true}}, "fonts_judged_at": 1}',
+        '{"fonts": {"a": true}, "strengths": {"1": {"read": true}}, "fonts_judged_at": 1}',
+        '{"fonts": {}, "strengths": {"much": {"read": true}}, "fonts_judged_at": 1}',
+        '{"fonts": {}, "strengths": {"1": {"read": true}}}',
+        '{"fonts": {}, "strengths": {"1": {"read": true}}, "fonts_judged_at": 2}',
     ],
 )
 def test_what_is_no_verdict_is_one_line(tmp_path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from test_synth_render import ALPHABET, CANVAS, FONTS, plan_of
 
 from synth import other
 from synth.errors import InputError
-from synth.redraw import _named, redraw
+from synth.redraw import _drawn, _named, redraw
 from synth.render import Plan, render
 from synth.store import Sample, Store, StoreWriter
 from synth.style import Draw
@@ -66,7 +66,7 @@ def test_the_record_names_what_stands_beside_and_it_shows(store: Store, tmp_path
         there = store.column("record")[rows]
         assert (np.array(changed) != there).mean() > 0.9
         another = _with_records(tmp_path / str(len(rows)), store, rows, changed)
-        again = redraw(another, np.arange(len(rows)), FONTS)
+        again = _drawn(another, np.arange(len(rows)), FONTS)
         differ = (again != store.images[rows]).any((1, 2))
         assert differ.mean() > 0.5  # some neighbours stand clear of the writing
 
@@ -85,6 +85,26 @@ def test_held_out_characters_are_no_neighbours_in_training(plan: Plan, store: St
     train = store.column("split") == "train"
     beside = {Draw.from_json(r).beside[-1:] for r in store.column("record")[train]} - {""}
     assert held_out and beside and not held_out & beside
+
+
+def test_an_image_that_is_drawn_otherwise_now_is_named(tmp_path: Path, store: Store) -> None:
+    rows = np.flatnonzero(store.column("kind") == "character")[:2]
+    columns = [store.column(n)[rows] for n in ("label", "char", "source", "split", "kind")]
+    more = {n: store.column(n)[rows] for n in ("origin", "record")}
+    images = store.take(rows)
+    images[1, 0, 0] ^= 255
+    with StoreWriter(tmp_path / "older", CANVAS, ALPHABET, {}) as writer:
+        writer.append(
+            images,
+            [
+                Sample(*row, origin=origin, record=record)
+                for *row, origin, record in zip(*columns, *more.values(), strict=True)
+            ],
+        )
+    older = Store.open(tmp_path / "older")
+    assert (redraw(older, np.array([0]), FONTS) == images[:1]).all()
+    with pytest.raises(InputError, match="older, row 1: now another image is drawn"):
+        redraw(older, np.array([0, 1]), FONTS)
 
 
 def test_what_cannot_be_drawn_again_is_an_error(tmp_path: Path, store: Store) -> None:

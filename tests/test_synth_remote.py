@@ -66,9 +66,33 @@ def test_another_pixel_on_the_way_is_found(store: Store, place: str, tmp_path: P
     data = bytearray(system.cat_file(f"{path}/images.npy"))
     data[-1] ^= 1
     system.pipe_file(f"{path}/images.npy", bytes(data))
-    with pytest.raises(InputError, match=r"image 4 \(4.png\) is not the one that was written"):
+    with pytest.raises(InputError, match=r"image 4 \(4.png\) is not the one that was") as error:
         fetch_store(place, tmp_path / "back")
+    assert str(error.value).startswith(f"{place}/images.npy: ") and ".back" not in str(error.value)
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("call", ["get_file", "exists", "makedirs", "put_file"])
+def test_whatever_a_place_raises_is_one_line(
+    store: Store, tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the packages of buckets do, with errors of their own."""
+
+    class ClientError(Exception):
+        pass
+
+    def fails(*_: object, **__: object) -> None:
+        raise ClientError("An error occurred (403)\nwhen calling")
+
+    fsspec.filesystem("memory").store.clear()
+    url = "memory://bucket/away"
+    if call == "get_file":
+        send_store(store, url)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), call, fails)
+    with pytest.raises(InputError) as error:
+        fetch_store(url, tmp_path / "back") if call == "get_file" else send_store(store, url)
+    assert str(error.value) == f"{url}: An error occurred (403) when calling"
+    assert not list(tmp_path.glob("*back*")) and not list(tmp_path.glob(".*back*"))
 
 
 def test_two_copies_to_one_folder(store: Store, place: str, tmp_path: Path) -> None:

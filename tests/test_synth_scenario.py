@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from synth import scenario
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
+from synth.provenance import origins
 from synth.scenario import (
     Group,
     cut_scenario,
@@ -182,6 +184,21 @@ def synthetic(tmp_path: Path) -> Store:
     ]
     rows += [Sample(OTHER, "x", "font", split="val" if i < 10 else "train") for i in range(30)]
     return write(tmp_path / "synthetic", rows)
+
+
+def test_a_scenario_keeps_where_its_images_come_from_and_their_licence(
+    whole: Store, tmp_path: Path
+) -> None:
+    made = {"images": "the data set", "licence": "CC-BY-4.0"}
+    whole = replace(whole, info={**whole.info, "made": made})
+    train, test = split_by_name(whole, "test_")
+    args = (GROUPS, {}, 0.2, None, 0.1, 1, {"images": {"few": 5}, "seed": 1})
+    cut_scenario(whole, train, whole, test, tmp_path / "s", *args)
+    for name in ("real", "test"):
+        store = Store.open(tmp_path / "s" / name)
+        (origin,) = origins(store)
+        assert (origin.place, origin.licence) == ("the data set", "CC-BY-4.0")
+        assert store.info["made"]["seed"] == 1
 
 
 def test_thinning_keeps_an_even_share_of_every_character(synthetic: Store, tmp_path: Path) -> None:

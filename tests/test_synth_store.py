@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -306,19 +307,54 @@ def test_a_table_changed_after_opening_is_an_error(tmp_path: Path) -> None:
         store.rows("train")
 
 
+def test_a_store_made_anew_under_the_same_name_is_not_mixed_with_the_one_that_was_opened(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(make(tmp_path / "s"))
+    store.column("label")
+    shutil.rmtree(store.path)
+    with StoreWriter(store.path, CANVAS, ALPHABET, {}) as writer:  # as many rows
+        writer.append(some_images(5, 1), some_samples(5, origin="b"))
+    for read in (
+        lambda: store.column("origin"),
+        lambda: store.content,
+        lambda: store.take(np.arange(5)),
+        store.require_unchanged,
+    ):
+        with pytest.raises(InputError, match=r"s/images\.npy: changed since the store was opened"):
+            read()
+    again = Store.open(store.path)
+    os.utime(store.path / "samples.parquet", ns=(0, 0))
+    with pytest.raises(InputError, match=r"samples\.parquet: changed since the store was opened"):
+        again.take(np.arange(5))
+
+
+def test_hashes_are_compared_a_part_at_a_time_however_the_table_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synth.store._READ_ROWS", 3)
+    store, taken = Store.open(make(tmp_path / "s", 8)), []
+    assert store.table.column("sha256").num_chunks == 1
+    take = Store.take
+    monkeypatch.setattr(Store, "take", lambda *a: (taken.append(a[1].tolist()), take(*a))[1])
+    store.require_unchanged()
+    assert taken == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
 def test_other_pixels_under_the_same_hashes_are_named(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "s", CANVAS, ALPHABET, {}) as writer:
         writer.append(some_images(5), some_samples(5, origin="a/1.png"))
         writer.append(some_images(4, 1), some_samples(4, origin="b/2.png"))
     store = Store.open(tmp_path / "s")
     store.require_unchanged()
+    content = store.content
     images = np.lib.format.open_memmap(store.path / "images.npy", mode="r+")
     images[6, 3, 3] ^= 1
     images.flush()
     again = Store.open(tmp_path / "s")
-    assert again.content == store.content
+    assert again.content == content
     with pytest.raises(InputError, match=r"s/images.npy: image 6 \(b/2.png\) is not the one"):
         again.require_unchanged()
     cut(store.path, "images.npy", 1000)
-    with pytest.raises(InputError, match=r"images.npy: 1000 bytes"):
+    with pytest.raises(InputError, match=r"images\.npy: .* 1000 bytes, .* when it was"):
         again.require_unchanged()

@@ -107,6 +107,20 @@ def test_a_users_list_in_place_of_the_chosen(tmp_path: Path) -> None:
     assert shown == set("A士末")
 
 
+def test_what_of_a_users_list_is_no_other_is_named(tmp_path: Path) -> None:
+    """Of the alphabet, or a form of one in it; nothing is rendered where that is all."""
+    (tmp_path / "list.txt").write_text("末\n永\n⼟\n", "utf-8")
+    settings = {"per_class": 1, "other_images": 50, "other_from": tmp_path / "list.txt"}
+    made = Studio.prepare(ALPHABET, None, **settings)
+    assert made.others == {"末": "listed"}
+    (line,) = made.check.remarks()
+    assert line == "left out of the listed others, in the alphabet or a form of one in it: ⼟ 永"
+    (tmp_path / "list.txt").write_text("永\n⼟\n", "utf-8")
+    with pytest.raises(InputError, match="nothing is left of the listed others: 2 are in the alph"):
+        Studio.prepare(ALPHABET, None, **settings)
+    Studio.prepare(ALPHABET, None, **settings | {"other_images": 0})  # then no list is asked for
+
+
 def test_what_one_font_alone_has_is_used_where_it_looks_like_one_of_the_alphabet() -> None:
     made = Studio.prepare(ALPHABET, None, per_class=1, other_images=200, other_chars=80)
     fonts = characters_of([f for f in find_fonts() if f.name in NAMES])

@@ -27,6 +27,7 @@ class Loop:
     options: tuple[str, ...] = ()  # of train_classifier.py, the same for every run
     fonts: tuple[Path, ...] = ()  # folders with more fonts
     test: Path | None = None  # measured by the final run alone
+    allow_copies: bool = False  # there, of what is trained on
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -87,6 +88,7 @@ class Loop:
             # as it stands: YAML, which reads the option, knows no surrogate pairs
             words += ["--source-weights", json.dumps(off, ensure_ascii=False)]
         words += ["--test", str(self.test)] if self.test else []
+        words += ["--allow-copies"] if self.test and self.allow_copies else []
         needs = tuple(job.name for job in self.jobs())
         done = self.out / "final" / "metrics.json"
         return Job("final", "classifier", tuple(words), done, needs)
@@ -130,7 +132,7 @@ def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str
         words = shlex.split(text)
     except ValueError as error:
         raise InputError(f"--classifier {text!r}: {str(error).lower()}") from None
-    own = {"--real", "--synth", "--out", "--seed", "--test", "--source-weights"}
+    own = {"--real", "--synth", "--out", "--seed", "--test", "--source-weights", "--allow-copies"}
     if taken := sorted(own & {word.split("=")[0] for word in words}):
         raise InputError(f"--classifier: {taken[0]} is set by the loop itself")
     for name, value in (("--preset", preset), ("--steps", steps)):

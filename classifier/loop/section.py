@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.loop.paired import LEVEL
-from classifier.loop.verdict import FORMAT, HELPED, HURT, NOTHING, Verdict, tally
+from classifier.loop.verdict import FORMAT, HELPED, HURT, NOTHING, Verdict, off_by_group, tally
 from synth.errors import InputError
 
 
@@ -25,6 +25,7 @@ def verdict_section(run: Path, digest: str) -> dict[str, Any]:
             return {}  # of another version, or of other characters: not this run's
         found = [Verdict(**row) for row in kept["verdicts"]]
         off = {label: sorted(of) for label, of in kept["switched_off"].items()}
+        by_group = off_by_group(found, kept["switched_off"])
         seeds, fewest = int(kept["seeds"]), int(kept["fewest"])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         line = " ".join(str(error).split())[:200]
@@ -37,6 +38,7 @@ def verdict_section(run: Path, digest: str) -> dict[str, Any]:
         "groups": [v for v in found if not v.group],
         "classes": classes,
         "off": off,
+        "off_by_group": by_group,
         "marks": {HELPED: "good", HURT: "bad", NOTHING: ""},
     }
 

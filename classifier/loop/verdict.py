@@ -155,16 +155,26 @@ def _subjects(names: Sequence[str], real: Mapping[str, int]) -> list[tuple[str, 
 def switched_off(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
     """Class -> source -> 0 for the sources that hurt it, as --source-weights takes them.
 
-    A class that has no real image keeps its sources where all of them hurt: it has no others.
+    Where the verdict is the group's, not where the class's own images, too few for a verdict of
+    their own, gained. A class that has no real image keeps its sources where all of them hurt: it
+    has no others.
     """
     off: dict[str, dict[str, float]] = {}
     classes = [v for v in verdicts if v.group]
     sources = {v.source for v in classes}
     for v in classes:
-        if v.verdict == HURT:
+        if v.verdict == HURT and not (v.by_group and v.gain > 0):
             off.setdefault(v.label, {})[v.source] = 0.0
     real = {v.label: v.real for v in classes}
     return {label: of for label, of in off.items() if real[label] or set(of) != sources}
+
+
+def off_by_group(
+    verdicts: Sequence[Verdict], off: Mapping[str, Mapping[str, float]]
+) -> dict[str, list[str]]:
+    """Each class of `switched_off` -> those of its sources that are off by its group's verdict."""
+    lent = {(v.label, v.source) for v in verdicts if v.by_group}
+    return {label: [s for s in sorted(of) if (label, s) in lent] for label, of in off.items()}
 
 
 def tally(verdicts: Sequence[Verdict], source: str) -> dict[str, Any]:

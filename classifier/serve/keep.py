@@ -156,7 +156,11 @@ class Keeper:
             sum(f.answers for f in self._folders) >= self._max_answers
             or sum(f.bytes_on_disk for f in self._folders) + size > self._max_bytes
         ):
-            shutil.rmtree(self._folders.popleft().path, ignore_errors=True)
+            oldest = self._folders[0]
+            shutil.rmtree(oldest.path, ignore_errors=True)
+            if oldest.path.exists():  # it goes on counting, so that the bound holds
+                break
+            self._folders.popleft()
         return now
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from classifier.card import Card
-from classifier.onnx import OnnxModel, fits, load_onnx
+from classifier.onnx import OnnxModel, fits, load_onnx, measured_on
 from classifier.serve.app import Service, create_app
 from classifier.serve.keep import Keeper
 from classifier.serve.limits import Limits
@@ -19,6 +19,7 @@ from classifier.serve.metrics import Metrics
 from classifier.serve.server import Server
 from synth.decode import decode, encode
 from synth.errors import InputError
+from synth.provenance import find_store
 
 WARM_BATCHES = 8  # sizes from 1; a larger batch costs 10 ms more the first time
 
@@ -41,28 +42,27 @@ def onnx_of(model: Path, export: list[str]) -> Path:
         raise InputError(f"{model}: no model (neither model.onnx nor model.safetensors in it)")
     print(f"{onnx}: making it of {weights.name} and model.json", flush=True)
     store = _trained_on(model / "model.json")
-    words = [sys.executable, *export]
-    if store and _called([*words, "--check", str(store)]) == 0:
-        return onnx
-    if store:
-        print(f"{store}: cannot be measured on (above); exporting without", flush=True)
-    if _called(words) != 0:
+    check = ["--check", str(store)] if store else []
+    if subprocess.run([sys.executable, *export, *check], stdout=subprocess.DEVNULL).returncode:
         raise InputError(f"{model}: export_model.py failed (above); it needs torch and onnx")
     return onnx
 
 
-def _called(words: list[str]) -> int:
-    return subprocess.run(words, stdout=subprocess.DEVNULL).returncode
-
-
 def _trained_on(about: Path) -> Path | None:
-    """The store of real images that a model's card names first, if it is still there."""
+    """The store of real images that a model's card names first, if it can be measured on."""
     try:
-        sources = Card.parse(about.read_text(encoding="utf-8"), about).info["sources"]
-        store = Path(sources[0]["store"])
+        card = Card.parse(about.read_text(encoding="utf-8"), about)
+        named = str(card.info["sources"][0]["store"])
     except (OSError, UnicodeDecodeError, InputError, LookupError, TypeError):
         return None  # exporting tells what is wrong with it, if anything is
-    return store if (store / "store.json").is_file() else None
+    try:
+        store = find_store(named, about)
+        store.require(card.canvas, card.alphabet)
+        measured_on(store)
+    except InputError as error:
+        print(f"what bf16 costs is not measured: {error}", flush=True)
+        return None
+    return store.path
 
 
 def _warm(model: OnnxModel) -> None:

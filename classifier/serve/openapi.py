@@ -25,7 +25,7 @@ def describe(limits: Limits) -> dict[str, Any]:
                 "polarity. "
                 f"Limits: {limits.max_body_bytes} bytes a request, {limits.max_pixels} pixels an "
                 f"image, {limits.max_images} images a request, {limits.max_requests} requests at "
-                f"once, {limits.deadline_s:g} s a request."
+                f"once, {limits.receive_s:g} s to send one, {limits.deadline_s:g} s to answer it."
             ),
         },
         "paths": {

@@ -136,7 +136,7 @@ class Server(TcpWSGIServer):
         """Waitress's own looks for silence only: a byte now and then would hold a connection."""
         super().maintenance(now)
         for channel in self.active_channels.values():
-            if channel.is_late(self._receive_s):
+            if channel.is_late(self._receive_s) and not channel.requests:
                 channel.will_close = True
 
     def accepting_one(self) -> bool:
