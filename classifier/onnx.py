@@ -11,14 +11,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
 
 from classifier.card import Card
 from synth.errors import InputError
-from synth.store import Store
+
+if TYPE_CHECKING:  # a server has no tables to read, and not the package for them
+    from synth.store import Store
 
 CARD, MADE = "inkfill.card", "inkfill.made"  # the keys in the file's metadata
 INPUT, OUTPUT = "images", "probabilities"  # uint8 [n, H, W], float32 [n, C]

@@ -19,7 +19,6 @@ from classifier.serve.metrics import Metrics
 from classifier.serve.server import Server
 from synth.decode import decode, encode
 from synth.errors import InputError
-from synth.provenance import find_store
 
 WARM_BATCHES = 8  # sizes from 1; a larger batch costs 10 ms more the first time
 
@@ -55,6 +54,10 @@ def _trained_on(about: Path) -> Path | None:
         named = str(card.info["sources"][0]["store"])
     except (OSError, UnicodeDecodeError, InputError, LookupError, TypeError):
         return None  # exporting tells what is wrong with it, if anything is
+    try:
+        from synth.provenance import find_store  # reads tables, which a server else does not
+    except ImportError:
+        return None
     try:
         store = find_store(named, about)
         store.require(card.canvas, card.alphabet)
