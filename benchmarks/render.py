@@ -31,9 +31,10 @@ from synth.command import parser, run
 from synth.errors import InputError
 from synth.fonts import ASSETS, FontFile, find_fonts, open_font
 from synth.memory import keep_freed_memory
+from synth.plan import Plan, make_plan
 from synth.quota import Quota
 from synth.raster import plain_pictures
-from synth.render import Plan, make_plan, render, render_range
+from synth.render import render, render_range
 from synth.style import Style
 
 SIZE_PX = 64

@@ -64,8 +64,8 @@ class Cost:
 
 def render(images: int, folder: Path) -> Work:
     from synth.alphabet import Alphabet
+    from synth.plan import make_plan
     from synth.quota import plan_quota
-    from synth.render import make_plan
     from synth.studio import Studio
 
     alphabet = Alphabet.of(CHARS)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from classifier.export import Model
-from classifier.onnx import CARD, INPUT, MADE, OUTPUT, has_bf16, load_onnx, measured_on, sha256
+from classifier.onnx import CARD, INPUT, MADE, OUTPUT, has_bf16, load_onnx, measured_on
 from synth.canvas import MEAN, STD
 from synth.errors import InputError
-from synth.files import write_whole
+from synth.files import sha256_of, write_whole
 from synth.store import Store
 
 MAX_DIFFERENCE = 1e-4  # of a probability, torch against ONNX, both in float32
@@ -61,7 +61,7 @@ def export_onnx(
     Raises InputError, with nothing written, where torch cannot write the network as ONNX, where the
     file does not answer as torch does, and where `check` does not fit the model.
     """
-    made: dict[str, Any] = {"weights_sha256": sha256(weights), "versions": _versions()}
+    made: dict[str, Any] = {"weights_sha256": sha256_of(weights), "versions": _versions()}
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "model.onnx"
         try:

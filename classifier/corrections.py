@@ -2,11 +2,10 @@
 
 Columns, in any order, others are passed over: `sha256` (of the image, as in the store and the
 report) and `label`: a character of the alphabet, "other", "remove", or nothing for what is not
-decided. The given label, written again, confirms it: nothing doubts it any more. Equal
-images share a decision. Files may be joined, one after the other. A row whose third column,
-`decided_by`, begins with "nobody" counts as the others do, but no one has looked: it stays open to
-doubt. Only real training images can be
-decided on; the store on disk stays as it is.
+decided. The given label, written again, confirms it: nothing doubts it any more. Equal images share
+a decision. Files may be joined, one after the other. A row whose third column, `decided_by`, begins
+with "nobody" counts as the others do, but no one has looked: it stays open to doubt. Only real
+training images can be decided on; the store on disk stays as it is.
 """
 
 from __future__ import annotations

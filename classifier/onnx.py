@@ -7,7 +7,6 @@ was the fastest for single images and for batches (benchmarks/serving.py measure
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import openvino as ov
 
 from classifier.card import Card
 from synth.errors import InputError
+from synth.files import sha256_of
 
 if TYPE_CHECKING:  # a server has no tables to read, and not the package for them
     from synth.store import Store
@@ -28,7 +28,7 @@ PRECISIONS = ("fast", "f32", "bf16")
 # What bf16 may cost, measured on labelled images, to be taken for "fast"
 MOST_CHANGED = 0.01  # share of the answers that are others than torch's in float32
 MOST_LOST = 0.005  # accuracy
-FEWEST = 200  # images: of fewer one changed answer is more than MOST_CHANGED allows, or nearly
+FEWEST = 200  # images: of fewer a single answer decides
 _SPLITS = ("test", "val")  # those that say something of new images, the better first
 
 
@@ -156,7 +156,7 @@ def fits(path: Path, folder: Path) -> bool:
         card, made = _metadata(graph, CARD), _metadata(graph, MADE)
         if card is None or made is None:
             return False
-        if weights.is_file() and _history(made, path)["weights_sha256"] != sha256(weights):
+        if weights.is_file() and _history(made, path)["weights_sha256"] != sha256_of(weights):
             return False
         if not about.is_file():
             return True
@@ -165,10 +165,6 @@ def fits(path: Path, folder: Path) -> bool:
         return Card.parse(card, path).to_json() == wanted
     except (RuntimeError, UnicodeDecodeError, InputError):
         return False
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _metadata(graph: ov.Model, key: str) -> str | None:

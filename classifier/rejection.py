@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-OTHER_SCORES = ("norms", "logit", "energy", "softmax")
+# [N, n] probabilities of one side -> [N], see `other_score`
+_SIDE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "norms": lambda p: np.sqrt(np.square(p).sum(1)),
+    "logit": lambda p: p.max(1),
+    "energy": lambda p: p.sum(1),
+}
+OTHER_SCORES = (*_SIDE, "softmax")
 ENOUGH = 20  # known and other images for a threshold of their own
 
 
@@ -31,12 +39,7 @@ def other_score(probabilities: np.ndarray, known: int, score: str = "norms") -> 
     p = np.asarray(probabilities, np.float64)
     if score == "softmax":
         return np.maximum(1 - p[:, :known].max(1), 0)
-    if score == "norms":
-        p = np.square(p)
-    sides = p[:, known:], p[:, :known]
-    others, characters = (x.max(1) if score == "logit" else x.sum(1) for x in sides)
-    if score == "norms":
-        others, characters = np.sqrt(others), np.sqrt(characters)
+    others, characters = (_SIDE[score](side) for side in (p[:, known:], p[:, :known]))
     return others / np.maximum(others + characters, np.finfo(np.float64).tiny)
 
 

@@ -21,7 +21,7 @@ from gan.memorised import COPY_BELOW, Neighbours
 from gan.networks import Recogniser
 from gan.skeleton import fitted_hausdorff_px, hausdorff_px, skeletons
 from synth.canvas import to_float
-from synth.render import Plan
+from synth.plan import Plan
 
 REASONS = ("skeleton", "reading", "copy")  # in the order they are asked in
 

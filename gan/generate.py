@@ -27,8 +27,9 @@ from synth import chance
 from synth.canvas import place, to_uint8
 from synth.command import progress
 from synth.paper import restretch
+from synth.plan import Plan
 from synth.provenance import licences_of
-from synth.render import Plan, clean_range
+from synth.render import clean_range
 from synth.store import Sample, Store, StoreWriter
 from synth.studio import Studio
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from synth.plan import Plan, make_plan
 from synth.quota import Quota
-from synth.render import Plan, clean_range, make_plan, render_places
+from synth.render import clean_range, render_places
 from synth.studio import Studio
 
 

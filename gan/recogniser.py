@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from gan.networks import Recogniser
+from gan.saved import damage_named
 from synth.canvas import to_float
 from synth.command import progress
-from synth.errors import InputError
 from synth.files import has_checkpoint
 from synth.learning import Muon, groups_for_muon, load_checkpoint, save_checkpoint
 
@@ -83,7 +83,7 @@ def train_recogniser(
     start = 0
     if checkpoint is not None and has_checkpoint(checkpoint):
         found = load_checkpoint(checkpoint)
-        try:
+        with damage_named(f"{checkpoint}: of another version, remove the run to start anew"):
             start = found["step"]
             network.load_state_dict(found["network"])
             optimiser.load_state_dict(found["optimiser"])
@@ -91,11 +91,6 @@ def train_recogniser(
             generator.bit_generator.state = json.loads(found["generator"])
             keep, given = found["keep"].numpy(), found["given"].numpy()
             recent.extend(x.to(device) for x in found["recent"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            line = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"{checkpoint}: of another version ({line}); remove the run to start anew"
-            ) from None
         print(f"recogniser: going on at step {start} of {steps}", flush=True)
     with progress(steps, "step", "recogniser", start) as bar:
         for step in range(start, steps):

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from gan.config import GanConfig
 from gan.networks import Generator, Recogniser
-from gan.saved import damage_named, digest_of, read_array
+from gan.saved import damage_named, read_array
 from synth import chance
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, to_float
 from synth.errors import InputError
+from synth.files import sha256_of
 from synth.handwriting import Style
-from synth.render import Plan
+from synth.plan import Plan
 
 _STYLE, _READ = 61, 63  # streams of `synth.chance`
 
@@ -73,7 +74,7 @@ class GanRun:
                 chars,
                 _drawable(info, alphabet),
                 *_read_styles(path, config),
-                digest_of(path / "generator.safetensors"),
+                sha256_of(path / "generator.safetensors")[:12],
                 info.get("real", ""),
                 tuple(Path(p) for p in info.get("font_folders", ())),
                 info.get("made", {}).get("seed"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -62,8 +61,3 @@ def read_array(path: Path, shape: tuple[int | None, ...], kind: type[np.generic]
     if not np.isfinite(found).all():
         raise ValueError(f"{path.name} holds numbers that are not finite")
     return found
-
-
-def digest_of(path: Path) -> str:
-    """12 hex digits of a file's sha256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from synth.command import cores, parser, run, used
+from synth.command import add_apart_from, cores, parser, run, used
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,15 +62,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--writers", type=int, default=500, help="hands that share the images; 1: all in one hand"
     )
-    p.add_argument(
-        "--apart-from",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="STORE",
-        help="stores that are measured on, a test set, say: refused where --real holds copies of "
-        "their images for training",
-    )
+    add_apart_from(p)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=cores(), help="processes; the result is the same")
     p.add_argument(

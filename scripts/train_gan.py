@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from synth.command import parser, run, used
+from synth.command import add_apart_from, parser, run, used
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,15 +103,7 @@ def options() -> ArgumentParser:
         help="with --generate-only: CSV with the columns label and images, 'other' is a label too, "
         "in place of --per-class and --other",
     )
-    p.add_argument(
-        "--apart-from",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="STORE",
-        help="stores that are measured on, a test set, say: refused where --real holds copies of "
-        "their images for training",
-    )
+    add_apart_from(p)
     p.add_argument("--seed", type=int, default=1)
     return p
 

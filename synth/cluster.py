@@ -7,7 +7,6 @@ a worker that dies costs only time.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -23,8 +22,10 @@ import PIL
 import scipy
 
 from synth.errors import InputError
+from synth.files import sha256_of
 from synth.fonts import ASSETS
-from synth.render import Plan, chunks_of, render_range
+from synth.plan import Plan
+from synth.render import chunks_of, render_range
 from synth.store import Sample
 
 WAIT_S = 30.0  # for the scheduler, then for the first worker
@@ -111,7 +112,7 @@ def _unpacked(parcel: _Parcel) -> Plan:
 
 @lru_cache(maxsize=256)
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path)
 
 
 def _rendered(parcel: _Parcel, start: int, stop: int) -> tuple[np.ndarray, list[Sample]]:

@@ -71,6 +71,19 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def add_apart_from(p: ArgumentParser) -> None:
+    """--apart-from STORE ..., for `synth.provenance.refuse_apart`."""
+    p.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="stores that are measured on, a test set, say: refused where --real holds copies of "
+        "their images for training",
+    )
+
+
 def cores() -> int:
     """CPU cores this process may use."""
     return len(os.sched_getaffinity(0))

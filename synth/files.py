@@ -36,6 +36,11 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode("utf-8"))
 
 
+def sha256_of(path: Path) -> str:
+    """64 hex digits of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def save_checked(path: Path, data: bytes) -> None:
     """With a checksum in front; the file that was there before is kept as `<name>.previous`.
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from synth.fonts import Coverage
 from synth.near_copies import refuse_copies
+from synth.plan import make_plan
 from synth.quota import Quota
-from synth.render import make_plan, render
+from synth.render import render
 from synth.store import Store
 from synth.style import Style
 

@@ -22,10 +22,8 @@ CHARACTER_KINDS = ("confusable", "variant", "common", "script", "digit", "radica
 # of every row that shows one whole character, whether drawn as another one or collected
 ONE_CHARACTER_KINDS = frozenset({"character", *CHARACTER_KINDS})
 NON_CHARACTER_KINDS = ("blank", "cut", "two", "crossed", "scribble", "turned", "mirrored")
-OF_TWO = (
-    "two",
-    "cut",
-)  # drawn with a second character; a cut one where nothing of the first is left
+# Drawn with a second character; a cut one where nothing of the first is left.
+OF_TWO = ("two", "cut")
 # Shares of the images, not of the characters; "listed" is a user's list in place of the others.
 KIND_SHARE = {
     "confusable": 0.49,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from synth.errors import InputError
+from synth.files import sha256_of
 from synth.fonts import ASSETS, FontFile
 from synth.near_copies import Pictures, copies, name_of
 from synth.store import Store
@@ -112,7 +112,7 @@ class _GanRun:
             real, content = about["made"].get("real"), about.get("real") or ""
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}/generator.json: damaged ({error})") from None
-        there = hashlib.sha256(weights.read_bytes()).hexdigest()[:12] if weights.is_file() else ""
+        there = sha256_of(weights)[:12] if weights.is_file() else ""
         return cls(path, real, content, there)
 
     def made(self, notes: dict[str, Any]) -> bool:

@@ -16,8 +16,9 @@ import numpy as np
 
 from synth.errors import InputError
 from synth.files import write_text
+from synth.plan import CHUNK, make_plan
 from synth.quota import Quota
-from synth.render import CHUNK, make_plan, render_places
+from synth.render import render_places
 from synth.studio import Studio
 
 

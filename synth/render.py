@@ -14,23 +14,10 @@ from synth import handwriting, other, paper
 from synth.canvas import Canvas
 from synth.fonts import FontFile, open_font, planned_outlines
 from synth.memory import keep_freed_memory
-from synth.plan import CHUNK, WRITERS, Plan, make_plan
+from synth.plan import CHUNK, Plan
 from synth.raster import rasterise
 from synth.store import Sample
 from synth.workers import in_order
-
-__all__ = [
-    "CHUNK",
-    "WRITERS",
-    "Plan",
-    "chunks_of",
-    "clean_range",
-    "make_plan",
-    "pictures",
-    "render",
-    "render_places",
-    "render_range",
-]
 
 BLOCK = 64  # samples drawn at once: their pictures stay in the cache
 Glyph = tuple[FontFile, str]

@@ -16,8 +16,9 @@ from synth.alphabet import OTHER
 from synth.checks import FontCheck
 from synth.files import write_whole
 from synth.fonts import FontFile, open_font
+from synth.plan import Plan
 from synth.raster import plain_pictures
-from synth.render import Plan, render_places
+from synth.render import render_places
 from synth.store import Store
 from synth.studio import Studio
 from synth.vote import shown_instead

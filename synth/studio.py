@@ -18,9 +18,10 @@ from synth.errors import InputError
 from synth.fit import fit_style
 from synth.fonts import Coverage, FontFile, find_fonts
 from synth.near_copies import refuse_copies
+from synth.plan import WRITERS, Plan, make_plan
 from synth.provenance import licences_of
 from synth.quota import Quota, Target, plan_quota, read_quota, real_counts
-from synth.render import WRITERS, Plan, make_plan, render
+from synth.render import render
 from synth.store import Store, StoreWriter
 from synth.style import Style
 from synth.vote import shown_instead

@@ -26,7 +26,6 @@ from classifier.onnx import (
     fits,
     has_bf16,
     load_onnx,
-    sha256,
     why_not_fast,
 )
 from classifier.predict import open_model
@@ -34,6 +33,7 @@ from synth.alphabet import Alphabet
 from synth.canvas import Canvas, to_float
 from synth.command import run
 from synth.errors import InputError
+from synth.files import sha256_of
 from synth.store import Sample, Store, StoreWriter
 
 ALPHABET = Alphabet.of("永國銀三")
@@ -85,7 +85,7 @@ def test_the_file_says_what_it_is_and_how_it_was_checked(folder):
     assert compared["images"] == 128 and compared["split"] is None
     assert compared["f32"]["same_answers"] == 1 and ("bf16" in compared) == has_bf16()
     assert 0 <= compared["f32"]["max_difference"] < 1e-4
-    assert loaded.made["weights_sha256"] == sha256(folder / "model.safetensors")
+    assert loaded.made["weights_sha256"] == sha256_of(folder / "model.safetensors")
     assert set(loaded.made["versions"]) == {"torch", "onnx", "openvino"}
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import draw_strokes
 from test_classifier_options import train
-from test_classifier_train import ALPHABET, _config, _store
+from test_classifier_train import ALPHABET, _config, _stores
 
 from classifier import finished
 from classifier import train as runs
@@ -31,11 +31,7 @@ LOOKS_FOR_COPIES = refuse_copies  # as it is, before the fixture takes it away
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory) -> dict[str, Store]:
-    top = tmp_path_factory.mktemp("stores")
-    return {
-        "real": _store(top / "real", "real", "ABC", 15),
-        "font": _store(top / "font", "font", "ABCXYZ", 12),
-    }
+    return _stores(tmp_path_factory.mktemp("stores"))
 
 
 @pytest.fixture(scope="module")

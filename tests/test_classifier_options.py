@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_classifier_train import Stop, _config, _store
+from test_classifier_train import Stop, _config, _store, _stores
 
 from classifier import train as runs
 from classifier.config import PRESETS
@@ -45,11 +45,7 @@ class Nothing(torch.nn.Identity):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory) -> dict[str, Store]:
-    top = tmp_path_factory.mktemp("stores")
-    return {
-        "real": _store(top / "real", "real", "ABC", 15),
-        "font": _store(top / "font", "font", "ABCXYZ", 12),
-    }
+    return _stores(tmp_path_factory.mktemp("stores"))
 
 
 def train(stores, out: Path, corrections: Path | None = None, profile=None, **changes) -> dict:

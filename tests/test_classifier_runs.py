@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_classifier_options import train
-from test_classifier_train import ALPHABET, _config, _store
+from test_classifier_train import ALPHABET, _config, _stores
 
 from classifier import finished, lit
 from classifier import train as runs
@@ -37,11 +37,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory) -> dict[str, Store]:
-    top = tmp_path_factory.mktemp("stores")
-    return {
-        "real": _store(top / "real", "real", "ABC", 15),
-        "font": _store(top / "font", "font", "ABCXYZ", 12),
-    }
+    return _stores(tmp_path_factory.mktemp("stores"))
 
 
 def test_the_adjustment_is_by_the_mix_in_force(stores, tmp_path, monkeypatch):

@@ -8,10 +8,10 @@ import pytest
 from toy_model import ALPHABET, write_toy_model
 
 from classifier.card import Card
-from classifier.onnx import sha256
 from classifier.serve.launch import onnx_of
 from synth.canvas import Canvas
 from synth.errors import InputError
+from synth.files import sha256_of
 from synth.store import Sample, StoreWriter
 
 # stands for export_model.py: tells how it was called, copies a file, fails where it is told to
@@ -52,7 +52,7 @@ def write_store(path: Path, split: str) -> Path:
 
 def exporter(folder: Path, fail: str = "never") -> list[str]:
     top = folder.parent
-    made = write_toy_model(top / "made.onnx", sha256(folder / "model.safetensors"))
+    made = write_toy_model(top / "made.onnx", sha256_of(folder / "model.safetensors"))
     script = top / "export.py"
     script.write_text(
         EXPORT.format(

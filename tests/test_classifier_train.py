@@ -66,14 +66,17 @@ def _store(path: Path, source: str, chars: str, per_char: int, split: str | None
     return Store.open(path)
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory) -> dict[str, Store]:
-    top = tmp_path_factory.mktemp("stores")
+def _stores(top: Path) -> dict[str, Store]:
     return {
         "real": _store(top / "real", "real", "ABC", 15),
         "font": _store(top / "font", "font", "ABCXYZ", 12),
-        "test": _store(top / "test", "real", "ABCXYZ", 6, "test"),
     }
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> dict[str, Store]:
+    top = tmp_path_factory.mktemp("stores")
+    return _stores(top) | {"test": _store(top / "test", "real", "ABCXYZ", 6, "test")}
 
 
 def _config(**changes):

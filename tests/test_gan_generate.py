@@ -23,9 +23,10 @@ from synth.canvas import Canvas, place
 from synth.errors import InputError
 from synth.fonts import find_fonts, open_font
 from synth.handwriting import Style
+from synth.plan import make_plan
 from synth.provenance import NOT_STATED, origins
 from synth.quota import Quota
-from synth.render import clean_range, make_plan
+from synth.render import clean_range
 from synth.store import Sample, Store, StoreWriter
 
 ALPHABET = Alphabet.of("永國一口心風的我")

@@ -12,7 +12,7 @@ from gan.run import GanRun
 from synth.canvas import Canvas
 from synth.errors import InputError
 from synth.handwriting import Style
-from synth.render import Plan
+from synth.plan import Plan
 
 
 def _write(path, *arguments, **changes):

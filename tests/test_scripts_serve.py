@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 from toy_model import LINES, drawing, write_toy_model
 
-from classifier.onnx import sha256
+from synth.files import sha256_of
 
 SERVE, EXPORT = (ROOT / "scripts" / f"{n}.py" for n in ("serve", "export_model"))
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory) -> Path:
     """An exported folder: the toy's ONNX file, made of these (useless) weights."""
     out = tmp_path_factory.mktemp("exported")
     (out / "model.safetensors").write_bytes(b"weights")
-    write_toy_model(out / "model.onnx", sha256(out / "model.safetensors"))
+    write_toy_model(out / "model.onnx", sha256_of(out / "model.safetensors"))
     return out
 
 

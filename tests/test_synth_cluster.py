@@ -20,8 +20,9 @@ from synth.canvas import Canvas
 from synth.cluster import render_on
 from synth.errors import InputError
 from synth.fonts import find_fonts, open_font
+from synth.plan import Plan, make_plan
 from synth.quota import Quota
-from synth.render import Plan, make_plan, render
+from synth.render import render
 from synth.style import Style
 
 pytest.importorskip("distributed")

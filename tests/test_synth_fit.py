@@ -13,8 +13,9 @@ from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.fit import Measures, _nearer, fit_style, measure, stroke_width_px
 from synth.fonts import Coverage, find_fonts, open_font
+from synth.plan import make_plan
 from synth.quota import Quota
-from synth.render import make_plan, render
+from synth.render import render
 from synth.store import Sample, Store, StoreWriter
 from synth.style import Style
 

@@ -11,8 +11,9 @@ from test_synth_render import ALPHABET, CANVAS, FONTS, plan_of
 
 from synth import other
 from synth.errors import InputError
+from synth.plan import Plan
 from synth.redraw import _drawn, _named, redraw
-from synth.render import Plan, render
+from synth.render import render
 from synth.store import Sample, Store, StoreWriter
 from synth.style import Draw
 

@@ -23,16 +23,9 @@ from synth.canvas import Canvas, place
 from synth.errors import InputError
 from synth.fonts import Coverage, FontFile, find_fonts, open_font
 from synth.likeness import GRID, SIZE_PX, features_of, reads_as, strokes
-from synth.plan import HELD_OUT_SHARE
+from synth.plan import HELD_OUT_SHARE, Plan, make_plan
 from synth.quota import Quota
-from synth.render import (
-    Plan,
-    clean_range,
-    make_plan,
-    render,
-    render_places,
-    render_range,
-)
+from synth.render import clean_range, render, render_places, render_range
 from synth.store import Sample
 from synth.style import Draw, Style
 

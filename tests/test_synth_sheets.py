@@ -11,7 +11,8 @@ import pytest
 from test_synth_render import ALPHABET, CANVAS, FONTS, coverages, plan_of
 
 from synth import other, sheets
-from synth.render import Plan, render_places
+from synth.plan import Plan
+from synth.render import render_places
 from synth.sheets import HANDS, REAL_EVERY, preview_rows
 from synth.store import Sample, Store, StoreWriter
 from synth.style import Draw
