@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from synth import learning
 from synth.learning import Muon, groups_for_muon, orthogonal
 
 
@@ -94,3 +95,34 @@ def test_it_learns_and_a_saved_state_goes_on_the_same() -> None:
     copied.load_state_dict(net.state_dict())
     other.load_state_dict(copy.deepcopy(optimiser.state_dict()))
     assert stepped(net, optimiser, 3) == stepped(copied, other, 3)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 90), (24, 60)])
+def test_iterating_on_the_gram_matrix_gives_what_iterating_on_the_matrix_gives(
+    shape: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    # singular values over four decades, as a gradient has them
+    matrix = torch.randn(shape) * torch.logspace(0, -4, shape[1])
+    wanted = learning._newton_schulz(matrix.double()).float()
+    torch.testing.assert_close(learning._newton_schulz_by_gram(matrix), wanted, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_products_are_in_bfloat16_only_where_the_machine_computes_in_it(
+    computes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "computes_bfloat16", lambda: computes)
+    torch.manual_seed(0)
+    seen: set[torch.dtype] = set()
+
+    class Note(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten.mm.default:
+                seen.add(args[0].dtype)
+            return function(*args, **(kwargs or {}))
+
+    with Note():
+        for shape in [(16, 16), (16, 90), (90, 16)]:
+            orthogonal(torch.randn(shape))
+    assert seen == {torch.bfloat16 if computes else torch.float32}
