@@ -1,4 +1,5 @@
-"""Every number of a classifier run, in presets: `small` for CPUs, `large` for a GPU, `demo`."""
+"""Every number of a classifier run, in presets: `small` for CPUs, `light` for those without
+bfloat16, `large` for a GPU, `demo` to look at."""
 
 from __future__ import annotations
 
@@ -99,6 +100,7 @@ class ClassifierConfig:
 
 PRESETS = {
     "demo": ClassifierConfig(steps=320, steps_per_epoch=64),  # two minutes on 2 cores
+    "light": ClassifierConfig(members=2, steps=1250),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(
         model="efficientnet-b0", steps=20_000, batch_size=512, steps_per_epoch=1000, threads=8

@@ -26,7 +26,7 @@ from classifier.setup import Setup, prepare
 from classifier.suspects import left_out
 from synth.errors import InputError
 from synth.files import write_text
-from synth.learning import computes_bfloat16
+from synth.learning import computes_bfloat16, fitting_preset
 from synth.near_copies import refuse_copies
 from synth.provenance import refuse_leaks
 from synth.quota import group_of, real_counts
@@ -38,7 +38,7 @@ _FREE = ("threads", "resident_gib")  # the result is the same: an unfinished run
 
 def preset(name: str | None) -> tuple[str, ClassifierConfig]:
     """The named preset, or the one for this machine, in its fastest precision."""
-    chosen = name or ("large" if torch.cuda.is_available() else "small")
+    chosen = name or fitting_preset()
     if chosen not in PRESETS:
         raise InputError(f"--preset {chosen!r}: there are {', '.join(PRESETS)}")
     return chosen, replace(PRESETS[chosen], precision=fastest_precision())

@@ -1,4 +1,5 @@
-"""Every number of a GAN run, in presets: `small` for CPUs, `large` for a GPU, `demo` to look at."""
+"""Every number of a GAN run, in presets: `small` for CPUs, `light` for those
+without bfloat16, `large` for a GPU, `demo` to look at."""
 
 from __future__ import annotations
 
@@ -46,6 +47,7 @@ PRESETS = {
     "demo": GanConfig(  # four minutes on 2 cores, with what it generates
         steps=70, ema_half_images=2000, recogniser_steps=350, checkpoint_every=35, grid_every=35
     ),
+    "light": GanConfig(steps=350, ema_half_images=4000, recogniser_steps=600),
     "small": GanConfig(),
     "large": GanConfig(
         steps=20_000,

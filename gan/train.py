@@ -24,7 +24,7 @@ from gan.saved import DAMAGE, read_array
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.files import write_text, write_whole
-from synth.learning import computes_bfloat16
+from synth.learning import computes_bfloat16, fitting_preset
 from synth.runs import keep_settings
 from synth.store import Store, lock_output
 from synth.studio import Studio
@@ -35,7 +35,7 @@ _CHECKPOINT = Path("checkpoints") / "recogniser.ckpt"  # while it trains
 
 def preset(name: str | None) -> tuple[str, GanConfig]:
     """The named preset, or the one for this machine, in its fastest precision."""
-    chosen = name or ("large" if torch.cuda.is_available() else "small")
+    chosen = name or fitting_preset()
     if chosen not in PRESETS:
         raise InputError(f"--preset {chosen!r}: there are {', '.join(PRESETS)}")
     fast = fast_precision() == torch.bfloat16

@@ -68,7 +68,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--preset",
         type=str | None,
-        help="of the classifiers: small (CPU), large (GPU), demo; default: this machine's",
+        help="of the classifiers: small, light, large or demo; default: this machine's",
     )
     p.add_argument(
         "--classifier",

@@ -24,7 +24,9 @@ def options() -> ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="folder to make: page and list")
     p.add_argument("--folds", type=int, default=3, help="networks to train (default 3)")
     p.add_argument(
-        "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
+        "--preset",
+        type=str | None,
+        help="small, light (CPU without bfloat16), large (GPU), demo; default: this machine's",
     )
     p.add_argument(
         "--steps", type=int | None, help="of each network; default: as train_classifier.py"

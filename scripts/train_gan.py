@@ -25,7 +25,9 @@ def options() -> ArgumentParser:
         "--out", type=Path | None, help="run folder; with --generate-only the store to make"
     )
     p.add_argument(
-        "--preset", type=str | None, help="small (CPU), large (GPU), demo; default: this machine's"
+        "--preset",
+        type=str | None,
+        help="small, light (CPU without bfloat16), large (GPU), demo; default: this machine's",
     )
     p.add_argument(
         "--generator", type=str, default="bend", help="bend: moves and inks the glyph; or paint"

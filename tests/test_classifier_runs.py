@@ -215,7 +215,7 @@ def test_the_other_profilers_are_made_and_write_where_the_time_went(stores, tmp_
         (True, True, False, "large", "bf16-mixed"),
         (True, False, True, "large", "16-mixed"),  # it only imitates bfloat16
         (False, False, True, "small", "bf16-mixed"),
-        (False, True, False, "small", "32-true"),
+        (False, True, False, "light", "32-true"),
     ],
 )
 def test_preset_and_precision_are_the_machines(

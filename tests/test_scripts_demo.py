@@ -51,7 +51,7 @@ def test_every_step_is_a_command_that_its_script_understands(
 
 def test_presets() -> None:
     for presets in (GAN_PRESETS, CLASSIFIER_PRESETS):
-        assert presets["demo"].steps < presets["small"].steps
+        assert presets["demo"].steps < presets["light"].steps < presets["small"].steps
     assert GAN_PRESETS["demo"].recogniser_steps < GAN_PRESETS["small"].recogniser_steps
     config = CLASSIFIER_PRESETS["demo"]
     assert config.steps % config.steps_per_epoch == 0  # the last epoch is validated
