@@ -1,7 +1,7 @@
 """What others would use for training batches, and what was used in 2021. No benchmark by itself.
 
 Every one gives float32 [B, 1, H, W] in -1..1 as a torch tensor, but `take`, which fills a ready
-uint8 buffer.
+uint8 buffer, and `dali_by_image`, whose batches stay DALI's.
 """
 
 from __future__ import annotations
@@ -49,6 +49,32 @@ def as_tensor(images: Images) -> Any:
     from synth.canvas import to_float
 
     return torch.from_numpy(to_float(images))[:, None]
+
+
+def dali_by_image(images: Images, batch_size: int, threads: int) -> Iterator[Any]:
+    """DALI's usual graph, an image a sample, on one batch that is always the same."""
+    import numpy as np
+    from nvidia.dali import fn, pipeline_def, types
+
+    from classifier.pipeline import OWN_MEMORY, PREFETCH
+    from synth.canvas import MEAN, STD
+
+    fed = np.ascontiguousarray(images[:batch_size, ..., None])
+
+    @pipeline_def(
+        batch_size=batch_size,
+        num_threads=threads,
+        device_id=None,
+        prefetch_queue_depth=PREFETCH,
+        **OWN_MEMORY,
+    )
+    def graph() -> Any:
+        image = fn.external_source(lambda: fed, batch=True, layout="HWC")
+        return fn.crop_mirror_normalize(image, mean=MEAN, std=STD, dtype=types.FLOAT)
+
+    pipeline = graph()
+    pipeline.build()
+    return forever(pipeline.run)
 
 
 # ---- 2021: one image after the other, decoded each time ----

@@ -17,6 +17,7 @@ import numpy as np
 from synth.errors import InputError
 
 LIMITS = {"fade": 1.0, "perspective": 0.4, "grid_share": 0.9}
+_BLUR_WINDOW_PX = 5
 SHARP_PX = 0.05  # a blur of this sigma leaves every pixel as it is, to the last bit
 _NOISE_VALUES, _NOISE_SIGMA = 1 << 20, 30
 
@@ -73,6 +74,8 @@ class Augment:
         """All ranges and probabilities times `strength`, 0 (nothing) to 2 (twice as much)."""
         if not 0 <= strength <= 2:
             raise InputError(f"augmentation strength {strength} is not between 0 and 2")
+        if strength == 1:
+            return self
         values = {name: value * strength for name, value in vars(self).items()}
         for name in values:
             most = 1.0 if name.endswith("probability") else LIMITS.get(name, np.inf)
@@ -115,7 +118,7 @@ class Augment:
         """Names of what `draw` gives, in order."""
         return (
             *(["matrix"] * self.moves),
-            *(["blur_sigma_px"] * self.blurs),
+            *(["blur_sigma_px", "blur_window_px"] * self.blurs),
             *(["gain", "shift"] * self.tones),
             *(["noise", "noise_gain"] * self.noises),
             *(["erase_size_px", "erase_at_px"] * self.erases),
@@ -126,12 +129,12 @@ class Augment:
 def draw(augment: Augment, seed: int, step: int, n: int, size_px: int) -> dict[str, np.ndarray]:
     """The inputs that the graph takes beside n images, a pure function of the arguments.
 
-    matrix [n, 3, 3] float32: pixel of the result -> pixel of the image; blur_sigma_px [n] float32;
-    gain, shift [n] float32: tone -> gain x tone + 255 shift; noise [n, H, W] int8, to be multiplied
-    by noise_gain [n] float32; erase_at_px, erase_size_px [n, 2] float32: (y, x); grid_ratio [n]
-    float32: side of a square / distance of the squares, grid_px [n] int32 (GridMask, Chen et al.
-    2020, sec. 3.2), grid_angle [n] radians, grid_x, grid_y [n] px. What the augmentation leaves out
-    is left out.
+    matrix [n, 3, 3] float32: pixel of the result -> pixel of the image; blur_sigma_px [n] float32,
+    blur_window_px [n] int32: 1 where an image is not blurred, the faster; gain, shift [n] float32:
+    tone -> gain x tone + 255 shift; noise [n, H, W] int8, to be multiplied by noise_gain [n]
+    float32; erase_at_px, erase_size_px [n, 2] float32: (y, x); grid_ratio [n] float32: side of a
+    square / distance of the squares, grid_px [n] int32 (GridMask, Chen et al. 2020, sec. 3.2),
+    grid_angle [n] radians, grid_x, grid_y [n] px. What the augmentation leaves out is left out.
     """
     if not augment.inputs:
         return {}
@@ -147,7 +150,9 @@ def draw(augment: Augment, seed: int, step: int, n: int, size_px: int) -> dict[s
     if augment.blurs:
         low = min(0.3, augment.blur_sigma_px)
         sigma = low + (augment.blur_sigma_px - low) * unit[6]
-        inputs["blur_sigma_px"] = np.where(unit[7] < augment.blur_probability, sigma, SHARP_PX)
+        blurred = unit[7] < augment.blur_probability
+        inputs["blur_sigma_px"] = np.where(blurred, sigma, SHARP_PX)
+        inputs["blur_window_px"] = np.where(blurred, _BLUR_WINDOW_PX, 1)
     if augment.tones:
         gain, contrast = 1 - augment.fade * unit[8], 1 + augment.contrast * unit[9]
         # contrast lowers the paper's tone below 0, where it is cut off; brightness may use that
@@ -172,7 +177,7 @@ def draw(augment: Augment, seed: int, step: int, n: int, size_px: int) -> dict[s
         inputs["grid_ratio"], inputs["grid_px"] = np.sqrt(share), tile
         inputs["grid_angle"] = grid[3] * np.pi / 2
         inputs["grid_x"], inputs["grid_y"] = grid[4] * tile, grid[5] * tile
-    types = {"noise": np.int8, "grid_px": np.int32}
+    types = {"noise": np.int8, "grid_px": np.int32, "blur_window_px": np.int32}
     return {
         name: np.ascontiguousarray(inputs[name], types.get(name, np.float32))
         for name in augment.inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -65,6 +66,7 @@ class TrainLoader:
         self.images = Images(stores, resident_bytes, device_id)
         self._pipeline: Pipeline | None = None
         self._pipeline_step = -1  # the step that the pipeline gives next
+        self._picked: dict[int, Picks] = {}  # by step: what the pipeline is at work on
 
     def use(self, mix: Mix) -> None:
         """Takes another mix (other sample weights) from `next_step` on."""
@@ -81,7 +83,8 @@ class TrainLoader:
             if self._pipeline is None or self._pipeline_step != self.next_step:
                 self._pipeline = self._build(self.next_step)
                 self._pipeline_step = self.next_step
-            batch = _run(self._pipeline, self._user_function)
+            images = _run(self._pipeline, self.images.size_px, self._user_function)
+            batch: Batch = {"images": images, **_numbers(self._picked.pop(self.next_step))}
             self._pipeline_step += 1
             self.next_step += 1
             yield batch
@@ -98,23 +101,27 @@ class TrainLoader:
         rank, world = self._rank, self._world
         shape = (mix.batch_size // world, images.size_px, images.size_px)
         buffer = np.empty(shape, np.uint8)  # DALI copies what it is given before it asks again
+        self._picked = picked = {}
+
+        def picks_of(step: int) -> Picks:
+            if step >= mix.total_steps:
+                raise StopIteration
+            if step not in picked:
+                picked[step] = mix.batch(step, rank, world)
+            return picked[step]
 
         def source(number: int) -> dict[str, np.ndarray]:
             step = first + number
-            if step >= mix.total_steps:
-                raise StopIteration
-            picks = mix.batch(step, rank, world)
+            picks = picks_of(step)
             eased = augment.scaled(self._ease(step))
             drawn = draw(eased, self.seed, step, mix.batch_size, images.size_px)
             mine = {name: array[rank::world] for name, array in drawn.items()}
             if not images.on_gpu:
                 mine["images"] = images.take(picks.store, picks.row, buffer)
-            return mine | {"tag": _tag(picks)}
+            return mine
 
         def resident(number: int) -> torch.Tensor:
-            if first + number >= mix.total_steps:
-                raise StopIteration
-            picks = mix.batch(first + number, rank, world)
+            picks = picks_of(first + number)
             return images.take_on_gpu(picks.store, picks.row)
 
         return build(
@@ -170,16 +177,16 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         picks, size, batches = self._picks, self.batch_size, len(self)
-        tags = _tag(picks)
+
+        def part(number: int) -> Picks:
+            places = slice(number * size, (number + 1) * size)
+            return Picks(*(getattr(picks, f.name)[places].copy() for f in fields(Picks)))
 
         def source(number: int) -> dict[str, np.ndarray]:
             if number >= batches:
                 raise StopIteration
-            part = slice(number * size, (number + 1) * size)
-            return {
-                "images": self._images.take(picks.store[part], picks.row[part]),
-                "tag": tags[part],
-            }
+            shown = part(number)
+            return {"images": self._images.take(shown.store, shown.row)}
 
         pipeline = build(
             source,
@@ -191,30 +198,30 @@ class EvalLoader:
         )
         for number in range(batches):
             valid = torch.from_numpy(self._valid[number * size : (number + 1) * size].copy())
-            yield {**_run(pipeline, None), "valid": valid}
+            images = _run(pipeline, self._images.size_px, None)
+            yield {"images": images, **_numbers(part(number)), "valid": valid}
 
 
-def _tag(picks: Picks) -> np.ndarray:
-    return np.stack([picks.store, picks.source, picks.row, picks.target], 1)
+def _numbers(picks: Picks) -> Batch:
+    """All of a batch but its images. The arrays of `picks` are torch's from now on."""
+    return {
+        "target": torch.from_numpy(picks.target),
+        "source": torch.from_numpy(picks.source),
+        "row": torch.from_numpy(picks.row),
+        "store": torch.from_numpy(picks.store),
+    }
 
 
-def _run(pipeline: Pipeline, user_function: CheckedFunction | None) -> Batch:
-    """The pipeline's next batch, in memory of its own."""
+def _run(pipeline: Pipeline, size_px: int, user_function: CheckedFunction | None) -> torch.Tensor:
+    """[B, 1, H, W] float32: the pipeline's next batch, in memory of its own."""
     try:
-        images, tag = pipeline.run()
+        (images,) = pipeline.run()
     except RuntimeError:
         if user_function is not None and user_function.error is not None:
             raise user_function.error from None
         raise
     own = user_function is None and bool(OWN_MEMORY)
-    store, source, row, target = _to_torch(tag.as_tensor(), own).unbind(1)
-    return {
-        "images": _to_torch(images.as_tensor(), own),
-        "target": target,
-        "source": source,
-        "row": row,
-        "store": store,
-    }
+    return _to_torch(images.as_tensor(), own).view(-1, 1, size_px, size_px)
 
 
 def _to_torch(tensor: Any, own: bool) -> torch.Tensor:

@@ -44,6 +44,7 @@ def test_mix_prints_every_ratio_and_says_what_it_missed() -> None:
         "numpy.take into a ready buffer",
         "numpy.take and to_float",
         "bare DALI graph",
+        "bare DALI graph, image by image",
         "one source",
         "raw files, Pillow, as in 2021",
         "HDF5, as in 2021",

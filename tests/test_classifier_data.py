@@ -116,11 +116,11 @@ def test_torch_gets_dalis_memory_without_a_copy(
     to_torch = loaders._to_torch
     monkeypatch.setattr(loaders, "_to_torch", noted)
     next(iter(loader(stores)))
-    assert addresses == [(True, True)] * 2
+    assert addresses == [(True, True)]
     addresses.clear()
     function = CheckedFunction(lambda image: image, "mine:same")  # DALI writes its buffers again
     next(iter(loader(stores, user_function=function)))
-    assert addresses == [(False, False)] * 2
+    assert addresses == [(False, False)]
 
 
 def test_no_place_of_a_batch_goes_to_two_ranks(stores: list[Store]) -> None:

@@ -38,9 +38,8 @@ def run(
     """One batch through the graph: [n, H, W] uint8 -> [n, 1, H, W] float32."""
     n, size = len(images), images.shape[1]
     drawn = draw(augment, 0, 0, n, size) | (inputs or {})
-    tag = np.zeros((n, 4), np.int64)
     pipeline = build(
-        lambda number: {"images": images, "tag": tag, **drawn},
+        lambda number: {"images": images, **drawn},
         batch_size=n,
         threads=threads,
         augment=augment,
@@ -48,16 +47,48 @@ def run(
         device=device,
         device_id=0 if device == "gpu" else None,
     )
-    (out, _) = pipeline.run()
-    return np.array((out.as_cpu() if device == "gpu" else out).as_tensor())
+    (out,) = pipeline.run()
+    whole = np.array((out.as_cpu() if device == "gpu" else out).as_tensor())
+    return whole.reshape(n, 1, size, size)
 
 
-def test_dali_equals_the_codec_to_the_last_bit() -> None:
-    every_tone = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    out = run(every_tone)
-    assert out.shape == (1, 1, 16, 16) and out.dtype == np.float32
+@pytest.mark.parametrize("whole", [True, False])
+def test_dali_equals_the_codec_to_the_last_bit(whole: bool) -> None:
+    """As one sample, as it comes without augmentation, and image by image."""
+    every_tone = np.random.default_rng(0).permuted(np.tile(np.arange(256), (5, 1)), axis=1)
+    every_tone = every_tone.astype(np.uint8).reshape(5, 16, 16)
+    nothing = dict.fromkeys(("erase_at_px", "erase_size_px"), np.zeros((5, 2), np.float32))
+    erasing = Augment(**vars(NONE) | vars_of(erase_probability=1, erase_px=1))
+    augment, inputs = (NONE, {}) if whole else (erasing, nothing)
+    out = run(every_tone, augment, inputs)
+    assert out.shape == (5, 1, 16, 16) and out.dtype == np.float32
     assert out.tobytes() == to_float(every_tone).tobytes()
     np.testing.assert_array_equal(to_uint8(out[:, 0]), every_tone)
+
+
+def test_only_what_differs_from_image_to_image_makes_an_image_a_sample() -> None:
+    images = pictures()
+    same = CheckedFunction(lambda image: image, "mine:same")
+    for augment, function, samples in ((NONE, None, 1), (Augment(), None, 6), (NONE, same, 6)):
+        fed = {"images": images, **draw(augment, 0, 0, 6, SIZE)}
+        pipeline = build(
+            lambda number, fed=fed: fed,
+            batch_size=6,
+            threads=1,
+            augment=augment,
+            user_function=function,
+        )
+        (out,) = pipeline.run()
+        assert len(out) == samples
+
+
+def test_an_image_that_is_not_to_be_blurred_keeps_its_pixels() -> None:
+    augment = Augment(**vars(NONE) | vars_of(blur_probability=0.5, blur_sigma_px=0.9))
+    images = pictures(64)
+    window = draw(augment, 0, 0, 64, SIZE)["blur_window_px"]
+    assert set(window) == {1, 5}
+    changed = (to_uint8(run(images, augment)[:, 0]) != images).any((1, 2))
+    np.testing.assert_array_equal(changed, window == 5)
 
 
 def test_none_leaves_images_alone() -> None:
@@ -73,6 +104,7 @@ def test_identity_parameters_leave_images_alone() -> None:
     identity = {
         "matrix": np.repeat(np.eye(3, dtype=np.float32)[None], n, 0),
         "blur_sigma_px": np.full(n, 0.05, np.float32),
+        "blur_window_px": np.full(n, 5, np.int32),
         "gain": np.ones(n, np.float32),
         "shift": np.zeros(n, np.float32),
         "noise": np.full((n, SIZE, SIZE), 99, np.int8),
@@ -242,7 +274,7 @@ def test_parameters_are_a_function_of_seed_and_step() -> None:
     one, two, later = (draw(augment, 1, step, 16, SIZE) for step in (7, 7, 8))
     assert tuple(one) == augment.inputs
     for name in one:
-        types = {"noise": np.int8, "grid_px": np.int32}
+        types = {"noise": np.int8, "grid_px": np.int32, "blur_window_px": np.int32}
         assert one[name].dtype == types.get(name, np.float32)
         np.testing.assert_array_equal(one[name], two[name])
         assert not np.array_equal(one[name], later[name])
