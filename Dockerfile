@@ -10,6 +10,7 @@ WORKDIR /app
 COPY constraints.txt ./
 RUN pip install --no-cache-dir -c constraints.txt \
     flask \
+    fonttools \
     freetype-py \
     jsonargparse \
     numpy \

@@ -1,8 +1,8 @@
 """A finished run -> one HTML file with what a person needs to look at, beside other runs.
 
-The page holds everything itself: pictures as PNG data, charts as SVG, a few lines of script that
-sort tables. What a run lacks (no test images, no synthetic store, a store that was moved) is left
-out.
+The page holds everything itself: pictures as PNG data, charts as SVG, fonts for the characters that
+a reader's machine may lack, a few lines of script that sort tables. What a run lacks (no test
+images, no synthetic store, a store that was moved) is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from classifier.report_answers import (
 from classifier.report_runs import classes, curves, group_chart, totals
 from classifier.suspects import Suspects
 from synth.files import write_text
+from synth.page_fonts import with_fonts
 from synth.quota import group_of, real_counts
 from synth.store import Store
 
@@ -83,7 +84,7 @@ def write_report(
             repeat=repeat(mine, stores),
         )
     )
-    write_text(out, page)
+    write_text(out, with_fonts(page))
 
 
 def write_review(out: Path, suspects: Suspects, real: Store) -> list[Path]:
@@ -100,7 +101,7 @@ def write_review(out: Path, suspects: Suspects, real: Store) -> list[Path]:
             page=number,
             pages=names,
         )
-        write_text(out.with_name(names[number - 1]), text)
+        write_text(out.with_name(names[number - 1]), with_fonts(text))
     return [out.with_name(name) for name in names]
 
 

@@ -13,6 +13,7 @@ import torch
 
 from classifier.card import Card
 from classifier.config import PRESETS, ClassifierConfig, Precision
+from classifier.corrections import Corrections
 from classifier.evaluate import evaluate
 from classifier.export import Model, fastest_device, load_model, save_model
 from classifier.finished import read_json, versions
@@ -67,28 +68,34 @@ def train(
     the first return none.
 
     The same call on an unfinished run goes on from its last checkpoint; on a finished one it
-    returns what is there. Raises InputError, with nothing written, for inputs that cannot be used
-    (training images that are copies of those to be measured on among them), and for a run that was
-    started with other settings or data.
+    returns what is there, at once: what was looked for when it began is not looked for again.
+    Raises InputError, with nothing written, for inputs that cannot be used (training images that
+    are copies of those to be measured on among them), and for a run that was started with other
+    settings or data.
     """
     if profile is not None and profile not in PROFILERS:
         raise InputError(f"--profile {profile!r}: there are {', '.join(PROFILERS)}")
     processes = Processes.here()
-    refuse_copies(real)
-    refuse_leaks(real, synth, test)
-    setup = prepare(real, synth, config, seed, test, corrections)
+    last = out / "metrics.json"  # what a run writes last
+    if last.is_file():
+        setup = None
+        decided = Corrections.read(corrections, real) if corrections else Corrections.none()
+    else:
+        refuse_copies(real)
+        refuse_leaks(real, synth, test)
+        setup = prepare(real, synth, config, seed, test, corrections)
+        decided = setup.corrections
     start = {
         "seed": seed,
         "alphabet": real.alphabet.digest,
-        "stores": [store.content for store in setup.stores],
+        "stores": [store.content for store in (real, *synth)],
         "test": test.content if test else None,
-        "corrections": setup.corrections.digest or None,
+        "corrections": decided.digest or None,
     }
     settings = plain({"arguments": arguments, "classifier": asdict(config), "start": start})
     settings["machine"] = {name: settings["classifier"].pop(name) for name in _FREE}
-    last = out / "metrics.json"  # what a run writes last
     if not processes.first:
-        if not last.is_file():
+        if setup is not None:
             fit(setup, out, config, seed, processes, profile)
             _members(setup, out, config, seed, corrections).train_missing()
         return {}
@@ -99,7 +106,7 @@ def train(
         # a finished run of an earlier version knows fewer settings
         known = asdict(ClassifierConfig()) if last.is_file() else None
         keep_settings(out, settings, ("classifier", "start"), known)
-        if last.is_file():
+        if setup is None or last.is_file():
             figures = read_json(last)
             print(f"{out}: this run is finished")
             if not (out / "report.html").is_file():

@@ -15,6 +15,7 @@ from gan.evaluate import Evaluated
 from gan.pictures import Pictures
 from gan.verdict import table
 from synth.files import write_text, write_whole
+from synth.page_fonts import with_fonts
 
 SHOWN_CHARS, SHOWN_NEVER = 20, 5
 SHOWN_IMAGES = 4  # of each source
@@ -24,7 +25,8 @@ _PAGE = jinja2.Environment(autoescape=True).from_string(
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>GAN evaluation</title><style>
 :root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 1rem auto; padding: 0 1rem }
+body { font: 15px/1.5 "Inkfill labels", system-ui, sans-serif; max-width: 1100px;
+  margin: 1rem auto; padding: 0 1rem }
 pre { overflow-x: auto } td, th { padding: .15rem .7rem; text-align: right }
 td:first-child { font-size: 1.3em } img { background: #fff; height: 64px; vertical-align: middle }
 .scroll { overflow-x: auto }
@@ -74,7 +76,7 @@ def write_page(out: Path, sets: Evaluated, figures: dict[str, Any]) -> None:
     middle = np.zeros((half * lines[0].shape[0], 8 * _GAP_PX), np.uint8)
     sheet = np.concatenate([np.concatenate(lines[:half]), middle, np.concatenate(lines[half:])], 1)
     write_whole(out / "contact_sheet.png", _png(sheet))
-    write_text(out / "report.html", page)
+    write_text(out / "report.html", with_fonts(page))
 
 
 def picked(sets: Evaluated) -> list[str]:

@@ -16,6 +16,8 @@ from synth.errors import InputError
 if TYPE_CHECKING:
     from synth.store import Store
 
+NAMED = 10  # images, in a message
+
 
 def options() -> ArgumentParser:
     p = parser(
@@ -37,6 +39,17 @@ def options() -> ArgumentParser:
         default=[],
         help="names of fonts of yours whose licence you know",
     )
+    p.add_argument(
+        "--redraw",
+        type=int,
+        default=0,
+        metavar="N",
+        help="font images of each store, drawn by lot, to draw again from their rows alone: each "
+        "must come out byte for byte (default 0)",
+    )
+    p.add_argument(
+        "--fonts", type=Path, nargs="+", default=[], help="folders with more fonts, for --redraw"
+    )
     return p
 
 
@@ -46,6 +59,8 @@ def main(args: Namespace) -> None:
     from synth.provenance import learned_from, refuse_trained
     from synth.store import Store
 
+    if args.redraw < 0:
+        raise InputError(f"--redraw {args.redraw}: must be 0 or more")
     stores = trained_on(args.model)
     unknown: set[str] = set()
     for store in stores:
@@ -64,6 +79,9 @@ def main(args: Namespace) -> None:
             f"no licence is known of {', '.join(sorted(unknown))}; with --allow NAME you say that "
             "you know"
         )
+    if args.redraw:
+        for store in (*stores, *behind):
+            draw_again(store, args.redraw, args.fonts)
     real, test = stores[0], Store.open(args.test) if args.test else None
     for trained in (*stores, *behind):
         refuse_trained(real, np.flatnonzero(real.column("split") != "train"), trained)
@@ -121,6 +139,28 @@ def tell(store: Store, why: str) -> set[str]:
         if origin.source != "real" and origin.licence == NOT_STATED:
             unknown.add(origin.place)
     return unknown
+
+
+def draw_again(store: Store, count: int, folders: list[Path]) -> None:
+    """Raises InputError, naming them, where some of `count` font images come out otherwise."""
+    import numpy as np
+
+    from synth.fonts import find_fonts
+    from synth.redraw import changed
+
+    rows = np.flatnonzero(store.column("source") == "font")
+    if not len(rows):
+        return
+    rows = np.sort(np.random.default_rng(1).permutation(rows)[:count])
+    if len(bad := changed(store, rows, find_fonts(folders))):
+        origins = store.column("origin")
+        named = ", ".join(f"row {row} ({origins[row]})" for row in bad[:NAMED].tolist())
+        raise InputError(
+            f"{store.path}: {len(bad)} of {len(rows)} font images are drawn otherwise now: {named}"
+            f"{', ...' if len(bad) > NAMED else ''}; an older version drew them, or their fonts "
+            "were changed"
+        )
+    print(f"{store.path}: {len(rows)} font images drawn again, all as they are stored")
 
 
 if __name__ == "__main__":

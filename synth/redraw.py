@@ -9,31 +9,27 @@ import numpy as np
 
 from synth import other
 from synth.errors import InputError
-from synth.fonts import FontFile
+from synth.fonts import FontFile, open_font
 from synth.render import BLOCK, Glyph, pictures
 from synth.store import Store
 from synth.style import Draw
+
+
+def changed(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndarray:
+    """[n] rows of a store's font images -> [m] int64: those that are not drawn as they are stored:
+    an older version drew them, or a font was changed. Raises what `redraw` does."""
+    stored = store.column("sha256")[rows]
+    again = [hashlib.sha256(image.tobytes()).hexdigest() for image in redraw(store, rows, fonts)]
+    return rows[np.array(again, dtype=object) != stored]
 
 
 def redraw(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndarray:
     """[n] rows of a store's font images -> [n, H, W] uint8, the bytes that are stored.
 
     `fonts`: at least those that the rows name. Raises InputError for a row that is no font image,
-    that names another font, whose record is older and does not say what stands beside, or that is
-    drawn otherwise now: by an older version, or with a font that was changed.
+    that names a font or character which is not there, or whose record is older and does not say
+    what stands beside.
     """
-    out = _drawn(store, rows, fonts)
-    for row, image, digest in zip(rows, out, store.column("sha256")[rows], strict=True):
-        if hashlib.sha256(image.tobytes()).hexdigest() != digest:
-            raise InputError(
-                f"{store.path}, row {row}: now another image is drawn: the store is of an older "
-                "version, or the font was changed"
-            )
-    return out
-
-
-def _drawn(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndarray:
-    """`redraw`, whether or not it comes out as it is stored."""
     by_name = {font.name: font for font in fonts}
     columns = [store.column(n)[rows] for n in ("source", "origin", "kind", "record")]
     glyphs: list[Glyph] = []
@@ -64,4 +60,6 @@ def _named(text: str, by_name: dict[str, FontFile], where: str) -> Glyph:
     name, char = text[:-2], text[-1:]
     if name not in by_name:
         raise InputError(f"{where}: drawn with the font {name!r}, which is not there")
+    if open_font(by_name[name]).raw(char) is None:
+        raise InputError(f"{where}: the font {name!r} has no {char!r} any more")
     return by_name[name], char

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from synth import other
 from synth.alphabet import OTHER
 from synth.checks import FontCheck
+from synth.errors import InputError
 from synth.files import write_whole
 from synth.fonts import FontFile, open_font
 from synth.plan import Plan
@@ -25,6 +26,7 @@ from synth.vote import shown_instead
 
 COLUMNS = 18
 HANDS = 4  # writers shown, a row each
+_GAP_PX, _NAMES_PX = 10, 16  # between stores; of the line with their names
 REAL_EVERY = 4  # rows of fonts to one of real images
 Row = tuple[str, np.ndarray]  # a title and its pictures side by side, [H, W] uint8
 
@@ -95,6 +97,53 @@ class _Real:
             if self.left.get(label):
                 tile[:] = self.store.images[self.left[label].pop(0)]
         return [("real", np.concatenate(row, 1))]
+
+
+def write_side_by_side(
+    stores: Sequence[Store],
+    path: Path,
+    chars: Sequence[str] = (),  # empty: `rows` labels of the first store's alphabet, evenly spread
+    rows: int = 12,
+    columns: int = 8,  # images of a store
+    split: str = "train",
+) -> None:
+    """A PNG: a label a row, a store a block of columns; images far apart in their store.
+
+    Raises InputError for images of different sizes, and a label of which no store has any.
+    """
+    size = stores[0].canvas.size_px
+    for store in stores:
+        if store.canvas.size_px != size:
+            raise InputError(
+                f"{store.path}: images of {store.canvas.size_px} px, {stores[0].path}: of {size} px"
+            )
+    labels = list(chars) or _spread(list(stores[0].alphabet.chars), rows)
+    blocks = [_of_labels(store, labels, columns, split) for store in stores]
+    for i, label in enumerate(labels):
+        if not any(block[i] for block in blocks):
+            raise InputError(f"{label!r}: no store has an image of it in split {split!r}")
+    out = np.zeros((len(labels), size, len(stores), columns * size + _GAP_PX), np.uint8)
+    for s, (store, block) in enumerate(zip(stores, blocks, strict=True)):
+        for i, at in enumerate(block):
+            shown = store.take(np.array(at, int))  # [k, H, W]
+            out[i, :, s, : len(at) * size] = shown.swapaxes(0, 1).reshape(size, -1)
+    picture = Image.new("L", (out[0, 0].size, len(labels) * size + _NAMES_PX), 255)
+    picture.paste(Image.fromarray(255 - out.reshape(len(labels) * size, -1)), (0, _NAMES_PX))
+    pen = ImageDraw.Draw(picture)
+    for s, store in enumerate(stores):
+        sources = ", ".join(sorted({*store.column("source").tolist()}))
+        pen.text((s * (columns * size + _GAP_PX), 2), f"{sources}: {store.path.name}", fill=0)
+    page = io.BytesIO()
+    picture.save(page, "PNG", optimize=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page.getvalue())
+
+
+def _of_labels(store: Store, labels: Sequence[str], count: int, split: str) -> list[list[int]]:
+    """For each label up to `count` rows of the store."""
+    chosen = store.rows(split)
+    of = store.column("label")[chosen].astype(str)
+    return [_spread(chosen[of == label].tolist(), count) for label in labels]
 
 
 def write_contact_sheet(studio: Studio | FontCheck, path: Path, columns: int = COLUMNS) -> None:

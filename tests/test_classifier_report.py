@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from classifier import charts
@@ -220,7 +221,18 @@ def test_nothing_comes_from_elsewhere(page: Page) -> None:
         for name in ("src", "href"):
             value = attributes.get(name) or ""
             assert value.startswith(("data:", "#")) or not value
-    assert not re.search(r"https?://|url\(|@import", page.source)
+    source = re.sub(r"/\*.*?\*/", "", page.source, flags=re.DOTALL)  # licences of the fonts
+    assert not re.search(r"https?://|@import", source)
+    assert set(re.findall(r"url\((.{11})", source)) == {'"data:font/'}
+
+
+def test_the_labels_have_a_font_in_the_page(page: Page) -> None:
+    found = re.findall(r'font/woff;base64,([^"]+)".*?unicode-range: ([^;]+);', page.source)
+    assert len(found) == 1
+    assert set(found[0][1].split(",")) == {f"U+{ord(c):X}" for c in ALPHABET.chars}
+    with TTFont(io.BytesIO(base64.b64decode(found[0][0]))) as font:
+        assert {chr(code) for code in font.getBestCmap()} == set(ALPHABET.chars)
+    assert page.source.count('font: 15px/1.5 "Inkfill labels", system-ui') == 1
 
 
 def test_every_link_inside_leads_somewhere(page: Page) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import struct
 import time
 import zlib
@@ -270,6 +271,36 @@ def test_the_pages_load_nothing_from_elsewhere(client):
             if line.startswith("/static/"):
                 with client.get(line) as file:
                     assert file.status_code == 200, line
+
+
+def test_the_page_has_fonts_for_its_labels(client):
+    limit = time.monotonic() + 60
+    while (answer := client.get("/labels.css")).status_code == 202:
+        assert not answer.text and time.monotonic() < limit
+        time.sleep(0.05)
+    assert answer.status_code == 200 and answer.mimetype == "text/css"
+    family = re.findall('font-family: "(.*?)"; src: url\\("data:font/woff;base64,', answer.text)
+    assert len(family) == 1 and "U+4E00," in answer.text  # 一 first, all in one font
+    assert "font-src 'self' data:" in answer.headers["Content-Security-Policy"]
+    with client.get("/static/style.css") as style:
+        assert f'"{family[0]}", system-ui' in style.text
+    again = client.get("/labels.css", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304 and not again.data
+
+
+def test_the_page_goes_without_fonts_where_none_can_be_cut(onnx, monkeypatch, caplog):
+    def fail(text):
+        raise OSError("a damaged font")
+
+    for cut, logged in ((lambda text: [], ""), (fail, "a damaged font")):
+        monkeypatch.setattr("classifier.serve.labels.page_fonts", cut)
+        client = create_app(Service(load_onnx(onnx), LIMITS, Metrics())).test_client()
+        limit = time.monotonic() + 60
+        while (answer := client.get("/labels.css")).status_code == 202:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        assert answer.status_code == 200 and answer.text == ""
+        assert logged in caplog.text
 
 
 def test_the_nearest_glyph_of_a_font_is_the_character_written(service, client):

@@ -240,6 +240,15 @@ def test_the_nearest_glyphs_are_shown(page):
     wait_for(page, lambda: state(page)["glyphs"][:1] == [["十", 64]], 60)
 
 
+def test_labels_are_drawn_with_the_fonts_that_the_server_sent(page):
+    """Whatever fonts this machine has: an image machine often has none for Chinese."""
+    clear(page)
+    write(page, SIX["十"])
+    wait_for(page, lambda: label(page) == "十")
+    drawn = "return [...document.fonts].map((face) => [face.family, face.status])"
+    wait_for(page, lambda: page.execute_script(drawn) == [["Inkfill labels", "loaded"]])
+
+
 def test_nothing_is_wider_than_the_screen(page):
     wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.execute_script(wide)

@@ -129,6 +129,40 @@ def test_a_finished_run_says_so(finished, stores, capsys):
         train(*arguments[:-1])
 
 
+def test_a_finished_run_says_so_first_and_stays_bound_to_its_data(
+    finished, stores, tmp_path, monkeypatch, capsys
+):
+    """What takes long on large stores, and may refuse by now, is not looked for again."""
+    from classifier import train as module
+
+    def asked(*_):
+        raise AssertionError("looked through the stores of a finished run")
+
+    for name in ("refuse_copies", "refuse_leaks", "prepare", "fit"):
+        monkeypatch.setattr(module, name, asked)
+    real, font, test = stores["real"], stores["font"], stores["test"]
+    found = module.train(real, [font], finished, _config(), 1, {}, test)
+    assert found == json.loads((finished / "metrics.json").read_text("utf-8"))
+    assert "this run is finished" in capsys.readouterr().out
+
+    digest = real.column("sha256")[real.rows("train")[0]]
+    (tmp_path / "decided.csv").write_text(f"sha256,label\n{digest},B\n", "utf-8")
+    other = _store(tmp_path / "other", "font", "ABCXYZ", 11)
+    for stores_of, seed, corrections, says in (
+        ((real, [], test), 1, None, "stores: "),
+        ((real, [other], test), 1, None, "stores: "),
+        ((other, [font], test), 1, None, "stores: "),
+        ((real, [font], other), 1, None, "test: "),
+        ((real, [font], test), 2, None, "seed: 1 -> 2"),
+        ((real, [font], test), 1, tmp_path / "decided.csv", "corrections: None -> "),
+    ):
+        first, synth, measured = stores_of
+        with pytest.raises(InputError, match=says):
+            module.train(first, synth, finished, _config(), seed, {}, measured, corrections)
+    with pytest.raises(InputError, match=r"lr: 0\.004 -> 0\.001"):
+        module.train(real, [font], finished, _config(lr=1e-3), 1, {}, test)
+
+
 def test_interrupted_equals_unbroken(finished, stores, tmp_path, monkeypatch):
     from classifier import progress
     from classifier.train import train

@@ -45,7 +45,8 @@ def installed() -> set[str]:
 
 
 def test_all_that_serving_loads_is_installed(tmp_path: Path):
-    """Loaded in a process that serves a page, an answer and the nearest glyphs."""
+    """Loaded in a process that serves a page with its fonts, an answer and the nearest
+    glyphs."""
     onnx = write_toy_model(tmp_path / "toy.onnx")
     code = f"""
 import io, runpy, sys, time
@@ -58,12 +59,14 @@ from classifier.serve.glyphs import _drawn
 from classifier.serve.limits import Limits
 from classifier.serve.metrics import Metrics
 from synth.decode import encode
+from synth.page_fonts import page_fonts
 import numpy as np
 service = Service(load_onnx(Path({str(onnx)!r})), Limits(), Metrics())
 client = create_app(service).test_client()
 _drawn(service.model.card.alphabet)
 image = np.zeros((64, 64), np.uint8)
 image[30:34, 8:56] = 255
+assert page_fonts(service.model.card.alphabet.chars)
 answer = client.post("/v1/predict", data={{"image": (io.BytesIO(encode(image)), "a.png")}})
 assert answer.status_code == 200 and client.get("/").status_code == 200
 print(*{{m.split(".")[0] for m in sys.modules}})

@@ -96,6 +96,11 @@ def test_a_test_store_with_copies_is_refused_unless_allowed(
     assert "1 training images are copies" in error and "--allow-copies" in error and not trained
     assert run(script.options(), script.main, [*words, "--allow-copies"]) == 0
     assert "of copy.png" in capsys.readouterr().out and trained == [out]
+    # a finished run is not looked through again
+    monkeypatch.setattr("synth.near_copies.told_copies", None)
+    out.mkdir()
+    (out / "metrics.json").write_text("{}", "utf-8")
+    assert run(script.options(), script.main, words) == 0 and trained == [out, out]
 
 
 @pytest.mark.parametrize("how", ["equal", "nearly"])

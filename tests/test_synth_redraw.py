@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from test_synth_provenance import write_run
 from test_synth_render import ALPHABET, CANVAS, FONTS, plan_of
 
 from synth import other
+from synth.command import run
 from synth.errors import InputError
+from synth.fonts import FontFile, find_fonts
 from synth.plan import Plan
-from synth.redraw import _drawn, _named, redraw
+from synth.redraw import _named, changed, redraw
 from synth.render import render
 from synth.store import Sample, Store, StoreWriter
 from synth.style import Draw
@@ -39,6 +45,7 @@ def test_stored_images_are_drawn_again_byte_for_byte(store: Store) -> None:
     rows = np.random.default_rng(1).permutation(len(store))
     again = redraw(store, rows, FONTS)
     assert (again == store.images[rows]).all()
+    assert not len(changed(store, rows, FONTS))
     kinds = set(store.column("kind"))
     assert kinds >= {"character", "confusable", *other.NON_CHARACTER_KINDS}
     records = [Draw.from_json(r) for r in store.column("record")]
@@ -67,7 +74,7 @@ def test_the_record_names_what_stands_beside_and_it_shows(store: Store, tmp_path
         there = store.column("record")[rows]
         assert (np.array(changed) != there).mean() > 0.9
         another = _with_records(tmp_path / str(len(rows)), store, rows, changed)
-        again = _drawn(another, np.arange(len(rows)), FONTS)
+        again = redraw(another, np.arange(len(rows)), FONTS)
         differ = (again != store.images[rows]).any((1, 2))
         assert differ.mean() > 0.5  # some neighbours stand clear of the writing
 
@@ -88,30 +95,59 @@ def test_held_out_characters_are_no_neighbours_in_training(plan: Plan, store: St
     assert held_out and beside and not held_out & beside
 
 
-def test_an_image_that_is_drawn_otherwise_now_is_named(tmp_path: Path, store: Store) -> None:
-    rows = np.flatnonzero(store.column("kind") == "character")[:2]
+def test_images_that_are_drawn_otherwise_now_are_named_by_an_audit(
+    tmp_path: Path,
+    store: Store,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = np.flatnonzero(store.column("kind") == "character")[:8]
     columns = [store.column(n)[rows] for n in ("label", "char", "source", "split", "kind")]
     more = {n: store.column(n)[rows] for n in ("origin", "record")}
+    samples = [
+        Sample(*row, origin=origin, record=record)
+        for *row, origin, record in zip(*columns, *more.values(), strict=True)
+    ]
+    real = np.zeros((1, 64, 64), np.uint8)
     images = store.take(rows)
-    images[1, 0, 0] ^= 255
-    with StoreWriter(tmp_path / "older", CANVAS, ALPHABET, {}) as writer:
-        writer.append(
-            images,
-            [
-                Sample(*row, origin=origin, record=record)
-                for *row, origin, record in zip(*columns, *more.values(), strict=True)
-            ],
-        )
-    older = Store.open(tmp_path / "older")
-    assert (redraw(older, np.array([0]), FONTS) == images[:1]).all()
-    with pytest.raises(InputError, match="older, row 1: now another image is drawn"):
-        redraw(older, np.array([0, 1]), FONTS)
+    stores = []
+    for name in ("now", "older"):
+        with StoreWriter(tmp_path / name, CANVAS, ALPHABET, {}) as writer:
+            writer.append(images, samples)
+            writer.append(real, [Sample("永", "永", "real")])  # which no font draws
+        stores.append(Store.open(tmp_path / name))
+        images[[1, 5], 0, 0] ^= 255
+    now, older = stores
+    assert changed(older, np.array([7, 5, 0, 1]), FONTS).tolist() == [5, 1]
+    script = load_script("audit")
+
+    def audited(drawn: Store, *more: str) -> tuple[int, str]:
+        write_run(tmp_path / "run", [now, drawn])
+        code = run(script.options(), script.main, ["--model", str(tmp_path / "run"), *more])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    code, told = audited(older)
+    assert code == 0 and "again" not in told and "otherwise" not in told
+    code, told = audited(older, "--redraw", "9")
+    names = [f"row {row} ({more['origin'][row]})" for row in (1, 5)]
+    assert code == 2 and f"older: 2 of 8 font images are drawn otherwise now: {names[0]}, " in told
+    assert f"{names[1]}; an older version" in told
+    code, told = audited(now, "--redraw", "3")
+    assert code == 0 and told.count("now: 3 font images drawn again, all as they are stored") == 2
+    code, told = audited(now, "--redraw", "-1")
+    assert code == 2 and "--redraw -1: must be 0 or more" in told
 
 
 def test_what_cannot_be_drawn_again_is_an_error(tmp_path: Path, store: Store) -> None:
     row = np.flatnonzero(store.column("kind") == "two")[:1]
     with pytest.raises(InputError, match=r"row \d+: drawn with the font '.*', which is not there"):
         redraw(store, np.arange(len(store)), FONTS[:1])
+    other_font = tmp_path / "klee-one.woff"
+    shutil.copy(next(f for f in find_fonts() if f.name == "caveat").path, other_font)
+    fonts = [FontFile(other_font), *(f for f in FONTS if f.name != "klee-one")]
+    with pytest.raises(InputError, match=r"row \d+: the font 'klee-one' has no '.' any more"):
+        redraw(store, np.arange(len(store)), fonts)
     old = replace(Draw.from_json(store.column("record")[row[0]]), beside="").to_json()
     sample = Sample("other", "", "font", kind="two", origin=store.column("origin")[row[0]])
     real = Sample("永", "永", "real")
@@ -127,4 +163,5 @@ def test_what_cannot_be_drawn_again_is_an_error(tmp_path: Path, store: Store) ->
 def test_names_with_a_colon() -> None:
     """A font file may be called so, and so may a character."""
     assert _named("a:b:永", {"a:b": FONTS[0]}, "x") == (FONTS[0], "永")
-    assert _named("klee-one::", {"klee-one": FONTS[1]}, "x") == (FONTS[1], ":")
+    klee = next(f for f in FONTS if f.name == "klee-one")
+    assert _named("klee-one::", {"klee-one": klee}, "x") == (klee, ":")

@@ -8,9 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_synth_render import ALPHABET, CANVAS, FONTS, coverages, plan_of
 
 from synth import other, sheets
+from synth.alphabet import Alphabet
+from synth.canvas import Canvas
+from synth.errors import InputError
 from synth.plan import Plan
 from synth.render import render_places
 from synth.sheets import HANDS, REAL_EVERY, preview_rows
@@ -118,3 +122,57 @@ def test_real_images_of_the_same_characters_stand_between(
     elsewhere = next(c for c in ALPHABET.chars if c not in picked)
     none = preview_rows(studio, COLUMNS, real_store(tmp_path / "none", {elsewhere: 2}))
     assert [title for title, _ in none] == [title for title, _ in plain]
+
+
+# ---- stores side by side ----
+
+
+def store_of(path: Path, tones: dict[str, list[int]], size_px: int = 32) -> Store:
+    """Images of one tone each, by label; all in split "train"."""
+    with StoreWriter(path, Canvas(size_px, 2), Alphabet.of("一二三"), {}) as writer:
+        for label, values in tones.items():
+            images = np.repeat(np.uint8(values), size_px**2).reshape(-1, size_px, size_px)
+            writer.append(images, [Sample(label, label, "real")] * len(values))
+    return Store.open(path)
+
+
+def test_stores_stand_side_by_side_a_label_a_row(tmp_path: Path) -> None:
+    one = store_of(tmp_path / "one", {"一": [10, 20, 30, 40, 50], "三": [60]})
+    two = store_of(tmp_path / "two", {"一": [100], "二": [110, 120]})
+    sheets.write_side_by_side([one, two], tmp_path / "sheet.png", ["一", "二", "三"], columns=3)
+    ink = 255 - np.asarray(Image.open(tmp_path / "sheet.png"))[sheets._NAMES_PX :]
+    block = 3 * 32 + sheets._GAP_PX
+    assert ink.shape == (3 * 32, 2 * block)
+    middle = ink[16::32].reshape(3, 2, block)[:, :, 16:96:32]  # [label, store, image]
+    # of five images the first, the middle one and the last
+    assert middle[:, 0].tolist() == [[10, 30, 50], [0, 0, 0], [60, 0, 0]]
+    assert middle[:, 1].tolist() == [[100, 0, 0], [110, 120, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("size_px", "chars", "split", "why"),
+    [
+        (48, ["一"], "train", "48 px"),
+        (32, ["三"], "train", "'三': no store"),
+        (32, ["一"], "test", "split 'test'"),
+    ],
+)
+def test_what_cannot_stand_side_by_side_is_named(
+    tmp_path: Path, size_px: int, chars: list[str], split: str, why: str
+) -> None:
+    stores = [store_of(tmp_path / "one", {"一": [1]})]
+    stores.append(store_of(tmp_path / "two", {"二": [2]}, size_px))
+    with pytest.raises(InputError, match=why):
+        sheets.write_side_by_side(stores, tmp_path / "sheet.png", chars, split=split)
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_the_command_draws_some_of_the_alphabet(tmp_path: Path, load_script) -> None:
+    store_of(tmp_path / "one", {"一": [10], "二": [20], "三": [30]})
+    call = f"{tmp_path / 'one'} --out {tmp_path / 'sheet.png'} --rows 2 --columns 1"
+    script = load_script("contact_sheet")
+    script.main(script.options().parse_args(call.split()))
+    ink = 255 - np.asarray(Image.open(tmp_path / "sheet.png"))[sheets._NAMES_PX :]
+    first, last = sorted("一二三")[0], sorted("一二三")[-1]
+    tone = {"一": 10, "二": 20, "三": 30}
+    assert ink[16::32, 16].tolist() == [tone[first], tone[last]]

@@ -19,6 +19,7 @@ from classifier.onnx import OnnxModel
 from classifier.serve.batching import Batcher
 from classifier.serve.glyphs import Glyphs
 from classifier.serve.keep import Answered, Keeper
+from classifier.serve.labels import Labels
 from classifier.serve.limits import Gate, Limits, Refused, require_time
 from classifier.serve.metrics import Metrics
 from classifier.serve.openapi import describe
@@ -49,6 +50,7 @@ class Service:
         self.gate, self.nearest_gate = Gate(limits), Gate(limits, NEAREST_AT_ONCE)
         self.batcher = Batcher(model.probabilities, limits.max_images, metrics.batch_images.observe)
         self.glyphs = Glyphs(model.card.alphabet)
+        self.labels = Labels(model.card.alphabet)
         self.stopping = False  # set by the server when it begins to stop
 
     def read(self, file: bytes, name: str, deadline: float) -> np.ndarray:
@@ -172,6 +174,16 @@ def create_app(service: Service) -> Flask:
     def draw() -> Response:
         return Response((static / "draw.html").read_text("utf-8"), mimetype="text/html")
 
+    @app.get("/labels.css")
+    def labels() -> Response:
+        rules = service.labels.css()
+        response = Response(rules or "", 202 if rules is None else 200, mimetype="text/css")
+        if rules is not None:
+            response.add_etag()  # so that a page opened again does not fetch it again
+            response.headers["Cache-Control"] = "no-cache"
+            response.make_conditional(request)
+        return response
+
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
@@ -183,7 +195,9 @@ def create_app(service: Service) -> Flask:
         seconds = time.perf_counter() - g.started
         metrics.seconds.labels(endpoint, str(response.status_code)).observe(seconds)
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:"
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'self'; img-src 'self' data:; font-src 'self' data:"
+        )
         return response
 
     @app.teardown_request

@@ -100,6 +100,15 @@ def describe(limits: Limits) -> dict[str, Any]:
             },
             "/docs": {"get": {"summary": "This description to read", "responses": _page()}},
             "/": {"get": {"summary": "A page to write on", "responses": _page()}},
+            "/labels.css": {
+                "get": {
+                    "summary": "Fonts for that page, of the alphabet's characters",
+                    "responses": {
+                        "200": {"description": "style rules", "content": {"text/css": {}}},
+                        "202": {"description": "not yet: the fonts are being cut"},
+                    },
+                }
+            },
         },
         "components": {"schemas": _schemas()},
     }

@@ -212,4 +212,16 @@ function note(text) {
   document.getElementById("note").textContent = text;
 }
 
+// Fonts for labels that this machine may have none for; the server cuts them when first asked.
+async function loadLabels() {
+  const response = await fetch("/labels.css").catch(() => null);
+  if (response?.status === 202) setTimeout(loadLabels, 500);
+  if (response?.status !== 200) return;
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(await response.text());
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+}
+
+loadLabels();
+
 redraw();
