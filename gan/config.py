@@ -47,7 +47,7 @@ PRESETS = {
     "demo": GanConfig(  # four minutes on 2 cores, with what it generates
         steps=70, ema_half_images=2000, recogniser_steps=350, checkpoint_every=35, grid_every=35
     ),
-    "light": GanConfig(steps=350, ema_half_images=4000, recogniser_steps=600),
+    "light": GanConfig(steps=300, ema_half_images=4000, recogniser_steps=600),
     "small": GanConfig(),
     "large": GanConfig(
         steps=20_000,
