@@ -25,6 +25,7 @@ from synth.command import parser, run
 from synth.errors import InputError
 from synth.fonts import Coverage, find_fonts, open_font
 from synth.likeness import Atlas, build_atlas
+from synth.variants import variant_pairs
 from synth.vote import outvoted, shown_instead
 
 OUTVOTED = "outvoted"
@@ -114,13 +115,15 @@ def check(
     seen = sorted({*chars, *more})
     coverages = [open_font(f).coverage(seen) for f in files]
     atlas = build_atlas(coverages, seen)
-    return Found(frozenset(chars), coverages, atlas, outvoted(coverages, atlas))
+    voted = outvoted(coverages, atlas, forms=variant_pairs(seen))
+    return Found(frozenset(chars), coverages, atlas, voted)
 
 
 def caught(found: Found, pairs: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Of each font: glyphs exchanged, and how many of them the vote refuses; only glyphs are
     exchanged that are good."""
     features, result = found.atlas.features.copy(), []
+    forms = variant_pairs(found.atlas.chars)
     for f, coverage in enumerate(tqdm(found.voted, unit="font", desc="swaps")):
         usable = coverage.usable & found.chars
         good = [i for i, c in enumerate(found.atlas.chars) if c in usable]
@@ -129,7 +132,8 @@ def caught(found: Found, pairs: int, rng: np.random.Generator) -> list[tuple[int
         at = np.concatenate([one, two])
         features[f, at] = found.atlas.features[f, np.concatenate([two, one])]
         chars = [found.atlas.chars[i] for i in at.tolist()]
-        voted = outvoted(found.coverages, replace(found.atlas, features=features))[f]
+        changed = replace(found.atlas, features=features)
+        voted = outvoted(found.coverages, changed, forms=forms)[f]
         result.append(
             (len(chars), sum(bool(shown_instead(voted.rejected.get(c, ""))) for c in chars))
         )

@@ -23,6 +23,7 @@ from synth.fonts import (
     open_font,
 )
 from synth.likeness import build_atlas, look_alikes
+from synth.variants import variant_pairs
 from synth.vote import outvoted, shown_instead
 
 LOOK_ALIKES = 24  # of each known character, however rare
@@ -185,7 +186,7 @@ def check(
     others = dict.fromkeys((c for c in listed if c not in missing), "listed")
     if n_others and chosen:
         others = other.choose(atlas, alphabet, n_others, seed)
-    coverages = outvoted(coverages, atlas, [*alphabet.chars, *others])
+    coverages = outvoted(coverages, atlas, [*alphabet.chars, *others], variant_pairs(chars))
     coverages, back = put_back(coverages, missing_from(coverages, alphabet.chars))
     lost = {*missing_from(coverages, wanted)}
     dropped = tuple(c for c in listed if c in lost and c not in missing)

@@ -1,8 +1,10 @@
 """The vote of the fonts: a glyph that shows another character than the others say.
 
-Two tests. Among all characters: a glyph that looks more like another character than like its own.
+Three tests. Among all characters: a glyph that looks more like another character than like its own.
 Between near twins (未 and 末), whose likeness hides the one stroke that counts: which side of the
-line between the two a glyph stands on, measured along that line alone.
+line between the two a glyph stands on, measured along that line alone. Between two forms of one
+character (為 and 爲), which many fonts agree to exchange: the same, where the fonts fall into two
+heaps and two thirds of them are in the right one.
 """
 
 from __future__ import annotations
@@ -29,6 +31,14 @@ MARGINS = 300  # glyphs that show how far a font's margins spread
 TWINS = 8  # characters most like it that each is tested against
 TWIN_BY, LEAST_TWIN = 4.0, 0.25  # standard deviations of the font's own places, and at least
 AGREE = 0.85  # of the other fonts' glyphs on each side
+# Two forms of one character. A glyph's place on the line from its form (-0.5) to the other (0.5),
+# as the fonts draw that have both. It goes where it is beyond FORM_LEAST, and further from its own
+# form than usual in its font by FORM_BY standard deviations. Most of the others must draw their own
+# form, hardly one leave open which it draws: else the line shows a style of writing (貝 is nearer
+# to 贝 in Kai than in Song). A font that draws the other form further on by FORM_APART draws two.
+FORM_BY, FORM_LEAST, FORM_APART = 3.0, 0.2, 0.25
+FORM_AGREE = 2 / 3  # of the other fonts
+FORM_OPEN = 0.1  # of the other fonts; one always may
 DRAWN_AS = "drawn as "  # the reason that the vote gives: the other character follows
 
 
@@ -36,6 +46,7 @@ def outvoted(
     coverages: Sequence[Coverage],
     atlas: Atlas | None = None,
     chars: Iterable[str] | None = None,  # to judge; None: all
+    forms: Iterable[tuple[str, str]] = (),  # known to be two forms of one character
 ) -> list[Coverage]:
     """Takes out glyphs that the other fonts say are another character (為 drawn as 爲).
 
@@ -52,8 +63,11 @@ def outvoted(
     total = np.sum(shapes, 0)
     voters = np.sum([s.any(1) for s in shapes], 0)
     twins = _twins(shapes, atlas.mean)
+    number = {c: i for i, c in enumerate(atlas.chars)}
+    pairs = [(number[a], number[b]) for a, b in forms if a in number and b in number]
+    others = _other_forms(shapes, np.array(pairs, int).reshape(-1, 2))
     result = []
-    for coverage, shape, near in zip(coverages, shapes, twins, strict=True):
+    for coverage, shape, near, form in zip(coverages, shapes, twins, others, strict=True):
         # without this font, whose own habits would make its glyphs resemble each other
         mean = unit(total - shape)
         there = shape.any(1) & (voters > VOTERS)
@@ -79,7 +93,7 @@ def outvoted(
             bound = np.clip(usual + OUTVOTED_BY * spread, LEAST_MARGIN, MOST_MARGIN)
             for i in of_script[(margin[of_script] > bound) & judged[at[of_script]]]:
                 rejected[atlas.chars[at[i]]] = f"{DRAWN_AS}{atlas.chars[nearest[i]]}"
-        for i, twin in near.items():
+        for i, twin in (*near.items(), *form.items()):
             if judged[i]:
                 rejected.setdefault(atlas.chars[i], f"{DRAWN_AS}{atlas.chars[twin]}")
         usable = coverage.usable - rejected.keys()
@@ -145,6 +159,82 @@ def _twins(
         out = np.flatnonzero(there & (worst > max(usual + TWIN_BY * spread, LEAST_TWIN)))
         found.append({int(i): int(near[i, which[i]]) for i in out})
     return found
+
+
+def _other_forms(
+    shapes: Sequence[np.ndarray],  # of each font: [n, AXES], zero where it lacks a character
+    pairs: np.ndarray,  # [P, 2] two forms of a character
+) -> list[dict[int, int]]:
+    """For each font: glyphs that show another form of their character -> that form."""
+    n = len(shapes)
+    place = np.full((2, n, len(pairs)), np.nan, np.float32)
+    length = np.zeros((n, len(pairs)), np.float32)
+    for i in range(0, len(pairs), 256):
+        block = pairs[i : i + 256]
+        place[..., i : i + 256], length[:, i : i + 256] = _along(
+            *(np.stack([s[which] for s in shapes], 1) for which in block.T)
+        )
+    # each is the other's other form: the same line the other way
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    place, length = np.concatenate([place, -place[::-1]], 2), np.concatenate([length, length], 1)
+    shown = ~np.isnan(place)
+    right = np.stack([place[0] < 0, place[1] > 0])
+    apart = place[1] - place[0] > FORM_APART
+    # near the middle, or beyond it though the font draws the other form yet further on
+    open_ = (np.abs(place[0]) < FORM_LEAST) | ((place[0] > 0) & apart)
+    moved = (place[0] + 0.5) * length  # from where its own form is
+    found: list[dict[int, int]] = []
+    for f in range(n):
+        voters = shown.sum(1) - shown[:, f]
+        votes = right.sum(1) - right[:, f]
+        agreed = (votes >= np.array([[FORM_AGREE], [AGREE]]) * voters).all(0)
+        agreed &= (voters >= VOTERS).all(0) & shown[0, f]
+        at = np.flatnonzero(agreed)
+        if len(at) < GROUP:
+            found.append({})
+            continue
+        usual = np.median(moved[f, at])
+        spread = 1.4826 * np.median(np.abs(moved[f, at] - usual))
+        out = at[
+            (place[0, f, at] > FORM_LEAST)
+            & (moved[f, at] > usual + FORM_BY * spread)
+            & ~apart[f, at]
+            & ((open_.sum(0) - open_[f])[at] <= np.maximum(FORM_OPEN * voters[0, at], 1))
+        ]
+        out = out[np.argsort(place[0, f, out], kind="stable")]  # the last one of a character stays
+        found.append({int(pairs[k, 0]): int(pairs[k, 1]) for k in out})
+    return found
+
+
+def _along(
+    one: np.ndarray,  # [P, F, AXES] glyphs of a character, zero where a font lacks it
+    two: np.ndarray,  # [P, F, AXES] of another form of it
+) -> tuple[np.ndarray, np.ndarray]:
+    """-> [2, F, P] places of both glyphs on the line from the one form (-0.5) to the other (0.5),
+    NaN where a font lacks the glyph or too few others have both; [F, P] the line's length.
+
+    The line is the mean step from the one to the other within the other fonts, so that a style of
+    which more fonts have the one than the other does not turn it. Fonts that draw both alike take
+    no part in it. All is made of products between glyphs: that is cheaper than the line itself.
+    """
+    has = np.any([one, two], axis=3)
+    step = np.where(has.all(0)[..., None], two - one, 0)
+    along = step.transpose(0, 2, 1)
+    steps, ones, twos = step @ along, one @ along, two @ along  # [P, F, F]
+    use = has.all(0)[:, None] & ~np.eye(one.shape[1], dtype=bool)  # [P, F, F] by the first
+    for final in (False, True):
+        share = use / np.maximum(use.sum(2, keepdims=True), 1).astype(np.float32)
+        taken = share @ steps  # [P, F, F] of each font's step along the line without the first
+        square = np.maximum((share * taken).sum(2), 1e-6)
+        if not final:
+            use &= taken > square[..., None] / 2
+    middle = (share * (share @ (ones + twos).transpose(0, 2, 1))).sum(2) / 2
+    enough = use.sum(2) >= VOTERS
+    place = [
+        np.where(enough & there, ((share * product).sum(2) - middle) / square, np.nan).T
+        for there, product in zip(has, (ones, twos), strict=True)
+    ]
+    return np.stack(place), np.sqrt(square).T
 
 
 def _nearest(mean: np.ndarray, count: int) -> np.ndarray:
