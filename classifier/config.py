@@ -100,7 +100,7 @@ class ClassifierConfig:
 
 PRESETS = {
     "demo": ClassifierConfig(steps=320, steps_per_epoch=64),  # two minutes on 2 cores
-    "light": ClassifierConfig(members=2, steps=1250),
+    "light": ClassifierConfig(members=2, steps=1000),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(
         model="efficientnet-b0", steps=20_000, batch_size=512, steps_per_epoch=1000, threads=8
