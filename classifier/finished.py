@@ -108,6 +108,11 @@ class Finished:
         return None
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a run in that folder has ended: its figures are what it writes last."""
+    return (out / "metrics.json").is_file()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A file of a finished run. Raises InputError where it is damaged."""
     return _object(_text(path), path)

@@ -16,7 +16,7 @@ from classifier.config import PRESETS, ClassifierConfig, Precision
 from classifier.corrections import Corrections
 from classifier.evaluate import evaluate
 from classifier.export import Model, fastest_device, load_model, save_model
-from classifier.finished import read_json, versions
+from classifier.finished import is_finished, read_json, versions
 from classifier.fit import PROFILERS, fit
 from classifier.held_out import others_in_training, threshold_images
 from classifier.members import Members
@@ -76,8 +76,7 @@ def train(
     if profile is not None and profile not in PROFILERS:
         raise InputError(f"--profile {profile!r}: there are {', '.join(PROFILERS)}")
     processes = Processes.here()
-    last = out / "metrics.json"  # what a run writes last
-    if last.is_file():
+    if is_finished(out):
         setup = None
         decided = Corrections.read(corrections, real) if corrections else Corrections.none()
     else:
@@ -104,10 +103,10 @@ def train(
     try:
         out.mkdir(parents=True, exist_ok=True)
         # a finished run of an earlier version knows fewer settings
-        known = asdict(ClassifierConfig()) if last.is_file() else None
+        known = asdict(ClassifierConfig()) if is_finished(out) else None
         keep_settings(out, settings, ("classifier", "start"), known)
-        if setup is None or last.is_file():
-            figures = read_json(last)
+        if setup is None or is_finished(out):
+            figures = read_json(out / "metrics.json")
             print(f"{out}: this run is finished")
             if not (out / "report.html").is_file():
                 write_report(out / "report.html", out)

@@ -298,6 +298,7 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
+    from classifier.finished import is_finished
     from synth.near_copies import told_copies
     from synth.store import Store
 
@@ -305,8 +306,7 @@ def main(args: Namespace) -> None:
     synth = [Store.open(path) for path in args.synth]
     test = Store.open(args.test) if args.test else None
     # of a finished run it was looked for when it began; it is bound to its stores
-    finished = (args.out / "metrics.json").is_file()
-    if test and not finished and (told := told_copies(real, test)):
+    if test and not is_finished(args.out) and (told := told_copies(real, test)):
         if not args.allow_copies:
             raise InputError(f"{told}; --allow-copies measures there all the same")
         print(told)

@@ -38,7 +38,7 @@ def write_preview(
     real: Store | None = None,  # its training images of the same characters stand between
 ) -> None:
     """A PNG: the alphabet's characters, a font a row; a writer a row; a kind of other a row."""
-    _write(preview_rows(studio, columns, real), path)
+    _write(sheet(preview_rows(studio, columns, real)), path)
 
 
 def preview_rows(studio: Studio, columns: int, real: Store | None = None) -> list[Row]:
@@ -133,10 +133,7 @@ def write_side_by_side(
     for s, store in enumerate(stores):
         sources = ", ".join(sorted({*store.column("source").tolist()}))
         pen.text((s * (columns * size + _GAP_PX), 2), f"{sources}: {store.path.name}", fill=0)
-    page = io.BytesIO()
-    picture.save(page, "PNG", optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page.getvalue())
+    _write(picture, path)
 
 
 def _of_labels(store: Store, labels: Sequence[str], count: int, split: str) -> list[list[int]]:
@@ -165,7 +162,7 @@ def write_contact_sheet(studio: Studio | FontCheck, path: Path, columns: int = C
                 (f"  refused: {why}", _plain([(coverage.font, r) for r in refused], columns))
             )
             rows.append(("  the others", _plain([*zip(theirs, refused, strict=True)], columns)))
-    _write(rows, path)
+    _write(sheet(rows), path)
 
 
 def sheet(rows: Sequence[Row], label_px: int = 150) -> Image.Image:
@@ -205,8 +202,8 @@ def _plain(glyphs: Sequence[tuple[FontFile | None, str]], columns: int) -> np.nd
     return np.concatenate(row, 1)
 
 
-def _write(rows: Sequence[Row], path: Path) -> None:
+def _write(picture: Image.Image, path: Path) -> None:
     page = io.BytesIO()
-    sheet(rows).save(page, "PNG")
+    picture.save(page, "PNG", optimize=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page.getvalue())

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_synth_fonts import build_font, letter
-from test_synth_likeness import level_1
+from test_synth_likeness import coverages_of, level_1
 
 from synth import checks
 from synth.alphabet import Alphabet
-from synth.fonts import Coverage, find_fonts, open_font
+from synth.fonts import Coverage
 from synth.likeness import Atlas, build_atlas
 from synth.variants import variant_pairs, variants_of
 from synth.vote import outvoted
@@ -39,8 +39,7 @@ def forms(chars: list[str]) -> Forms:
 
 @pytest.fixture(scope="module")
 def coverages(chars: list[str]) -> list[Coverage]:
-    found = [open_font(file).coverage(chars) for file in find_fonts()]
-    return [c for c in found if len(c.usable) > 10]
+    return coverages_of(chars)
 
 
 @pytest.fixture(scope="module")

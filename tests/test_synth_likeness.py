@@ -39,10 +39,15 @@ def chars() -> list[str]:
     return sorted({*level_1(16), *"為爲未末土士己已口日曰"})
 
 
-@pytest.fixture(scope="module")
-def coverages(chars: list[str]) -> list[Coverage]:
+def coverages_of(chars: list[str]) -> list[Coverage]:
+    """Of the project's fonts, those that have more than ten of them."""
     found = [open_font(file).coverage(chars) for file in find_fonts()]
     return [c for c in found if len(c.usable) > 10]
+
+
+@pytest.fixture(scope="module")
+def coverages(chars: list[str]) -> list[Coverage]:
+    return coverages_of(chars)
 
 
 @pytest.fixture(scope="module")
