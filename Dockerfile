@@ -1,6 +1,6 @@
 # The service: CPU, no torch, not root. The model is not in it; see docs/DEPLOY.md.
 #   docker build -t inkfill-serve .
-#   docker run --rm -p 8000:8000 -v "$PWD/exported:/model:ro" inkfill-serve
+#   docker run --rm -p 8000:8000 -v "$PWD/exported:/model:ro" inkfill-serve [options of serve.py]
 FROM python:3.11-slim
 
 RUN useradd --create-home --uid 10001 inkfill
@@ -33,5 +33,5 @@ USER inkfill
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-c", \
     "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"PORT\", 8000)}/healthz')"]
-# exec: SIGTERM must reach the server, which then finishes what it began
-CMD ["sh", "-c", "exec python scripts/serve.py --model /model --host 0.0.0.0 --port ${PORT:-8000}"]
+# exec: SIGTERM must reach the server, which then finishes what it began; "$@": what docker run adds
+ENTRYPOINT ["sh", "-c", "exec python scripts/serve.py --model /model --host 0.0.0.0 --port ${PORT:-8000} \"$@\"", "serve"]

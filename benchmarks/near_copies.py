@@ -98,7 +98,7 @@ def tenth(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def mistaken(store: Store, rng: np.random.Generator) -> list[tuple[float, int, int]]:
     """Distance, row and row of the pairs found in the store itself, the nearest first."""
     asked, known = tenth(len(store), rng)
-    found = copies(Pictures(store.images, asked), Pictures(store.images, known))
+    found = copies(Pictures.at(store, asked), Pictures.at(store, known))
     pairs = np.array([*found.items()], np.int64).reshape(-1, 2)
     apart = distances(store.take(pairs[:, 0]), store.take(pairs[:, 1])) if len(pairs) else []
     return sorted((float(d), int(a), int(b)) for d, (a, b) in zip(apart, pairs, strict=True))
@@ -109,10 +109,10 @@ def cost(store: Store, size: int, rng: np.random.Generator) -> tuple[float, floa
     the digest that a note is compared by."""
     asked, known = tenth(size, rng)
     started, wall = time.process_time(), time.perf_counter()
-    copies(Pictures(store.images, asked), Pictures(store.images, known))
+    copies(Pictures.at(store, asked), Pictures.at(store, known))
     compared, passed = time.process_time() - started, time.perf_counter() - wall
     started = time.process_time()
-    apart_note(store.images, np.arange(size), store.column("split")[:size])
+    apart_note(Pictures.at(store, np.arange(size)), store.column("split")[:size])
     return compared, passed, time.process_time() - started
 
 

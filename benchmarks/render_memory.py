@@ -1,5 +1,7 @@
 """Peak memory of rendering into a store: it must not grow with the number of images.
 
+The exit code is 1 where it is more than the limit, which this project set itself.
+
 Each size runs in a process of its own; workers count too.
 """
 
@@ -56,13 +58,22 @@ def peak_mb(images: int, workers: int) -> tuple[float, float]:
     return own / 1024, kids / 1024 if workers > 1 else 0.0
 
 
+def judged(images: int, own_mb: float, worker_mb: float, workers: int) -> bool:
+    """Prints one size's peaks. -> whether all processes together stay below the limit."""
+    total = own_mb + worker_mb * (workers if workers > 1 else 0)
+    good = total < LIMIT_MB
+    print(
+        f"{images:10,} {own_mb:9.0f} {worker_mb:11.0f}   {'good' if good else 'MISSED'}", flush=True
+    )
+    return good
+
+
 def main(args: Namespace) -> None:
     print(f"{'images':>10} {'main, MB':>9} {'worker, MB':>11}   limit of all: {LIMIT_MB} MB")
-    for images in args.images:
-        own, worker = peak_mb(images, args.workers)
-        total = own + worker * (args.workers if args.workers > 1 else 0)
-        verdict = "good" if total < LIMIT_MB else "TOO MUCH"
-        print(f"{images:10,} {own:9.0f} {worker:11.0f}   {verdict}", flush=True)
+    # a list: every size is tried
+    good = [judged(n, *peak_mb(n, args.workers), args.workers) for n in args.images]
+    if not all(good):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -23,16 +24,22 @@ class Running:
     """A server, from its start to its first answer, and its end."""
 
     def __init__(self, words: Sequence[str], port: int, path: str, body: bytes) -> None:
-        """Raises RuntimeError with what it said where it does not start."""
+        """Raises RuntimeError where another server has the port, which would be measured in its
+        place, and with what it said where it does not start."""
+        _require_free(port)
         self.port, self.path = port, path
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed by `end`
         began = time.monotonic()
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, env=environment)
         while True:
+            left_s = max(0.1, began + START_LIMIT_S - time.monotonic())
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=left_s)
             try:
-                self.first = ask(http.client.HTTPConnection("127.0.0.1", port), path, body)
-                break
+                self.first = ask(connection, path, body)
+                if self.process.poll() is None:  # else it was not this one that answered
+                    break
+                raise ValueError("answered by another")
             except (OSError, http.client.HTTPException, ValueError):
                 if self.process.poll() is not None or time.monotonic() > began + START_LIMIT_S:
                     self.log.seek(0)
@@ -40,6 +47,8 @@ class Running:
                     self.end()
                     raise RuntimeError(f"{words} did not start:\n{text}") from None
                 time.sleep(0.01)
+            finally:
+                connection.close()
         self.start_s = time.monotonic() - began
 
     def end(self) -> None:
@@ -50,6 +59,17 @@ class Running:
             self.process.kill()
             self.process.wait()
         self.log.close()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that ended is none
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise RuntimeError(
+                f"port {port}: {error.strerror}; end what listens there, or choose another --port"
+            ) from None
 
 
 def ask(connection: http.client.HTTPConnection, path: str, body: bytes) -> str:

@@ -1,8 +1,13 @@
-"""Lightning's loop, with the run's logger and callbacks, against a bare loop of the same step.
+"""A step in Lightning's loop against the same step in a bare loop.
+
+Lightning's has what a run does at its steps: its logger, the check of the gradients and the file of
+metrics. What a run does between its epochs (validation, the doubt of labels, checkpoints) is in
+neither, nor is the progress bar.
 
 Both train the same network on the same batches; that their weights end equal, bit for bit, is
-checked. Rounds alternate; before them the bare loop is measured against itself.
-Limit: Lightning's at most 1.05 times the bare loop's time.
+checked. A round runs the bare loop twice and Lightning's once. Limits: Lightning's at most 1.05
+times the bare loop's time, else the exit code is 1; the two bare ones within 5 % of each other
+(A/A), else it is 2: the machine is too busy for this to mean anything.
 
     python benchmarks/train_loop.py [--rounds 7] [--steps 24] [--batch-size 128]
 """
@@ -39,6 +44,7 @@ from synth.canvas import Canvas
 from synth.store import Sample, Store, StoreWriter
 
 LIMIT = 1.05
+SAME = 0.05  # A/A: the median may differ from 1 by this
 WARM_UP = 4  # steps that are not timed: memory is taken, the pipeline fills
 
 
@@ -145,7 +151,7 @@ def bare(setup: Setup, config: ClassifierConfig) -> tuple[float, dict[str, torch
     return time.perf_counter() - begin, module.network.state_dict()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=24)
@@ -177,12 +183,16 @@ def main() -> None:
         f"{torch.__version__}, Lightning {pl.__version__}, {args.rounds} rounds of {args.steps} "
         f"steps of {args.batch_size}, {config.model}, {config.precision}"
     )
-    print(f"bare/bare   {statistics.median(same):.3f} ({min(same):.3f} to {max(same):.3f})")
+    apart = statistics.median(same)
+    print(f"bare/bare   {apart:.3f} ({min(same):.3f} to {max(same):.3f})")
     print(f"bare        {images / statistics.median(theirs):.0f} images/s")
     print(f"Lightning   {images / statistics.median(ours):.0f} images/s")
     print(f"ratio       {ratio:.3f}, limit {LIMIT}: {'holds' if ratio <= LIMIT else 'BROKEN'}")
-    raise SystemExit(ratio > LIMIT)
+    if abs(apart - 1) > SAME:
+        print("A/A failed: the machine is too busy for this to mean anything")
+        return 2
+    return int(ratio > LIMIT)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -174,6 +174,8 @@ def draw(augment: Augment, seed: int, step: int, n: int, size_px: int) -> dict[s
         share = augment.grid_share * grid[0] * (grid[1] < augment.grid_probability)
         low = min(8.0, augment.grid_px)
         tile = np.floor(low + (augment.grid_px - low) * grid[2])
+        # squares nearer to each other than two pixels are no grid: they cover all or nothing
+        share, tile = np.where(tile < 2, 0.0, share), np.maximum(tile, 2)
         inputs["grid_ratio"], inputs["grid_px"] = np.sqrt(share), tile
         inputs["grid_angle"] = grid[3] * np.pi / 2
         inputs["grid_x"], inputs["grid_y"] = grid[4] * tile, grid[5] * tile

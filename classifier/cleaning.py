@@ -12,7 +12,8 @@ from classifier.config import ClassifierConfig
 from classifier.data import MixData
 from classifier.lit import ClassifierModule
 from classifier.losses import folded_log_prob
-from classifier.mixing import Pool
+from classifier.mixing import REAL, Mix
+from classifier.shares import class_groups, source_weights
 from synth.canvas import to_float
 
 # A network that doubts more than this share of the real images has not learned enough to judge.
@@ -45,7 +46,7 @@ class Cleaner(pl.Callback):
             return
         given = given_probabilities(module, self.data)
         given[0][np.isin(self.pools[0].rows, self.trusted)] = np.inf
-        weights, kept = believed(self.data.mix.pools, given, module.known, self.config.doubt_below)
+        weights, kept = believed(self.data.mix, given, self.config.doubt_below)
         weights, kept = trainer.strategy.broadcast((weights, kept))  # one opinion in all processes
         doubted = sum(int((w == 0).sum()) for w in weights)
         real = sum(int(((p.sources == 0) & (p.targets < module.known)).sum()) for p in self.pools)
@@ -62,30 +63,40 @@ class Cleaner(pl.Callback):
 
 
 def believed(
-    pools: Sequence[Pool],
+    mix: Mix,
     given: list[np.ndarray],  # for each pool [n]: probability of each image's label
-    known: int,
     doubt_below: float,
 ) -> tuple[list[np.ndarray], int]:
     """Sample weights for each pool, 0 for a real image of a known class whose label is doubted.
 
-    A class is never emptied: where no image of any source would be left it keeps the more probable
-    half of its real ones. Returns the weights, and how many classes that concerned.
+    A class is never emptied: where no image would be left of any source that is in use for it, it
+    keeps the more probable half of its real ones. Returns the weights, and how many classes that
+    concerned.
     """
-    weights = []
+    pools, weights = mix.pools, []
     for pool, p in zip(pools, given, strict=True):
-        doubted = (pool.sources == 0) & (pool.targets < known) & (p < doubt_below)
+        doubted = (pool.sources == REAL) & (pool.targets < mix.known) & (p < doubt_below)
         weights.append(np.where(doubted, 0.0, 1.0))
-    target = np.concatenate([pool.targets for pool in pools])
-    there = np.bincount(target, minlength=known)[:known]
-    left = np.bincount(target, np.concatenate(weights), minlength=known)[:known]
-    emptied = np.flatnonzero((there > 0) & (left == 0))
+    there = _shown(mix, [np.ones(len(pool.rows)) for pool in pools])
+    emptied = np.flatnonzero((there > 0) & (_shown(mix, weights) == 0))
     for label in emptied:
         for pool, p, weight in zip(pools, given, weights, strict=True):
-            mine = np.flatnonzero(pool.targets == label)
+            mine = np.flatnonzero((pool.targets == label) & (pool.sources == REAL))
             if len(mine):
                 weight[mine[p[mine] >= np.median(p[mine])]] = 1.0
     return weights, len(emptied)
+
+
+def _shown(mix: Mix, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """[K]: how many images of each known class the mix would show with such sample weights."""
+    used = np.concatenate(weights) > 0
+    target = np.concatenate([pool.targets for pool in mix.pools])[used]
+    source = np.concatenate([pool.sources for pool in mix.pools])[used]
+    # without some of its real images a class may be of another group, which has other sources
+    real = np.bincount(target[source == REAL], minlength=mix.classes)
+    groups = class_groups(real, mix.known)
+    in_force = source_weights(mix.settings, groups, mix.known, mix.names)[target, source] > 0
+    return np.bincount(target[in_force], minlength=mix.classes)[: mix.known]
 
 
 @torch.no_grad()

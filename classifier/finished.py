@@ -25,8 +25,13 @@ PACKAGES = (
     "inkfill",
     "torch",
     "torchvision",
+    "efficientnet-pytorch",
+    "timm",
     "pytorch-lightning",
     "nvidia-dali-cuda130",
+    "nvidia-dali-cuda120",
+    "nvidia-dali-cuda110",
+    "albumentations",
     "numpy",
     "scipy",
     "pillow",
@@ -64,7 +69,7 @@ class Finished:
     figures: dict[str, Any]  # metrics.json
     model: dict[str, Any]  # model.json
     steps: list[dict[str, float]]  # metrics.jsonl
-    mix: str
+    mix: str  # as planned at the start
 
     @classmethod
     def open(cls, path: Path, name: str) -> Finished:
@@ -145,8 +150,10 @@ def facts(run: Finished) -> list[tuple[str, str]]:
     minutes, seconds = divmod(round(figures["seconds"]), 60)
     shown = config["steps"] * config["batch_size"]
     chosen = figures.get("validation") or {}
+    members = config.get("members", 1)
+    several = f" x {members}, their probabilities averaged" if members > 1 else ""
     rows = [
-        ("Network", f"{run.model['model']}, {config['precision']}"),
+        ("Network", f"{run.model['model']}{several}, {config['precision']}"),
         ("Alphabet", f"{len(run.alphabet)} characters and other, {run.model['digest']}"),
         ("Training", f"{config['steps']:,} steps of {config['batch_size']} = {shown:,} images"),
         ("Time", f"{minutes} min {seconds} s, {figures['images_per_second']:,} images/s"),

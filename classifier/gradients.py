@@ -11,23 +11,24 @@ from torch import nn
 
 DEAD_AFTER = 3  # looks in a row at which a layer had no gradient at all
 EXPLODED = 100.0  # times the median of the looks before
+# and this at least: where a layer has had next to no gradient, a hundred times that is no explosion
+NOTICEABLE = 0.1
 
 
 def layer_norms(network: nn.Module) -> dict[str, float]:
-    """Name of each layer that has gradients -> their Euclidean norm, NaN and infinity as they are.
+    """Name of each layer that is trained -> the Euclidean norm of its gradients, NaN and infinity
+    as they are; 0 where it took no part in the loss.
 
     Frozen layers are not in it.
     """
     norms = {}
     for name, layer in network.named_modules():
-        gradients = [
-            p.grad
-            for p in layer.parameters(recurse=False)
-            if p.requires_grad and p.grad is not None
-        ]
-        if gradients:
+        trained = [p for p in layer.parameters(recurse=False) if p.requires_grad]
+        if gradients := [p.grad for p in trained if p.grad is not None]:
             parts = torch.stack(torch._foreach_norm(gradients))
             norms[name or "network"] = float(torch.linalg.vector_norm(parts.float()))
+        elif trained:
+            norms[name or "network"] = 0.0
     return norms
 
 
@@ -49,7 +50,7 @@ class GradientHistory:
                 found += self._once(layer, "dead", f"{layer} gets no gradient: it is dead")
             elif not norm < float("inf"):
                 found += self._once(layer, "infinite", f"{layer} has a gradient of {norm}")
-            elif usual and norm > EXPLODED * usual:
+            elif usual and norm > max(EXPLODED * usual, NOTICEABLE):
                 found += self._once(
                     layer, "exploded", f"{layer} explodes: norm {norm:.3g}, usually {usual:.3g}"
                 )

@@ -20,6 +20,8 @@ from synth.store import SOURCES, Store
 if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
+LEAST_EASE = 1e-6  # share of the augmentation: no pixel shows it
+
 
 class Batch(TypedDict, total=False):
     images: torch.Tensor  # [B, 1, H, W] float32 -1..1
@@ -113,7 +115,8 @@ class TrainLoader:
         def source(number: int) -> dict[str, np.ndarray]:
             step = first + number
             picks = picks_of(step)
-            eased = augment.scaled(self._ease(step))
+            # never by 0: the graph asks for all the inputs that it was built with
+            eased = augment.scaled(self._ease(step) or LEAST_EASE)
             drawn = draw(eased, self.seed, step, mix.batch_size, images.size_px)
             mine = {name: array[rank::world] for name, array in drawn.items()}
             if not images.on_gpu:

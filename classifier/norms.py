@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from synth.canvas import to_float
 
@@ -95,6 +95,7 @@ def steady_rows(rows: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, len(rows)]).permutation(rows)[:STEADY_IMAGES]
 
 
+@torch.no_grad()
 def measure_norms(network: nn.Module, images: np.ndarray, batch_size: int = 128) -> None:
     """Sets the running statistics of all batch norms to those of [n, H, W] uint8 images as they are
     read, not augmented, and puts the network into evaluation mode.
@@ -103,16 +104,23 @@ def measure_norms(network: nn.Module, images: np.ndarray, batch_size: int = 128)
     rate they read 10 % of what fresh ones read 79 % of (Izmailov et al. 2018, sec. 3.2, say why).
     Those of augmented or synthetic images are not those of what will be read: on development data
     statistics of real images read 1 to 3 more in a hundred of rare characters (docs/LOG.md).
+
+    All else stands in evaluation mode meanwhile, for torch's `update_bn` would let blocks drop out
+    by chance (stochastic depth): the statistics would be those of images that are never so read.
     """
+    network.eval()
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a mean of all batches
+        norm.training = True  # and nothing that may be inside of it
     device = next(network.parameters()).device
-    parts = np.array_split(images, max(1, round(len(images) / batch_size)))
-    network.train()
-    update_bn(
-        (
-            torch.from_numpy(to_float(part))[:, None].contiguous(memory_format=torch.channels_last)
-            for part in parts
-        ),
-        network,
-        device,
-    )
+    for part in np.array_split(images, max(1, round(len(images) / batch_size))):
+        x = torch.from_numpy(to_float(part))[:, None].contiguous(memory_format=torch.channels_last)
+        network(x.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     network.eval()

@@ -71,7 +71,7 @@ def samples_by_source(
                 if source == "real":  # what a generator may have seen stands beside what it made
                     mine &= column["split"] == "train"
                 rows = spread(np.flatnonzero(mine), count - len(images))
-                images += [np.asarray(store.images[r]) for r in rows]
+                images += list(store.take(rows))
             if images:
                 found[source] = png(images)
         return found

@@ -15,7 +15,7 @@ from classifier.card import Card
 from classifier.tables import open_table, require_suffix
 from synth.canvas import Canvas
 from synth.command import progress
-from synth.decode import SUFFIXES, decode
+from synth.decode import SUFFIXES, UNREAD_SUFFIXES, decode
 from synth.errors import InputError
 from synth.files import sync, write_text
 from synth.found import walk
@@ -78,12 +78,14 @@ def open_model(place: Path, own_code: bool = False) -> Answering:
 def find_images(places: Sequence[Path]) -> list[Path]:
     """Files, and all images in folders as an import finds them, in order of their paths.
 
+    Images of other formats too, by their names: that they are not read is for `read_files` to tell.
     Raises InputError for none, and for a place that is neither: a pipe may never end.
     """
     found: list[Path] = []
+    wanted = {*SUFFIXES, *UNREAD_SUFFIXES}
     for place in places:
         if place.is_dir():
-            found += sorted(p for p in walk(place) if p.suffix.lower() in SUFFIXES)
+            found += sorted(p for p in walk(place) if p.suffix.lower() in wanted)
         elif place.is_file():
             found.append(place)
         else:
@@ -142,7 +144,8 @@ def predict_files(
         listing = out.with_name(out.name + ".skipped")
         listing.unlink(missing_ok=True)  # of an earlier call
         if skipped:  # before the table: where that is, the list is complete
-            write_text(listing, "".join(f"{p}\t{why}\n" for p, why in skipped))
+            rows = (f"{_in_line(p)}\t{_in_line(why)}\n" for p, why in skipped)
+            write_text(listing, "".join(rows))
         sync(part)
         part.replace(out)
     finally:
@@ -190,3 +193,8 @@ def read_files(paths: Sequence[Path], canvas: Canvas) -> Read:
 def _printable(path: Path) -> str:
     """Names that are no UTF-8 get escapes, so that every table can hold them."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _in_line(text: str) -> str:
+    """What would end its line, or be taken for the tab between path and reason, gets escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

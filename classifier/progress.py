@@ -50,7 +50,7 @@ class Progress(pl.Callback):
 
 
 class Metrics(pl.Callback):
-    """metrics.jsonl: a line each 25 steps."""
+    """metrics.jsonl: a line each 25 steps, and one of each validation."""
 
     def __init__(self, path: Path, every: int = 25) -> None:
         self.file, self.every = MetricsFile(path), every
@@ -61,8 +61,18 @@ class Metrics(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step % self.every == 0 and trainer.is_global_zero:
+            self._add(trainer, validation=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._add(trainer, validation=True)
+
+    def _add(self, trainer: pl.Trainer, validation: bool) -> None:
+        """The figures of training, or those of a validation: a step has its own alone."""
+        values = trainer.callback_metrics.items()
+        if found := {k: v for k, v in values if k.startswith("val_") == validation}:
             rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
-            self.file.add(trainer.global_step, rate | trainer.callback_metrics)
+            self.file.add(trainer.global_step, rate | found)
 
 
 class Saver(pl.Callback):

@@ -67,6 +67,7 @@ def write_report(
             curves=curves(runs),
             samples=samples_by_source(stores, mine.alphabet, groups) if stores else [],
             mix=mine.mix,
+            mix_at_end=mine.figures.get("mix_at_end"),
             classes=classes(split, runs) if split else [],
             verdict=verdict_section(run, mine.alphabet.digest),
             pairs=confusions(mine, answers, tested, real) if answers and tested else [],

@@ -51,10 +51,8 @@ def confusions(
                 "answer": names[answer],
                 "count": len(mine),
                 "share": len(mine) / int(of_class[target]),
-                "read": png(np.asarray(tested.images[r]) for r in shown),
-                "like": png(np.asarray(real.images[r]) for r in like)
-                if real and len(like)
-                else None,
+                "read": png(tested.take(shown)),
+                "like": png(real.take(like)) if real and len(like) else None,
             }
         )
     return result
@@ -72,7 +70,7 @@ def errors(run: Finished, answers: Answers, tested: Store) -> dict[str, Any]:
         char = chars[answers.row[i]]
         shown.append(
             {
-                "image": png([np.asarray(tested.images[answers.row[i]])]),
+                "image": png(tested.take(answers.row[[i]])),
                 "target": names[answers.target[i]],
                 "char": char if char and char != names[answers.target[i]] else "",
                 "answer": names[answers.answer[i]],
@@ -151,7 +149,7 @@ def tiles(suspects: Suspects, real: Store) -> list[dict[str, Any]]:
     columns = (suspects.row, suspects.target, suspects.likely, suspects.probability)
     return [
         {
-            "image": png([np.asarray(real.images[row])]),
+            "image": png(real.take(np.array([row]))),
             "given": names[given],
             "likely": names[likely],
             "probability": probability,

@@ -106,8 +106,10 @@ def curves(runs: list[Finished]) -> list[dict[str, str]]:
     for key, (title, share) in _CURVES.items():
         series = []
         for colour, run in enumerate(runs):
-            points = [(s["step"], s[key]) for s in run.steps if key in s]
-            if key.startswith("val_"):  # validated once an epoch, then repeated in every line
+            lines = [s for s in run.steps if key in s]
+            points = [(s["step"], s[key]) for s in lines]
+            # runs of earlier versions repeat a validation in every line of training after it
+            if key.startswith("val_") and all("loss" in s for s in lines):
                 points = [
                     p for i, p in enumerate(points) if i == 0 or p[1] != points[i - 1][1]
                 ] + points[-1:]

@@ -38,14 +38,22 @@ class Opinions:
     probability: np.ndarray  # [n, K + 1] float32, out of fold
 
 
-def folds_of(given: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """[n] classes -> [n] fold of each: every class evenly, the rest of the division by chance."""
+def folds_of(given: np.ndarray, digest: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """[n] classes, [n] hashes of the images -> [n] fold of each: every class evenly, the rest of
+    the division by chance.
+
+    Equal images share a fold, under whichever labels they are filed: a network that was trained on
+    one of them would say of the other what it was told.
+    """
     rng = np.random.default_rng([seed, folds])
+    _, first, which = np.unique(digest, return_index=True, return_inverse=True)
+    alone = np.zeros(len(given), bool)
+    alone[first] = True
     result = np.empty(len(given), np.int64)
     for label in np.unique(given):
-        mine = rng.permutation(np.flatnonzero(given == label))
+        mine = rng.permutation(np.flatnonzero((given == label) & alone))
         result[mine] = (np.arange(len(mine)) + rng.integers(folds)) % folds
-    return result
+    return result[first][which]
 
 
 def require(
@@ -74,7 +82,7 @@ def out_of_fold(
     """
     rows = real.rows("train")
     given = real.classes()[rows]
-    fold_of = folds_of(given, folds, seed)
+    fold_of = folds_of(given, real.column("sha256")[rows], folds, seed)
     probability = np.zeros((len(rows), len(real.alphabet) + 1), np.float32)
     for number in range(folds):
         held = fold_of == number
@@ -145,35 +153,48 @@ def undecided(suspects: Suspects, real: Store, how: str) -> str:
     return text.getvalue()
 
 
-def measure(suspects: Suspects, opinions: Opinions, real: Store, truth: Path) -> dict[str, Any]:
-    """How good a list is, by a table of the truth: precision, recall, and how often the likely
-    label is the true one; for all, and by the group of the given label.
+def true_classes(truth: Path, real: Store) -> np.ndarray:
+    """[n] int64: the true class of each real training image, -1 for one outside the alphabet.
 
     truth: CSV with the columns path (whose last part is that of the store's `origin`) and label
-    (the true one). Raises InputError for images that it does not tell about.
+    (the true one). Raises InputError for a file that cannot be read, and for images that it does
+    not tell about.
     """
     if not truth.is_file():
         raise InputError(f"--truth {truth}: no such file")
-    with truth.open(encoding="utf-8", newline="") as f:
-        reader = csv.DictReader(f)
-        if not {"path", "label"} <= set(reader.fieldnames or ()):
-            raise InputError(f"--truth {truth}: needs the columns path and label")
-        true_label: dict[str, str] = {}
-        for row in reader:
-            name = Path(row["path"]).name
-            if true_label.setdefault(name, row["label"]) != row["label"]:
-                raise InputError(f"--truth {truth}: two files called {name} with other labels")
-    origin = [Path(o).name for o in real.column("origin")[opinions.rows]]
+    true_label: dict[str, str] = {}
+    try:
+        with truth.open(encoding="utf-8", newline="") as f:
+            reader = csv.DictReader(f)
+            if not {"path", "label"} <= set(reader.fieldnames or ()):
+                raise InputError(f"--truth {truth}: needs the columns path and label")
+            for row in reader:
+                name = Path(row["path"] or "").name
+                if true_label.setdefault(name, row["label"]) != row["label"]:
+                    raise InputError(f"--truth {truth}: two files called {name} with other labels")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"--truth {truth}: no CSV file in UTF-8 ({error})") from None
+    origin = [Path(o).name for o in real.column("origin")[real.rows("train")]]
     missing = [o for o in origin if o not in true_label]
     if missing:
         raise InputError(f"--truth {truth}: nothing about {len(missing)} images, as {missing[0]}")
     index = real.alphabet.index()
-    true = np.array([index.get(true_label[o], -1) for o in origin])
+    return np.array([index.get(true_label[o], -1) for o in origin], np.int64)
+
+
+def measure(
+    suspects: Suspects,
+    opinions: Opinions,
+    real: Store,
+    true: np.ndarray,  # [n] int64, see `true_classes`
+) -> dict[str, Any]:
+    """How good a list is by the truth: precision, recall, and how often the likely label is the
+    true one; for all, and by the group of the given label."""
     wrong, flagged = true != opinions.given, np.isin(opinions.rows, suspects.row)
     likely = np.full(len(true), -2)
     at = {row: i for i, row in enumerate(opinions.rows.tolist())}
     likely[[at[row] for row in suspects.row.tolist()]] = suspects.likely
-    count = np.bincount(opinions.given, minlength=len(index))
+    count = np.bincount(opinions.given, minlength=len(real.alphabet.classes))
     names = [
         "other" if g == len(real.alphabet) else group_of(int(count[g])) for g in opinions.given
     ]

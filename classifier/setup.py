@@ -35,6 +35,9 @@ PRECISIONS = get_args(Precision)
 ENOUGH_OTHERS = 1000
 # Fewer real images than this give no statistics to normalise by.
 ENOUGH_REAL = 256
+# 0 would be divided by: weights decay by a share of the learning rate.
+LEAST_LR, MOST_LR = 1e-12, 1e3
+_READ = 4096  # images at a time
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ def prepare(
     """Raises InputError for whatever a run could not end well with."""
     for store in (*synth, *([test] if test else [])):
         store.require(real.canvas, real.alphabet)
+    for store in synth:
+        if (store.column("source") == SOURCES[REAL]).any():
+            raise InputError(
+                f"{store.path}: holds real images, and --synth takes font and GAN stores; import "
+                "all real images into one store (import_data.py)"
+            )
     _no_leak(real, test)
     require_model(config.model)
     if config.precision not in PRECISIONS:
@@ -147,6 +156,10 @@ def _require_options(config: ClassifierConfig) -> None:
             names = ", ".join(name for name in there if name)
             raise InputError(f"--{flag} {value!r}: there are {names}")
     for flag, number, least, most in (
+        ("steps", config.steps, 1, np.inf),
+        ("batch-size", config.batch_size, 1, np.inf),
+        ("lr", config.lr, LEAST_LR, MOST_LR),
+        ("muon-lr", config.muon_lr, LEAST_LR, MOST_LR),
         ("members", config.members, 1, MOST_MEMBERS),
         ("lr-decay-by-depth", config.lr_decay_by_depth, 1e-3, 1.0),
         ("clip-norm", config.clip_norm, 0.0, np.inf),
@@ -203,10 +216,16 @@ def _require_monitored(config: ClassifierConfig, real: Store, synth: list[Store]
             )
 
 
+def _inked(store: Store) -> np.ndarray:
+    """[N] bool: images that are not blank, read a part at a time."""
+    parts = np.split(np.arange(len(store)), range(_READ, len(store), _READ))
+    return np.concatenate([store.take(rows).any((1, 2)) for rows in parts])
+
+
 def _no_leak(real: Store, test: Store | None) -> None:
     """Raises InputError where an image to be measured on is one to be trained on."""
     digests, split = real.column("sha256"), real.column("split")
-    inked = real.images.reshape(len(real), -1).any(1)  # blanks are all alike
+    inked = _inked(real)  # blanks are all alike
     trained = set(digests[(split == "train") & inked])
     measured = {"validation": set(digests[split == "val"])}
     if test is not None:

@@ -20,6 +20,7 @@ from classifier.finished import is_finished, read_json, versions
 from classifier.fit import PROFILERS, fit
 from classifier.held_out import others_in_training, threshold_images
 from classifier.members import Members
+from classifier.mixing import Mix
 from classifier.processes import Processes
 from classifier.rejection import choose_by_group, choose_threshold, rates_at
 from classifier.report import write_report
@@ -80,6 +81,11 @@ def train(
         setup = None
         decided = Corrections.read(corrections, real) if corrections else Corrections.none()
     else:
+        if config.batch_size % processes.world:
+            raise InputError(
+                f"--batch-size {config.batch_size}: cannot be shared equally by {processes.world} "
+                f"processes; take a multiple of {processes.world}"
+            )
         refuse_copies(real)
         refuse_leaks(real, synth, test)
         setup = prepare(real, synth, config, seed, test, corrections)
@@ -189,6 +195,8 @@ def _train(
         "thresholds": set_to.by_group or None,
         "validation": chosen,
         "mix": table,
+        # with the images that were left out when it ended; None: none were
+        "mix_at_end": _mix_at_end(mix, fitted.weights, table, config.steps_per_epoch),
     }
     counts, trained = real_counts(real), others_in_training(setup)
     model = load_model(out, own_code=True, device=fastest_device())  # it ran a moment ago
@@ -211,6 +219,16 @@ def _train(
     write_text(out / "metrics.json", json.dumps(figures, ensure_ascii=False, indent=1))
     write_report(out / "report.html", out)
     return figures
+
+
+def _mix_at_end(
+    mix: Mix, weights: tuple[np.ndarray, ...] | None, start: str, steps_per_epoch: int
+) -> str | None:
+    """The table of the mix with the last sample weights; None where it is that of the start."""
+    if weights is None:
+        return None
+    table = mix.with_weights(weights).table(steps_per_epoch)
+    return table if table != start else None
 
 
 def _members(
@@ -250,14 +268,16 @@ def _threshold(model: Model, setup: Setup, config: ClassifierConfig) -> _SetTo:
             counts = real_counts(real)
             group = np.array([group_of(counts[c]) for c in real.alphabet.chars])
             by_group = choose_by_group(p, held.targets, group, threshold, score)
-            if rates:  # what these find and lose, not what the one for all would
-                own = np.array([by_group[g] for g in group])
+            own = np.array([by_group[g] for g in group])
+            # what these find and lose, not what the one for all would; where that one is none, a
+            # group may have its own
+            if rates or (own < 1).any():
                 rates = rates_at(p, held.targets, setup.known, own, score)
     if held.doubt:
         print(f"threshold: {held.doubt}")
     if not rates:
         print(
-            "threshold: validation has no other image, or no known one that is read right: "
-            "nothing will be called other"
+            "threshold: validation has no other image, no known one that is read right, or no "
+            "threshold that these would pass: nothing will be called other"
         )
     return _SetTo(threshold, rates, held.doubt, by_group)

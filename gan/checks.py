@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,8 +21,12 @@ from gan.glyphs import written_glyphs
 from gan.memorised import COPY_BELOW, Neighbours
 from gan.networks import Recogniser
 from gan.skeleton import fitted_hausdorff_px, hausdorff_px, skeletons
+from synth.alphabet import Alphabet
 from synth.canvas import to_float
-from synth.plan import Plan
+from synth.checks import check
+from synth.fonts import FontFile
+from synth.plan import Plan, make_plan
+from synth.quota import Quota
 
 REASONS = ("skeleton", "reading", "copy")  # in the order they are asked in
 
@@ -48,7 +53,9 @@ class Checks:
     number: (
         np.ndarray
     )  # [C] int64: class of the recogniser for each of the plan's characters, or -1
-    typical: np.ndarray  # [C, F] float32: mean features of each one's rendered glyphs, length 1
+    # [M, F] float32, length 1: mean features of the rendered glyphs of each of the plan's
+    # characters, then of those that only the recogniser knows
+    typical: np.ndarray
     near: float  # how much nearer another character's glyphs may be, in cosine
     chars: np.ndarray  # [C] str
     real: Neighbours | None  # None: copies are not looked for
@@ -60,11 +67,14 @@ class Checks:
         cls,
         recogniser: Recogniser,
         known: tuple[str, ...],  # what the recogniser's classes are
-        plan: Plan,
+        plan: Plan,  # with places for each of its characters, also those that are not generated
+        fonts: Sequence[FontFile],  # for glyphs of what the recogniser knows and the plan lacks
         real: Neighbours | None,
         device: torch.device,
         precision: torch.dtype,
     ) -> Checks:
+        """An image is held against all characters that the recogniser knows, so that its check does
+        not hang on what else is asked for."""
         recogniser = recogniser.to(device).to(memory_format=torch.channels_last)
         number = {c: i for i, c in enumerate(known)}
         whole = np.flatnonzero(plan.whole)
@@ -72,11 +82,11 @@ class Checks:
         nth = np.arange(len(order)) - np.searchsorted(plan.char[order], plan.char[order])
         rows = order[nth < GLYPHS]
         # other draws than those that are generated from
-        glyphs = written_glyphs(replace(plan, seed=plan.seed + 97), rows)
-        features = _unit(features_of(recogniser, glyphs, device, precision))
-        typical = np.zeros((len(plan.chars), features.shape[1]), np.float32)
-        np.add.at(typical, plan.char[rows], features)
-        typical = _unit(typical)
+        drawn = replace(plan, seed=plan.seed + 97)
+        typical = _typical(recogniser, drawn, rows, device, precision)
+        if more := _plan_of(sorted(number.keys() - set(plan.chars)), drawn, fonts):
+            at = np.arange(len(more))
+            typical = np.concatenate([typical, _typical(recogniser, more, at, device, precision)])
         likeness = typical @ typical.T
         np.fill_diagonal(likeness, -1)
         return cls(
@@ -115,7 +125,7 @@ class Checks:
 
     def margins(self, features: np.ndarray, char: np.ndarray) -> np.ndarray:
         """[n, F], [n] -> [n]: the cosine to its own character's glyphs less the highest to those of
-        another one. Infinite where the plan has one character only."""
+        another one. Infinite where there is no other one."""
         likeness = _unit(features) @ self.typical.T
         rows = np.arange(len(char))
         own = likeness[rows, char].copy()
@@ -128,6 +138,36 @@ class Checks:
         p = torch.softmax(logits, 1).cpu().numpy()
         there = p[np.arange(len(p)), np.maximum(wanted, 0)]
         return np.where(wanted >= 0, there, np.nan).astype(np.float32)
+
+
+def _plan_of(chars: Sequence[str], like: Plan, fonts: Sequence[FontFile]) -> Plan | None:
+    """GLYPHS places of each of the characters that the fonts have, drawn as another plan's are;
+    None: there is no such character."""
+    if not chars:
+        return None
+    alphabet = Alphabet.of(chars)
+    coverages = check(alphabet, fonts, None, 0, 0, like.seed, strict=False).coverages
+    have = frozenset().union(*(c.usable for c in coverages))
+    # in normal form a character may be one of the plan's
+    each = {c: GLYPHS for c in alphabet.chars if c in have and c not in like.chars}
+    if not each:
+        return None
+    quota = Quota(0, each, 0, {})
+    return make_plan(alphabet, coverages, {}, quota, like.style, like.canvas, like.seed)
+
+
+def _typical(
+    recogniser: Recogniser,
+    plan: Plan,
+    rows: np.ndarray,  # [n] int64: places
+    device: torch.device,
+    precision: torch.dtype,
+) -> np.ndarray:
+    """[C, F] float32 of length 1: the mean features of each of the plan's characters."""
+    features = _unit(features_of(recogniser, written_glyphs(plan, rows), device, precision))
+    total = np.zeros((len(plan.chars), features.shape[1]), np.float32)
+    np.add.at(total, plan.char[rows], features)
+    return _unit(total)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ class GanConfig:
     generator: str = "bend"  # or "paint"
     condition: str = "glyph"  # the content; "class" is the class number, for comparison
     style: str = "noise"  # or "image": an encoder reads it off a real image, and noise works too
-    steps: int = 700  # optimiser steps of each network
+    steps: int = 500  # optimiser steps of each network
     batch_size: int = 64  # images a step, over all processes
     generator_lr: float = 4e-4
     discriminator_lr: float = 4e-4
@@ -26,11 +26,11 @@ class GanConfig:
     recognise: float = 0.15  # weight of the recogniser's cross-entropy in the generator's loss
     rebuild: float = 2.0  # weight of drawing an image again in its own style, with style "image"
     style_prior: float = 0.002  # weight of the divergence of read styles from noise
-    ema_half_images: int = 6000  # images after which a generator's weight counts half
+    ema_half_images: int = 5000  # images after which a generator's weight counts half
     style_dim: int = 48
     width: int = 1  # multiplies the channels of both networks
     content_strength: float = 0.9  # of the font deformation in front of the generator
-    recogniser_steps: int = 1200
+    recogniser_steps: int = 1000
     recogniser_batch: int = 128
     checkpoint_every: int = 100  # steps
     grid_every: int = 100  # steps between pictures of fixed glyphs and styles
@@ -44,8 +44,8 @@ class GanConfig:
 
 
 PRESETS = {
-    "demo": GanConfig(  # four minutes on 2 cores, with what it generates
-        steps=70, ema_half_images=2000, recogniser_steps=350, checkpoint_every=35, grid_every=35
+    "demo": GanConfig(  # four minutes on any 2 cores, with what it generates
+        steps=70, ema_half_images=2000, recogniser_steps=250, checkpoint_every=35, grid_every=35
     ),
     "light": GanConfig(steps=300, ema_half_images=4000, recogniser_steps=600),
     "small": GanConfig(),

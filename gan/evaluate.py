@@ -7,7 +7,7 @@ character, and what is measured on was never trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from gan.gap import gap_in_features, gap_in_pixels
 from gan.memorised import COPY_BELOW, Neighbours, shrunk
 from gan.pictures import Pictures, halves, matched
 from gan.reader import Reader, train_reader
+from gan.sets import Evaluated
 from gan.verdict import shown
-from synth.errors import InputError
-from synth.quota import group_of, real_counts
+from synth.quota import group_of
 from synth.store import Store
 
 # A store to train on and a name for what is kept of it -> a function that reads: [n, H, W] uint8 ->
@@ -29,95 +29,6 @@ from synth.store import Store
 # known here.
 TrainOn = Callable[[Store, str], Callable[[np.ndarray], np.ndarray]]
 GAP_IMAGES = 50  # of each character, to fit a classifier of real and synthetic on
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """The sets of images. `prepare` makes it from stores."""
-
-    real: Pictures  # training images, labels as given
-    held_out: Pictures  # real images that no training has seen
-    font: Pictures  # what is judged
-    gan: Pictures
-    clean: Pictures  # labels that are right: what the reader learns from
-    by_fonts: bool  # that is font images, for want of a clean store
-    counts: dict[str, int]  # label -> real training images
-    real_store: Store
-    font_store: Store
-    gan_store: Store
-
-    @property
-    def seen(self) -> set[str]:
-        """Characters of which the GAN had real images."""
-        return {c for c in set(self.gan.char.tolist()) if self.counts.get(c, 0)}
-
-    @property
-    def never(self) -> set[str]:
-        return set(self.gan.char.tolist()) - self.seen
-
-
-def prepare(
-    real: Store,
-    test: Store | None,  # None: the real store's validation split
-    font: Store,
-    gan: Sequence[Store],  # the run's samples first; then more of it, of any alphabet
-    readers: Sequence[Store],  # clean stores for the reader, of any alphabet
-    seed: int = 1,
-) -> Evaluated:
-    """Without a clean store the reader learns from half of each character's font images, and the
-    other half is judged.
-
-    Raises InputError where stores do not fit together or there is nothing to measure on.
-    """
-    for store in (font, gan[0], *([test] if test else [])):
-        store.require(real.canvas, real.alphabet)
-    for store in (*gan[1:], *readers):
-        if store.canvas != real.canvas:
-            raise InputError(f"{store.path}: canvas {store.canvas}, wanted {real.canvas}")
-    measured_store = test or real
-    measured = measured_store.rows("val") if test is None else np.arange(len(test))
-    inked = measured_store.take(measured).any((1, 2))  # blanks are alike
-    digests = set(measured_store.column("sha256")[measured[inked]])
-    if shared := digests & set(real.column("sha256")[real.rows("train")]):
-        raise InputError(
-            f"{measured_store.path}: {len(shared)} of its images are training images of "
-            f"{real.path}; a measurement on them would say nothing"
-        )
-    held_out = [Pictures.of_store(test) if test else Pictures.of_store(real, ["val"])]
-    clean = [_without(store, digests) for store in readers]
-    # of characters that the GAN never saw, only the readers' stores have real images with names
-    alphabet = set(real.alphabet.chars)
-    for store in readers:
-        more = Pictures.of_store(store, ["val", "test"])
-        held_out.append(more.only(set(more.char.tolist()) - alphabet))
-    teaching, judged = halves(Pictures.of_store(font), seed)
-    if readers:
-        teaching, judged = Pictures.joined(clean), Pictures.of_store(font)
-    found = Evaluated(
-        real=Pictures.of_store(real, ["train"]).only(alphabet),
-        held_out=Pictures.joined(held_out),
-        font=judged,
-        gan=Pictures.joined([Pictures.of_store(store) for store in gan]),
-        clean=teaching,
-        by_fonts=not readers,
-        counts=real_counts(real),
-        real_store=real,
-        font_store=font,
-        gan_store=gan[0],
-    )
-    if len(found.held_out.only(alphabet)) == 0:
-        raise InputError(
-            f"{measured_store.path}: no held-out image of a known character in it; give --test"
-        )
-    return found
-
-
-def _without(store: Store, digests: set[str]) -> Pictures:
-    """Training images of a clean store that are not among those to measure on."""
-    leaked = np.isin(store.column("sha256").astype(str), sorted(digests))
-    if leaked.any():
-        print(f"{store.path}: {leaked.sum()} images are left out: they are to be measured on")
-    return Pictures.of_store(store, ["train"], ~leaked)
 
 
 def train_independent_reader(

@@ -26,6 +26,7 @@ from gan.train import GanRun, device, fast_precision
 from synth import chance
 from synth.canvas import place, to_uint8
 from synth.command import progress
+from synth.errors import InputError
 from synth.paper import restretch
 from synth.plan import Plan
 from synth.provenance import licences_of
@@ -52,11 +53,23 @@ def generate(
     With `real`, the run keeps its training images, shrunk, so that further images of the finished
     run can be compared with them. Beside the store's files stands rates.json, see `gan.fit`.
     """
-    plan = _other_fonts(run.within_reach(studio.plan))
+    asked = _other_fonts(studio.plan)
+    plan = run.within_reach(asked)
     whole = plan.whole
+    if not whole.any():
+        raise InputError(
+            f"{out}: nothing to generate: of the characters that {run.path} can draw no image is "
+            "asked for (see --per-class)"
+        )
     neighbours = _neighbours(run, real)
     checks = Checks.prepare(
-        run.recogniser, run.recogniser_chars, plan, neighbours, device(), fast_precision()
+        run.recogniser,
+        run.recogniser_chars,
+        asked,
+        [coverage.font for coverage in studio.check.fonts],
+        neighbours,
+        device(),
+        fast_precision(),
     )
     tally = Tally()
     notes: dict[str, Any] = {
@@ -87,8 +100,9 @@ def generate(
         notes["refused"] = tally.by_reason()
         notes["refused_by_char"] = tally.by_char()
         notes["mostly_refused"] = tally.mostly_refused()
+        # into the folder that has not its name yet: a finished store has its rate
+        rate = keep_rate(writer.part, notes["tried"], time.monotonic() - started)
     print(tally.summary())
-    rate = keep_rate(out, sum(tally.tried.values()), time.monotonic() - started)
     print(f"tried {rate}")
     return Store.open(out)
 
@@ -96,8 +110,13 @@ def generate(
 def _neighbours(run: GanRun, real: Store | None) -> Neighbours | None:
     path = run.path / "neighbours.npz"
     if path.is_file():
-        return Neighbours.load(path)
-    if real is None:
+        try:
+            return Neighbours.load(path)
+        except InputError as error:
+            if real is None:
+                raise
+            print(f"{error}: made anew from {real.path}")
+    elif real is None:
         print(f"not checked for copies of training images: {path.name} is not in {run.path}")
         return None
     neighbours = Neighbours.of_store(real)

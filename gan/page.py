@@ -11,17 +11,21 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from gan.evaluate import Evaluated
 from gan.pictures import Pictures
+from gan.sets import Evaluated
 from gan.verdict import table
 from synth.files import write_text, write_whole
+from synth.fonts import script_of
 from synth.page_fonts import with_fonts
 
 SHOWN_CHARS, SHOWN_NEVER = 20, 5
 SHOWN_IMAGES = 4  # of each source
 _GAP_PX = 4
 
-_PAGE = jinja2.Environment(autoescape=True).from_string(
+_PAGES = jinja2.Environment(autoescape=True)
+# a browser picks its font for these by language
+_PAGES.tests["han"] = lambda char: script_of(char) == "CJK"
+_PAGE = _PAGES.from_string(
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>GAN evaluation</title><style>
 :root { color-scheme: light dark }
@@ -38,7 +42,8 @@ sources with each other, here, and with nothing published.</p>
 <h2>Real, font, GAN</h2>
 <div class="scroll"><table><tr><th></th><th>real images</th>
 {% for name in ("real", "font", "GAN") %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr><td lang="zh">{{ row.char }}</td><td>{{ row.real }}</td>
+{% for row in rows %}<tr>
+<td{% if row.char is han %} lang="zh"{% endif %}>{{ row.char }}</td><td>{{ row.real }}</td>
 {% for strip in row.strips %}<td>{% if strip %}<img src="{{ strip }}" alt="">{% endif %}</td>
 {% endfor %}</tr>{% endfor %}</table></div>
 <h2>Classes</h2>
@@ -46,7 +51,8 @@ sources with each other, here, and with nothing published.</p>
 distance to the nearest training image in units of the distance among real ones.</p>
 <div class="scroll"><table><tr><th></th><th>real images</th><th>read: real</th><th>font</th>
 <th>GAN</th><th>score: font</th><th>GAN</th><th>nearest</th></tr>
-{% for c in classes %}<tr><td lang="zh">{{ c.char }}</td><td>{{ c.real }}</td>
+{% for c in classes %}<tr>
+<td{% if c.char is han %} lang="zh"{% endif %}>{{ c.char }}</td><td>{{ c.real }}</td>
 {% for v in c["values"] %}<td>{{ "–" if v is none else "%.3f"|format(v) }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 </body></html>

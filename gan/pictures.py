@@ -31,15 +31,14 @@ class Pictures:
 
         "Other" images of which nobody knows what they show are left out.
         """
-        labels, chars = store.column("label").astype(str), store.column("char").astype(str)
-        named = (labels == OTHER) & (chars != "") & np.isin(store.column("kind"), CHARACTER_KINDS)
-        use = (labels != OTHER) | named
+        char = shown_by(store)
+        use = char != ""
         if splits is not None:
             use &= np.isin(store.column("split").astype(str), splits)
         if keep is not None:
             use &= keep
         rows = np.flatnonzero(use)
-        return cls(store.take(rows), np.where(named, chars, labels)[rows])
+        return cls(store.take(rows), char[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Pictures]) -> Self:
@@ -56,6 +55,13 @@ class Pictures:
 
     def only(self, chars: Sequence[str] | set[str]) -> Pictures:
         return self.rows(np.isin(self.char, sorted(chars)))
+
+
+def shown_by(store: Store) -> np.ndarray:
+    """[N] str: the character that each image of a store shows; "" where nobody knows."""
+    labels, chars = store.column("label").astype(str), store.column("char").astype(str)
+    named = (labels == OTHER) & np.isin(store.column("kind"), CHARACTER_KINDS)
+    return np.where(labels != OTHER, labels, np.where(named, chars, ""))
 
 
 def halves(pictures: Pictures, seed: int) -> tuple[Pictures, Pictures]:

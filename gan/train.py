@@ -23,7 +23,7 @@ from gan.run import GanRun, read_weights
 from gan.saved import DAMAGE, read_array
 from synth.alphabet import OTHER
 from synth.errors import InputError
-from synth.files import write_text, write_whole
+from synth.files import sha256_of, write_text, write_whole
 from synth.learning import computes_bfloat16, fitting_preset
 from synth.runs import keep_settings
 from synth.store import Store, lock_output
@@ -117,6 +117,8 @@ def train(
         "real": real.content,
         "fonts": [c.font.name for c in studio.coverages],
     }
+    # by what they hold: a file may be replaced under its name
+    files = {f"font {c.font.name}": sha256_of(c.font.path) for c in studio.coverages}
     first = rank() == 0
     lock = lock_output(out) if first else None
     try:
@@ -124,8 +126,8 @@ def train(
             if out.exists():  # by its table the store is as it was; by its pixels too?
                 real.require_unchanged()
             out.mkdir(parents=True, exist_ok=True)
-            settings = {"arguments": made, "gan": asdict(config), "start": start}
-            keep_settings(out, settings, ("gan", "start"))
+            settings = {"arguments": made, "gan": asdict(config), "start": start | files}
+            keep_settings(out, settings, ("gan", "start"), files)  # a run of before noted none
         if (out / "generator.json").is_file():
             if not first:
                 raise SystemExit(0)

@@ -684,9 +684,36 @@ def check_manifest(sources: Iterable[Source]) -> None:
             raise ValueError(f"{source.stem}: a font with a reserved name needs a new family")
 
 
+def refuse_strange(folder: Path, more: Iterable[str] = ()) -> None:
+    """Raises SystemExit where a folder that will be deleted holds anything but fonts.toml, the
+    files that it lists, and `more`."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise SystemExit(f"{folder}: no folder; remove it or give another --out")
+    ours = {"fonts.toml", *more}
+    try:
+        rows = read_rows(folder) if (folder / "fonts.toml").exists() else []
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise SystemExit(
+            f"{folder}/fonts.toml: not written by this program ({error}); give another --out"
+        ) from None
+    ours |= {name for row in rows for name in (row.file, row.licence_file)}
+    strange = sorted(p.name for p in folder.iterdir() if p.name not in ours or not p.is_file())
+    if strange:
+        raise SystemExit(
+            f"{folder}: holds {', '.join(strange[:5])}{', ...' if len(strange) > 5 else ''}, which "
+            "its fonts.toml does not list and this would delete; move that elsewhere "
+            "(render_fonts.py --fonts takes a folder of yours) or give another --out"
+        )
+
+
 def build_all(sources: tuple[Source, ...], packages: Path, out: Path) -> Iterator[str]:
     """Build into a folder beside out and exchange them when all is whole; a line a font."""
     part = out.with_name(out.name + ".part")
+    refuse_strange(out)
+    # an unfinished build has no fonts.toml
+    refuse_strange(part, [f"{s.stem}.{end}" for s in SOURCES for end in ("woff", "LICENSE.txt")])
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     stems = {source.stem for source in sources}
@@ -710,6 +737,7 @@ def build_all(sources: tuple[Source, ...], packages: Path, out: Path) -> Iterato
     total_bytes = sum(path.stat().st_size for path in part.iterdir())
     if total_bytes >= LIMIT_BYTES:
         raise SystemExit(f"{part} is {total_bytes:,} bytes, more than {LIMIT_BYTES:,}; kept there")
+    refuse_strange(out)  # again: the build took long
     if out.exists():
         shutil.rmtree(out)
     part.rename(out)
@@ -752,6 +780,8 @@ def main() -> None:
         parser.error(f"--only: not in SOURCES: {', '.join(sorted(unknown))}")
     check_manifest(SOURCES)
     sources = tuple(s for s in SOURCES if not args.only or s.stem in args.only)
+    out = args.out.resolve()
+    refuse_strange(out)  # before the packages are fetched
 
     from tqdm import tqdm
 
@@ -763,7 +793,7 @@ def main() -> None:
         for source in tqdm(sources, desc="fetch", unit="package"):
             fetch(source, args.work)
     bar = tqdm(total=len(sources), desc="build", unit="font")
-    for line in build_all(sources, args.packages or args.work, args.out.resolve()):
+    for line in build_all(sources, args.packages or args.work, out):
         tqdm.write(line, file=sys.stdout)
         bar.update(bar.n < len(sources))
     bar.close()

@@ -95,15 +95,10 @@ def main(args: Namespace) -> None:
     if args.target is not None and args.target < 1:
         raise InputError(f"--target {args.target}: a number of images from 1")
 
+    from classifier.finished import is_finished
     from classifier.loop.plan import Loop, split_options
     from synth.near_copies import told_copies
     from synth.runs import keep_settings
-
-    # now: the final run, which refuses them too, comes after hours
-    if args.test is not None and (told := told_copies(real, Store.open(args.test))):
-        if not args.allow_copies:
-            raise InputError(f"{told}; --allow-copies measures there all the same")
-        print(told)
 
     loop = Loop(
         args.real,
@@ -115,6 +110,12 @@ def main(args: Namespace) -> None:
         args.test,
         args.allow_copies,
     )
+    # now: the final run, which refuses them too, comes after hours; where it is finished it is done
+    measures = args.test is not None and not is_finished(loop.final_run)
+    if measures and (told := told_copies(real, Store.open(args.test))):
+        if not args.allow_copies:
+            raise InputError(f"{told}; --allow-copies measures there all the same")
+        print(told)
     free = ("out", "workers", "test", "allow_copies")
     settings = {n: v for n, v in used(args).items() if n not in free}
     lock = lock_output(args.out)
@@ -161,7 +162,7 @@ def _close(loop: Loop, real: Store, target: int | None, workers: int) -> None:
 
     print("6. the final run", flush=True)
     _run([*loop.jobs(), loop.final(off)], loop, workers)
-    print(loop.out / "final" / "report.html")
+    print(loop.final_run / "report.html")
 
 
 def _run(jobs: Sequence[Job], loop: Loop, workers: int) -> None:

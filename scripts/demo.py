@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -142,14 +143,43 @@ def table(out: Path) -> str:
     return "\n".join(lines)
 
 
+def made_with(args: Namespace) -> dict[str, Any]:
+    """All that decides what the chain makes, as plain JSON values: the options but --out, and what
+    the demo presets hold, since another version's may hold other values."""
+    from dataclasses import asdict
+
+    from classifier.config import PRESETS as CLASSIFIER
+    from gan.config import PRESETS as GAN
+
+    settings = {k: v for k, v in used(args).items() if k != "out"}
+    for name, presets in (("gan", GAN), ("classifier", CLASSIFIER)):
+        settings |= {f"{name} preset, {k}": v for k, v in asdict(presets["demo"]).items()}
+    return json.loads(json.dumps(settings))
+
+
+def refuse_other(settings: Path, now: dict[str, Any]) -> None:
+    """Raises InputError where the folder was made with other settings, or is not known with which:
+    the table would compare runs of two kinds."""
+    way_out = f"take another --out, or remove {settings.parent}"
+    try:
+        before = dict(json.loads(settings.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{settings}: damaged ({error}); {way_out}") from None
+    other = [k for k in {**now, **before} if before.get(k, "") != now.get(k, "")]
+    if other:
+        told = [f"{k} {before.get(k, 'not told')}, now {now.get(k, 'gone')}" for k in other[:3]]
+        more = " ..." if len(other) > len(told) else ""
+        raise InputError(f"{settings.parent}: made with {'; '.join(told)}{more}; {way_out}")
+
+
 def main(args: Namespace) -> None:
     from synth.files import write_text
 
     print("The demo of Inkfill, on simulated data: no real handwriting.", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    settings, now = args.out / "demo.json", {k: v for k, v in used(args).items() if k != "out"}
-    if settings.is_file() and (before := json.loads(settings.read_text("utf-8"))) != now:
-        raise InputError(f"{args.out}: made with {before}, now {now}; take another --out")
+    settings, now = args.out / "demo.json", made_with(args)
+    if settings.is_file():
+        refuse_other(settings, now)
     write_text(settings, json.dumps(now))
     started = time.monotonic()
     follow(chain(args), lambda line: subprocess.run(line, check=False).returncode)

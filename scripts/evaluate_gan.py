@@ -80,9 +80,10 @@ def main(args: Namespace) -> None:
     test = Store.open(args.test) if args.test else None
     gan, readers = ([Store.open(p) for p in paths] for paths in (args.gan, args.reader))
 
-    from gan.evaluate import evaluate, prepare, train_independent_reader
+    from gan.evaluate import evaluate, train_independent_reader
     from gan.fidelity import require_inception
     from gan.page import write_page
+    from gan.sets import prepare
     from gan.train import device, fast_precision
     from gan.verdict import table
     from synth.files import write_text

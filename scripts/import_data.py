@@ -190,6 +190,7 @@ def main(args: Namespace) -> None:
     else:
         images, classes = _public(args)
     if args.export is not None:
+        _refuse_import_options(args)
         done = export_store(Store.open(images), args.export, args.out)
         print(f"{done.images} images in {done.path}")
         if done.left_out:
@@ -222,6 +223,16 @@ def _refuse_without_images(args: Namespace) -> None:
         raise InputError("give IMAGES, or --torchvision NAME --root DIR")
     if args.root is not None or args.subset is not None or args.download:
         raise InputError("--root, --subset and --download go with --torchvision")
+
+
+def _refuse_import_options(args: Namespace) -> None:
+    """Raises InputError for options that an export would not heed."""
+    usual = options().get_defaults()
+    heeded = ("images", "out", "export", "workers", "config")
+    given = [k for k in vars(usual) if k not in heeded and args[k] != usual[k]]
+    if given:
+        names = ", ".join("--" + k.replace("_", "-") for k in given)
+        raise InputError(f"--export writes a store as it is: leave {names} out")
 
 
 def _public(args: Namespace) -> tuple[Path, ClassNames]:

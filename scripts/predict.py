@@ -10,7 +10,7 @@ from synth.command import cores, parser, run
 
 
 def options() -> ArgumentParser:
-    from synth.decode import SUFFIXES
+    from synth.decode import SUFFIXES, UNREAD_SUFFIXES
 
     p = parser(
         __doc__ or "",
@@ -28,7 +28,8 @@ def options() -> ArgumentParser:
         nargs="+",
         required=True,
         help="image files of any name, folders, stores; of a folder its files, and those of the "
-        f"folders in it, that end in {', '.join(SUFFIXES)} and are not hidden",
+        f"folders in it, that end in {', '.join(SUFFIXES)} and are not hidden; what ends in "
+        f"{', '.join(UNREAD_SUFFIXES)} is tried, and listed where it is not read",
     )
     p.add_argument(
         "--out",

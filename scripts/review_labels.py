@@ -63,7 +63,7 @@ def main(args: Namespace) -> None:
     from dataclasses import asdict, replace
 
     from classifier.report import write_review
-    from classifier.review import measure, out_of_fold, require, review, undecided
+    from classifier.review import measure, out_of_fold, require, review, true_classes, undecided
     from classifier.suspects import NAME, Suspects
     from classifier.train import preset
     from synth.errors import InputError
@@ -72,10 +72,12 @@ def main(args: Namespace) -> None:
     from synth.store import refuse_existing
 
     _, config = preset(args.preset)
-    steps = args.steps or config.for_classes(len(real.alphabet)).steps
-    config = replace(config, noise_loss=args.noise_loss, steps=steps)
+    config = replace(config.for_classes(len(real.alphabet)), noise_loss=args.noise_loss)
+    if args.steps is not None:
+        config = replace(config, steps=args.steps)
     config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
     require(real, synth, config, args.seed, args.folds)
+    true = true_classes(args.truth, real) if args.truth else None  # now: what it is for takes hours
     how, file = args.write_corrections or ("", "")
     if how not in ("", "remove", "likely"):
         raise InputError(f"--write-corrections {how!r}: there are remove, likely")
@@ -105,8 +107,8 @@ def main(args: Namespace) -> None:
         pages = write_review(args.out / "review.html", suspects, real)
         told: dict[str, Any] = {"images": len(opinions.rows), "suspected": len(suspects.row)}
         print(f"{told['suspected']} of {told['images']} labels suspected: {pages[0]}")
-        if args.truth:
-            told["truth"] = measure(suspects, opinions, real, args.truth)
+        if true is not None:
+            told["truth"] = measure(suspects, opinions, real, true)
             for group, f in told["truth"].items():
                 print(
                     f"{group:<7} {f['images']:>6} images {f['wrong']:>5} wrong "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -24,7 +25,11 @@ def options() -> ArgumentParser:
         help="import and run the layers that --replace put in, to make model.onnx; serving it does "
         "not need them",
     )
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all")
+    p.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on, or a name: all its addresses; 0.0.0.0: all of this machine",
+    )
     p.add_argument("--port", type=int, default=8000, help="0: any free one, which is printed")
     p.add_argument(
         "--precision",
@@ -52,7 +57,10 @@ def options() -> ArgumentParser:
         "--max-requests", type=int, default=64, help="answered at once; one more gets 503 at once"
     )
     p.add_argument(
-        "--deadline-s", type=float, default=1.0, help="of a request that has come whole, then 503"
+        "--deadline-s",
+        type=float,
+        default=1.0,
+        help="from when a request has come whole to its answer, else 503",
     )
     p.add_argument(
         "--receive-s", type=float, default=30.0, help="for a request to come whole, then it is cut"
@@ -64,6 +72,9 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
+    # until the server has its own way to end: the first process of a container, which this may be,
+    # is not ended by a signal that it does not handle
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from classifier.serve.launch import onnx_of, serve
     from classifier.serve.limits import Limits
 

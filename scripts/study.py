@@ -6,13 +6,18 @@ The same command goes on where it stopped: what is finished is not done again.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import cores, parser, run
 from synth.errors import InputError
+
+if TYPE_CHECKING:
+    from classifier.study.runner import Ended, Runner
 
 SCRIPTS = Path(__file__).resolve().parent
 
@@ -50,16 +55,18 @@ def main(args: Namespace) -> None:
 
     study = Study.read(args.grid)
     jobs, trained = plan(study, args.out)
+    workers = cores() if args.workers is None else args.workers
+    runner = Runner(jobs, args.out, [sys.executable], SCRIPTS, workers)
     if args.plan:
         import shlex
 
+        done = runner.done()
         for job in jobs:
-            if not job.done.exists():
+            if job.name not in done:
                 print(f"python scripts/{shlex.join(job.words)}")
         return
-    workers = cores() if args.workers is None else args.workers
-    runner = Runner(jobs, args.out, [sys.executable], SCRIPTS, workers)
-    ended = None if args.page_only else runner.run()
+    ended = None if args.page_only else _run(runner, args.out)
+    runner.done()  # refuses what was made with other options, or from what was made anew
     rows = rows_of(trained, runner)
     if rows:
         files = write_page(study, rows, args.out / "page", len(trained))
@@ -71,6 +78,24 @@ def main(args: Namespace) -> None:
         )
     if not rows:
         raise InputError(f"{args.out}: no finished run yet")
+
+
+def _run(runner: Runner, out: Path) -> Ended:
+    """Raises InputError where another process runs this study."""
+    from synth.store import lock_output
+
+    lock = lock_output(out)
+    before = signal.signal(signal.SIGTERM, _stopped)
+    try:
+        return runner.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        lock.release()
+
+
+def _stopped(number: int, _: object) -> NoReturn:
+    """An end on the way that calls off the commands."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

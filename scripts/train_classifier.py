@@ -71,7 +71,16 @@ def options() -> ArgumentParser:
         help="optimiser steps; default: the preset's, more for more than 100 characters",
     )
     p.add_argument("--batch-size", type=int | None, help="images a step; default: the preset's")
-    p.add_argument("--lr", type=float | None, help="peak learning rate; default: the preset's")
+    p.add_argument(
+        "--lr",
+        type=float | None,
+        help="peak learning rate; with muon that of all but hidden convolutions (default 0.003)",
+    )
+    p.add_argument(
+        "--muon-lr",
+        type=float | None,
+        help="peak learning rate of the hidden convolutions, with --optimiser muon (default 0.02)",
+    )
     p.add_argument(
         "--warmup-share",
         type=float | None,
@@ -270,7 +279,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--precision",
         type=str | None,
-        help="Lightning's: 32-true, bf16-mixed ...; default: the fastest here",
+        help="Lightning's: 32-true, bf16-mixed or 16-mixed; default: the fastest here",
     )
     p.add_argument(
         "--corrections",
@@ -318,7 +327,7 @@ def main(args: Namespace) -> None:
     name, config = preset(args.preset)
     config = config.for_classes(len(real.alphabet))
     names = (
-        "model members steps batch_size lr real_weight font_weight gan_weight "
+        "model members steps batch_size lr muon_lr real_weight font_weight gan_weight "
         "augment_strength augment precision sampling synthetic_cap real_only_share "
         "synthetic_start real_share group_weights class_weights kind_weights source_weights "
         "augmentation pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup "

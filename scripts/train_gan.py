@@ -5,6 +5,7 @@ The same command on an unfinished run goes on where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,16 +122,11 @@ def main(args: Namespace) -> None:
             raise InputError("--generate-only needs --run FOLDER, a finished GAN run")
         if args.real is not None:
             raise InputError("--generate-only reads no real images: leave --real out")
-        if args.apart_from:
-            raise InputError("--apart-from goes with --real, not with --generate-only")
-        if args.keep_refused:
-            raise InputError("--keep-refused goes with --real, not with --generate-only")
+        _refuse(args, WITH_REAL, "goes with --real, not with --generate-only")
         refuse_existing(args.out)
         _generate_more(args)
         return
-    for name in ("quota", "other_from"):
-        if getattr(args, name) is not None:
-            raise InputError(f"--{name.replace('_', '-')} goes with --generate-only")
+    _refuse(args, WITH_GENERATE_ONLY, "goes with --generate-only")
     if args.real is None:
         raise InputError("give --real STORE (make it with import_data.py)")
     real = Store.open(args.real)
@@ -149,6 +145,8 @@ def main(args: Namespace) -> None:
     changes = {n: getattr(args, n) for n in ("generator", "style", "condition")}
     changes |= {n: getattr(args, n) for n in ("steps", "batch_size", "recogniser_steps")}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
+    if config.condition == "class" and args.per_class == 0:
+        raise InputError("--per-class 0: with --condition class there is nothing else to generate")
     print(
         f"preset {name} on {device()}: {config.steps} steps of {config.batch_size}, "
         f"{config.precision}",
@@ -192,7 +190,18 @@ def main(args: Namespace) -> None:
 
 
 PER_CLASS = 50  # images, with --generate-only
+WITH_REAL = ("preset", "generator", "style", "condition", "steps", "batch_size", "recogniser_steps")
+WITH_REAL += ("devices", "compile", "apart_from", "keep_refused")
+WITH_GENERATE_ONLY = ("quota", "other_from", "alphabet", "run")
 REQUEST = ("fonts", "per_class", "other", "seed")  # what decides the generated images of a run
+
+
+def _refuse(args: Namespace, names: Sequence[str], why: str) -> None:
+    """Raises InputError for an option that would be ignored."""
+    unset = options().get_defaults()
+    for name in names:
+        if getattr(args, name) != unset[name]:
+            raise InputError(f"--{name.replace('_', '-')} {why}")
 
 
 def _refuse_another_request(store: Store, wanted: dict[str, Any]) -> None:

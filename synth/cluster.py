@@ -1,15 +1,17 @@
 """Rendering on a Dask cluster, with the same bytes as on one machine.
 
-Each worker has this project installed; its fonts are checked against those of the plan, since a
-font of another version draws other pictures. Chunks depend on the plan and their numbers alone, so
+Each worker has this project installed; its fonts and its code are checked against those here, since
+another version draws other pictures. Chunks depend on the plan and their numbers alone, so
 a worker that dies costs only time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -45,10 +47,12 @@ class _Parcel:
 def render_on(address: str, plan: Plan) -> Iterator[tuple[np.ndarray, list[Sample]]]:
     """As `synth.render.render`, on the workers of the scheduler at `address` (tcp://host:port).
 
-    Raises InputError where there is no scheduler or worker, or a worker has other fonts.
+    Raises InputError where there is no scheduler or worker, a worker has other fonts or other code,
+    or cannot do its part.
     """
-    with _connected(address) as client:
-        parcel = client.scatter(_packed(plan), broadcast=True, hash=False)
+    packed = _packed(plan)
+    with _connected(address) as client, _failures_told(address):
+        parcel = client.scatter(packed, broadcast=True, hash=False)
         ahead = 4 * max(1, sum(client.nthreads().values()))
         waiting: deque[Any] = deque()
         for start, stop in chunks_of(plan):
@@ -80,6 +84,22 @@ def _connected(address: str) -> Any:
     return client
 
 
+@contextmanager
+def _failures_told(address: str) -> Iterator[None]:
+    """Whatever ends the work there as an InputError: a worker without this project or that the
+    system ended, a scheduler that is gone."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a worker's own come as they are, of any type
+        line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"--cluster {address}: the workers could not render ({line}); each needs this project "
+            "installed as here and memory for it; their logs say more"
+        ) from None
+
+
 def _packed(plan: Plan) -> _Parcel:
     own = tuple(f.path.is_relative_to(ASSETS) for f in plan.fonts)
     digests = tuple(_digest(f.path) for f in plan.fonts)
@@ -93,14 +113,27 @@ def _packed(plan: Plan) -> _Parcel:
 def _versions() -> dict[str, str]:
     """Of all whose other version may draw other pixels."""
     named = {m.__name__: m.__version__ for m in (np, scipy, PIL, cv2)}
-    return {"FreeType": ".".join(map(str, freetype.version())), **named}
+    named |= {"FreeType": ".".join(map(str, freetype.version())), "inkfill's code": _code()}
+    return named
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """12 hex digits of this package's sources."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
 def _unpacked(parcel: _Parcel) -> Plan:
-    for name, here in _versions().items():
-        if here != (wanted := parcel.versions.get(name)):
-            raise InputError(f"a worker has {name} {here}, wanted {wanted}")
+    here = _versions()
+    for name, wanted in parcel.versions.items():
+        if (there := here.get(name)) != wanted:
+            raise InputError(
+                f"a worker has {name} {there}, wanted {wanted}; install the same there"
+            )
     fonts = []
     for font, ours, digest in zip(parcel.plan.fonts, parcel.own, parcel.digests, strict=True):
         path = ASSETS / font.path if ours else font.path

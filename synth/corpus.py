@@ -31,7 +31,7 @@ from synth.errors import InputError
 from synth.format_folder import list_folder, opened_zip
 from synth.format_gnt import list_gnt
 from synth.format_tar import list_tar
-from synth.found import SPLITS, Found, Listing, walk
+from synth.found import SPLITS, Found, Listing, files_below, printable
 from synth.near_copies import Pictures, apart_note, copies_in_training, copies_of
 from synth.splits import choose_splits, drop_duplicates, label_conflicts, rejoin
 from synth.spool import spool_images
@@ -78,9 +78,10 @@ def _container(file: Path) -> str | None:
 
 
 def _list_dir(images: Path, classes: ClassNames | None) -> Listing:
-    files = list(walk(images))
+    files, lost = files_below(images)
     if not files:
-        raise InputError(f"{images}: the folder is empty; wanted {images}/<label>/*.png")
+        what = "nothing but links that lead nowhere" if lost else "the folder is empty"
+        raise InputError(f"{images}: {what}; wanted {images}/<label>/*.png")
     inside: dict[str, list[Path]] = {}
     for file in files:
         kind = "images" if file.suffix.lower() in SUFFIXES else _container(file)
@@ -92,9 +93,11 @@ def _list_dir(images: Path, classes: ClassNames | None) -> Listing:
         raise InputError(f"{images}: holds both {what} and .{second} files; give one of the two")
     (kind,) = inside or ("images",)
     if kind == "images":
-        return list_folder(images, files, classes)
-    mine = inside[kind]
-    return _list_containers(kind, images, mine, len(files) - len(mine), classes)
+        listing = list_folder(images, files, classes)
+    else:
+        mine = inside[kind]
+        listing = _list_containers(kind, images, mine, len(files) - len(mine), classes)
+    return replace(listing, damaged=listing.damaged | lost)
 
 
 def _list_containers(
@@ -144,7 +147,7 @@ def import_images(
         found = _apply_alphabet(images, found, alphabet, outside)
         made = {
             "command": "import_data",
-            "images": str(images),
+            "images": printable(str(images)),
             "val_share": val_share,
             "split": split,
             "seed": seed,
@@ -189,11 +192,11 @@ def import_images(
                     s if row is None else row.split for row, s in zip(rows, splits, strict=True)
                 ]
                 splits = rejoin(digests, told)
-            near = copies_in_training(pixels, np.array(kept), splits)
+            near = copies_in_training(Pictures(pixels, np.array(kept)), splits)
             notes["near_copies"] = {usable[i].path: usable[j].path for i, j in near.items()}
             left = [(i, s) for i, s in zip(kept, splits, strict=True) if i not in near]
             kept = [i for i, _ in left]
-            notes["apart"] = apart_note(pixels, np.array(kept), [s for _, s in left])
+            notes["apart"] = apart_note(Pictures(pixels, np.array(kept)), [s for _, s in left])
             samples = [_sample(usable[i], s) for i, s in left]
             for at in range(0, len(kept), APPEND_IMAGES):
                 part = slice(at, at + APPEND_IMAGES)

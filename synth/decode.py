@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -21,20 +23,69 @@ SUFFIXES = (
 # (EPS, WMF). WebP where Pillow was built with it. PPM: also what the pixels of formats without
 # image files in them become, see `pixel_file`.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+# Other images, by how their names end and by what they begin with: told as not read, not left out
+UNREAD_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".avif", ".jxl", ".ico", ".cur", ".icns", ".tga", ".pcx", ".psd"),
+    *(".svg", ".eps", ".wmf", ".emf", ".dds", ".sgi", ".xbm", ".xpm", ".qoi", ".dib", ".mpo"),
+)
+_UNREAD = (
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\0\0\1\0", "ICO"),
+    (0, b"\0\0\2\0", "TGA or CUR"),
+    (0, b"icns", "ICNS"),
+    (0, b"8BPS", "PSD"),
+    (0, b"<svg", "SVG"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"%PDF", "PDF"),
+    (0, b"\xd7\xcd\xc6\x9a", "WMF"),
+    (0, b"DDS ", "DDS"),
+    (0, b"qoif", "QOI"),
+)
 PAPER = 255  # tone of the paper in exported images; ink is dark, as on a scan
+_settled = False  # are the filters of warnings set for good?
+
+
+def settle_warnings() -> None:
+    """For a process that decodes in threads: sets for good what `filtered_warnings` sets a while.
+
+    The filters are those of the process: a thread that puts back what it had found takes away what
+    another one relies on.
+    """
+    global _settled
+    _filter_warnings()
+    _settled = True
+
+
+@contextmanager
+def filtered_warnings() -> Iterator[None]:
+    """Within it Pillow raises what it else only warns of, where that matters."""
+    if _settled:
+        yield
+        return
+    with warnings.catch_warnings():
+        _filter_warnings()
+        yield
+
+
+def _filter_warnings() -> None:
+    warnings.simplefilter("ignore")  # odd metadata does not matter
+    warnings.filterwarnings("error", message=".*[Tt]runcated")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def open_image(data: bytes) -> Image.Image:
     """The bytes of an image file -> its first frame, decoded whole and turned upright.
 
-    Raises InputError with the reason: no image, cut, damaged, or more than MAX_PIXELS (which is
-    checked before anything is decoded).
+    Raises InputError with the reason: no image, none of FORMATS, cut, damaged, or more than
+    MAX_PIXELS (which is checked before anything is decoded).
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata does not matter
-        warnings.filterwarnings("error", message=".*[Tt]runcated")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with filtered_warnings():
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
@@ -47,7 +98,7 @@ def open_image(data: bytes) -> Image.Image:
         except InputError:
             raise
         except Image.UnidentifiedImageError:
-            raise InputError("empty file" if not data else "not an image") from None
+            raise InputError(_no_image(data)) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise InputError(f"too many pixels, the limit is {MAX_PIXELS}") from None
         except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
@@ -86,6 +137,14 @@ def pixel_file(pixels: np.ndarray) -> bytes:
     height, width = pixels.shape[:2]
     kind = b"P5" if pixels.ndim == 2 else b"P6"
     return b"%s %d %d 255\n" % (kind, width, height) + pixels.tobytes()
+
+
+def _no_image(data: bytes) -> str:
+    """Why a file that is none of FORMATS is not read."""
+    for at, start, name in _UNREAD:
+        if data.startswith(start, at):
+            return f"not an image of a format that is read ({name}); save it as PNG"
+    return "not an image" if data else "empty file"
 
 
 def _png_is_whole(data: bytes) -> bool:

@@ -125,7 +125,7 @@ def fit_style(
     chars = [chars[i] for i in range(0, len(chars), max(1, -(-len(chars) // CHARACTERS)))]
     each = max(1, IMAGES // max(1, len(chars)))
     rows = [train[labels[train] == c][:each] for c in chars]
-    if not rows or not _inked(images := real.images[np.sort(np.concatenate(rows))]).any():
+    if not rows or not _inked(images := real.take(np.sort(np.concatenate(rows)))).any():
         return style
     goal = measure(images)
     counts = {c: len(r) * -(-IMAGES // 2 // len(images)) for c, r in zip(chars, rows, strict=True)}

@@ -38,9 +38,10 @@ def opened_hdf5(path: Path, classes: ClassNames | None) -> Iterator[Listing]:
         raise InputError(f"{path}: no HDF5 file that can be read ({error})") from None
     with file:
         try:
-            yield _listing(h5py, path, file, classes)
-        except (KeyError, RuntimeError) as error:
+            listing = _listing(h5py, path, file, classes)
+        except (KeyError, RuntimeError, OSError) as error:
             raise InputError(f"{path}: damaged HDF5 ({error})") from None
+        yield listing
 
 
 def _listing(h5py: Any, path: Path, file: Any, classes: ClassNames | None) -> Listing:

@@ -47,9 +47,20 @@ class Listing:
 
 
 def walk(top: Path) -> Iterator[Path]:
-    """All regular files below a folder but hidden ones; links are followed, but not in circles."""
+    """All regular files below a folder but hidden ones; links are followed, but not in circles, and
+    those that lead nowhere are given too.
+
+    Raises InputError for a folder that cannot be read: a whole class might be in it.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{error.filename}: a folder that cannot be read ({error.strerror}); make it readable "
+            "or move it away"
+        )
+
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(top, followlinks=True):
+    for folder, folders, files in os.walk(top, onerror=refuse, followlinks=True):
         info = os.stat(folder)  # noqa: PTH116  follows links, as wanted here
         if (info.st_dev, info.st_ino) in seen:
             folders.clear()
@@ -58,8 +69,24 @@ def walk(top: Path) -> Iterator[Path]:
         folders[:] = sorted(f for f in folders if not is_hidden(f))
         for name in sorted(files):
             path = Path(folder, name)
-            if not is_hidden(name) and path.is_file():
+            if not is_hidden(name) and (path.is_file() or _leads_nowhere(path)):
                 yield path
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def files_below(top: Path) -> tuple[list[Path], dict[str, str]]:
+    """The regular files of `walk`, and the links that lead nowhere: path -> reason. Whatever their
+    names are: one may stand for the folder of a class."""
+    files, lost = [], {}
+    for path in walk(top):
+        if _leads_nowhere(path):
+            lost[printable(relative(path, top))] = "a link that leads nowhere"
+        else:
+            files.append(path)
+    return files, lost
 
 
 def is_hidden(name: str) -> bool:

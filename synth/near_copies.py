@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import cv2
@@ -36,20 +36,30 @@ _ASKED, _KNOWN, _PAIRS = 512, 4096, 512  # images, images and pairs in memory at
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Some of the images of an array, which may be a memory map: read as they are needed."""
+    """Some of the images of an array or a store: read as they are needed."""
 
     images: np.ndarray  # [N, H, W] uint8
     rows: np.ndarray  # [n] int64: those meant
+    store: Store | None = None  # whose memory map `images` is: it is asked before each reading
 
     @classmethod
     def of(cls, store: Store, *splits: str) -> Self:
-        return cls(store.images, np.flatnonzero(np.isin(store.column("split"), splits)))
+        return cls.at(store, np.flatnonzero(np.isin(store.column("split"), splits)))
+
+    @classmethod
+    def at(cls, store: Store, rows: np.ndarray) -> Self:
+        return cls(store.images, rows, store)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, at: slice | np.ndarray) -> np.ndarray:
-        return np.asarray(self.images[self.rows[at]])
+        """-> [m, H, W] uint8. Raises InputError where the store is cut or changed."""
+        rows = self.rows[at]
+        return np.asarray(self.images[rows]) if self.store is None else self.store.take(rows)
+
+    def only(self, rows: np.ndarray) -> Self:
+        return replace(self, rows=rows)
 
 
 def copies(asked: Pictures, known: Pictures) -> dict[int, int]:
@@ -64,7 +74,7 @@ def copies(asked: Pictures, known: Pictures) -> dict[int, int]:
     found: dict[int, int] = {}
     while new := _copies(asked, known):
         found |= new
-        known = Pictures(known.images, np.setdiff1d(known.rows, list(new)))
+        known = known.only(np.setdiff1d(known.rows, list(new)))
     return dict(sorted(found.items()))
 
 
@@ -89,18 +99,16 @@ def _copies(asked: Pictures, known: Pictures) -> dict[int, int]:
 
 
 def copies_in_training(
-    images: np.ndarray,  # [N, H, W] uint8
-    rows: np.ndarray,  # [n] int64: those meant
+    pictures: Pictures,  # n
     splits: Sequence[str],  # [n]
 ) -> dict[int, int]:
     """Row of a training image -> row of the validation or test image that it is a copy of."""
     train = np.array(splits) == "train"
-    return copies(Pictures(images, rows[~train]), Pictures(images, rows[train]))
+    return copies(pictures.only(pictures.rows[~train]), pictures.only(pictures.rows[train]))
 
 
 def apart_note(
-    images: np.ndarray,  # [N, H, W] uint8
-    rows: np.ndarray,  # [n] int64: those of the store, in order
+    pictures: Pictures,  # n: those of the store, in order
     splits: Iterable[str],  # [n]
 ) -> dict[str, Any]:
     """What `refuse_copies` goes by: the rule by which no training image is a copy of one to be
@@ -110,10 +118,10 @@ def apart_note(
     keeps those. Any other image, order, size or split is another digest, and says nothing: not even
     fewer images are surely apart, since of three alike one may be a copy, of thirty none.
     """
-    told = [*map(str, images.shape[1:]), *splits]
+    told = [*map(str, pictures.images.shape[1:]), *splits]
     digest = hashlib.sha256("\n".join(told).encode())
-    for start in range(0, len(rows), _KNOWN):
-        digest.update(np.ascontiguousarray(images[rows[start : start + _KNOWN]]).data)
+    for start in range(0, len(pictures), _KNOWN):
+        digest.update(np.ascontiguousarray(pictures[start : start + _KNOWN]).data)
     return {
         "rule": _RULE,
         "copy_distance": COPY_DISTANCE,
@@ -132,7 +140,7 @@ def copies_of(stores: Sequence[Store], known: Pictures) -> dict[int, str]:
     """Row of `known` -> the name of the image in one of the stores that it is a copy of."""
     named: dict[int, str] = {}
     for store in stores:
-        found = copies(Pictures(store.images, np.arange(len(store))), known)
+        found = copies(Pictures.at(store, np.arange(len(store))), known)
         named |= {row: f"{store.path}: {name_of(store, of)}" for row, of in found.items()}
     return named
 
@@ -146,7 +154,8 @@ def refuse_copies(real: Store) -> None:
     """
     notes = real.info.get("notes")
     note = notes.get("apart") if isinstance(notes, dict) else None
-    if note and note == apart_note(real.images, np.arange(len(real)), real.column("split")):
+    everything = Pictures.at(real, np.arange(len(real)))
+    if note and note == apart_note(everything, real.column("split")):
         return
     if found := copies(Pictures.of(real, "val", "test"), Pictures.of(real, "train")):
         row, of = next(iter(found.items()))
@@ -160,7 +169,7 @@ def refuse_copies(real: Store) -> None:
 
 def told_copies(real: Store, test: Store) -> str:
     """A line that names training images which are copies of images of `test`; empty: none are."""
-    found = copies(Pictures(test.images, np.arange(len(test))), Pictures.of(real, "train"))
+    found = copies(Pictures.at(test, np.arange(len(test))), Pictures.of(real, "train"))
     if not found:
         return ""
     row, of = next(iter(found.items()))

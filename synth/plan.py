@@ -36,9 +36,9 @@ class Plan:
     style: Style
     canvas: Canvas
     seed: int
-    char: np.ndarray  # [N] int32 into chars
-    partner: np.ndarray  # [N] int32 into chars: the second of "two", a neighbour in a scan
-    font: np.ndarray  # [N] int16 into fonts
+    char: np.ndarray  # [N] int64 into chars
+    partner: np.ndarray  # [N] int64 into chars: the second of "two", a neighbour in a scan
+    font: np.ndarray  # [N] int64 into fonts
     kind: np.ndarray  # [N] object
     label: np.ndarray  # [N] object
     split: np.ndarray  # [N] object
@@ -129,6 +129,11 @@ def make_plan(
             [split, np.where(u[:, 1] < HELD_OUT_SHARE, "val", "train").astype(object)]
         )
         nth = np.concatenate([nth, (u[:, 2] * 1000).astype(int)])
+    if not len(char) and quota.other:
+        raise InputError(
+            f"nothing to render: no character to make the {quota.other} images of other from; ask "
+            "for known ones (--per-class) or other ones (--other-chars)"
+        )
     if not len(char):
         raise InputError("nothing to render: every class already has its images (see --per-class)")
     n_fonts = np.array([len(f) for f in fonts_of])

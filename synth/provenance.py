@@ -153,7 +153,7 @@ def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
         if digest in digests:
             raise InputError(_told(measured, row, trained, "is"))
     written = train[trained.column("source")[train] != "font"]  # or generated of what is written
-    if found := copies(Pictures(measured.images, rows), Pictures(trained.images, written)):
+    if found := copies(Pictures.at(measured, rows), Pictures.at(trained, written)):
         raise InputError(_told(measured, min(found.values()), trained, "is nearly"))
 
 

@@ -44,43 +44,49 @@ def real_counts(store: Store) -> dict[str, int]:
 class Quota:
     """Images to make, by class."""
 
-    target: int  # real + synthetic images that each known class shall reach
+    # real + synthetic images that each known class shall reach; None: nobody asked for a target
+    target: int | None
     lacking: dict[str, int]  # character -> synthetic images to make
     other: int  # images of what is not in the alphabet
     real: dict[str, int]  # label -> real training images, empty without a real store
     cap: float | None = None  # largest synthetic share of a class that has real images
     capped: int = 0  # classes that it takes images from
 
-    def lacks(self, char: str) -> int:
-        """Images that a known class lacks to the target."""
-        return max(self.target - self.real.get(char, 0), 0)
+    def lacks(self, char: str) -> int | None:
+        """Images that a known class lacks to the target; None where there is none."""
+        return None if self.target is None else max(self.target - self.real.get(char, 0), 0)
 
     def notes(self) -> dict[str, Any]:
-        """For the store, as JSON values: of each class what is real, lacks, and is made."""
-        classes: dict[str, dict[str, int]] = {
-            c: {"real": self.real.get(c, 0), "lacking": self.lacks(c), "planned": n}
-            for c, n in self.lacking.items()
-        }
+        """For the store, as JSON values: of each class what is real, lacks, and is made; what hangs
+        on a target only where there is one."""
+        classes: dict[str, dict[str, int]] = {}
+        for c, n in self.lacking.items():
+            lacks = self.lacks(c)
+            classes[c] = {
+                "real": self.real.get(c, 0),
+                **({} if lacks is None else {"lacking": lacks}),
+                "planned": n,
+            }
         classes[OTHER] = {"real": self.real.get(OTHER, 0), "planned": self.other}
-        return {"target": self.target, "other": self.other, "cap": self.cap, "classes": classes}
+        target = {} if self.target is None else {"target": self.target}
+        return {**target, "other": self.other, "cap": self.cap, "classes": classes}
 
     def table(self) -> str:
-        """Group: classes, real images, what lacks to the target, images to make."""
+        """Group: classes, real images, what lacks to the target if there is one, images to make."""
         groups: dict[str, list[str]] = {}
         for char in self.lacking:
             groups.setdefault(group_of(self.real.get(char, 0)), []).append(char)
-        lines = [
-            f"{'group':8} {'classes':>8} {'real':>8} {'lacking':>8} {'to make':>8} {'a class':>8}"
-        ]
+        rows: list[list[Any]] = [["group", "classes", "real", "lacking", "to make", "a class"]]
         for group in ("common", "rare", "few", "none"):
             if chars := groups.get(group):
                 real = sum(self.real.get(c, 0) for c in chars)
                 made = sum(self.lacking[c] for c in chars)
-                lacks = sum(self.lacks(c) for c in chars)
-                lines.append(
-                    f"{group:8} {len(chars):8} {real:8} {lacks:8} {made:8} {made / len(chars):8.0f}"
-                )
-        lines.append(f"{OTHER:8} {1:8} {self.real.get(OTHER, 0):8} {'':8} {self.other:8}")
+                lacks = sum(self.lacks(c) or 0 for c in chars)
+                rows.append([group, len(chars), real, lacks, made, round(made / len(chars))])
+        rows.append([OTHER, 1, self.real.get(OTHER, 0), "", self.other])
+        if self.target is None:
+            rows = [row[:3] + row[4:] for row in rows]
+        lines = [f"{row[0]:8}" + "".join(f" {cell:>8}" for cell in row[1:]) for row in rows]
         if self.cap is not None:
             free = sum(not self.real[c] for c in self.lacking)
             lines.append(
@@ -94,7 +100,8 @@ def plan_quota(
     alphabet: Alphabet,
     real: dict[str, int] | None,  # label -> real training images; None without real data
     per_class: int | None,  # synthetic images of every class; None fills up to the target
-    target: Target,  # real + synthetic images a class; None: twice the median real class
+    # real + synthetic images a class; None: twice the median real class, or with per_class none
+    target: Target,
     other: int | None,  # images of "other"; None: OTHER_PER_KNOWN for each known one
     cap: float | None = None,  # largest synthetic share of a class that has real images
 ) -> Quota:
@@ -115,12 +122,13 @@ def plan_quota(
         if not there:
             raise InputError("--target median: no class has real images; give --real STORE")
         target = int(np.median(there))
-    elif target is None:
+    elif target is None and per_class is None:
         target = max(100, 2 * int(np.median(there))) if there else 200
-    if per_class is None:
-        lacking = {c: max(target - counts[c], target // 2) for c in alphabet.chars}
-    else:
+    if per_class is not None:
         lacking = dict.fromkeys(alphabet.chars, per_class)
+    else:
+        assert target is not None
+        lacking = {c: max(target - counts[c], target // 2) for c in alphabet.chars}
     wanted = lacking
     lacking = {c: _under_cap(n, counts[c], cap) for c, n in wanted.items()}
     if other is None:
@@ -165,8 +173,7 @@ def read_quota(path: Path, alphabet: Alphabet, real: dict[str, int] | None) -> Q
         raise InputError(f"{path}: it asks for no image")
     lacking = {c: images.get(c, 0) for c in alphabet.chars}
     counts = dict.fromkeys(alphabet.classes, 0) | (real or {})
-    target = max(n + counts[c] for c, n in lacking.items())
-    return Quota(target, lacking, images.get(OTHER, 0), counts if real is not None else {})
+    return Quota(None, lacking, images.get(OTHER, 0), counts if real is not None else {})
 
 
 def _quota_row(row: list[str], alphabet: Alphabet) -> tuple[str, int]:

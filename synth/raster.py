@@ -98,7 +98,7 @@ def _fill(
     np.rint(points, out=points)
     fixed, tags = points.astype(np.int64, order="C"), np.ascontiguousarray(tags)
     ends, starts = ends.astype(np.int16), n_points.cumsum() - n_points
-    crowded = _crowded(points, starts)
+    crowded = _crowded(points, starts, n_points)
     # every glyph's structs, filled for all at once
     outlines = np.zeros(count, _OUTLINES)
     outlines["n_contours"], outlines["n_points"] = n_contours, n_points
@@ -132,12 +132,13 @@ def _addresses(structs: np.ndarray) -> range:
     return range(first, first + structs.nbytes, structs.itemsize)
 
 
-def _crowded(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _crowded(points: np.ndarray, starts: np.ndarray, n_points: np.ndarray) -> np.ndarray:
     """[P, 2] 64ths of a px, [N] first points -> [N] bool: do its edges touch too many pixels?
 
     Overwrites the points: fresh memory costs more here than arithmetic.
     """
     points[:-1] -= points[1:]
+    points[starts + n_points - 1] = 0  # from a glyph's last point no edge leads to the next glyph
     np.abs(points, out=points)
     length = np.add.reduceat(points, starts).sum(1)
     return length > 64 * _CELLS

@@ -27,8 +27,8 @@ def redraw(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndar
     """[n] rows of a store's font images -> [n, H, W] uint8, the bytes that are stored.
 
     `fonts`: at least those that the rows name. Raises InputError for a row that is no font image,
-    that names a font or character which is not there, or whose record is older and does not say
-    what stands beside.
+    that names a font or character which is not there, or whose record is damaged, or is older and
+    does not say what stands beside.
     """
     by_name = {font.name: font for font in fonts}
     columns = [store.column(n)[rows] for n in ("source", "origin", "kind", "record")]
@@ -40,7 +40,10 @@ def redraw(store: Store, rows: np.ndarray, fonts: Sequence[FontFile]) -> np.ndar
         where = f"{store.path}, row {row}"
         if source != "font":
             raise InputError(f"{where}: a {source} image, which no font draws")
-        draw = Draw.from_json(record)
+        try:
+            draw = Draw.from_json(record)
+        except ValueError as error:
+            raise InputError(f"{where}: a damaged record ({error})") from None
         if kind in other.OF_TWO and not draw.beside:
             raise InputError(f"{where}: an older record, which does not say what stands beside")
         glyphs.append(_named(origin, by_name, where))

@@ -129,7 +129,7 @@ def cut_scenario(
     test_label = test.column("label")
     tested = set(test.column("sha256")[test_rows])
     train_rows = np.array([r for r in train_rows if digest[r] not in tested], np.int64)
-    near = copies(Pictures(test.images, test_rows), Pictures(train.images, train_rows))
+    near = copies(Pictures.at(test, test_rows), Pictures.at(train, train_rows))
     train_rows = np.setdiff1d(train_rows, list(near))
     rows_of = _by_label(label, train_rows)
     test_of = _by_label(test_label, test_rows)
@@ -156,7 +156,7 @@ def cut_scenario(
     true = [c if dealt[c] in known else OTHER for c in label[rows]]
     given = _with_noise(rows, true, label[rows], alphabet, noise, seed)
     splits = choose_splits(given, digest[rows].tolist(), None, val_share, seed)
-    near = copies_in_training(train.images, rows, splits)
+    near = copies_in_training(Pictures.at(train, rows), splits)
     keep = [i for i, row in enumerate(rows.tolist()) if row not in near]
     rows, true, given, splits = (
         rows[keep],
@@ -246,7 +246,7 @@ def _copy(
                 )
                 for i in part
             ]
-            writer.append(np.asarray(whole.images[rows[part.start : part.stop]]), samples)
+            writer.append(whole.take(rows[part.start : part.stop]), samples)
 
 
 def read_groups(path: Path) -> dict[str, str]:

@@ -95,7 +95,7 @@ class _Real:
         row = np.zeros((self.columns, size, size), np.uint8)
         for tile, label in zip(row, labels, strict=False):
             if self.left.get(label):
-                tile[:] = self.store.images[self.left[label].pop(0)]
+                tile[:] = self.store.take(np.array([self.left[label].pop(0)]))[0]
         return [("real", np.concatenate(row, 1))]
 
 
@@ -145,11 +145,17 @@ def _of_labels(store: Store, labels: Sequence[str], count: int, split: str) -> l
 
 def write_contact_sheet(studio: Studio | FontCheck, path: Path, columns: int = COLUMNS) -> None:
     """A PNG: a font a row, plain; below it what was refused, and what another font draws there."""
+    _write(sheet(contact_rows(studio, columns)), path)
+
+
+def contact_rows(studio: Studio | FontCheck, columns: int) -> list[Row]:
+    """The rows of `write_contact_sheet`; their titles say how many of how many are shown."""
     chars = list(studio.alphabet.chars)
-    rows = []
+    rows: list[Row] = []
     for coverage in studio.coverages:
         picked = [c if c in coverage.usable else "" for c in _spread(chars, columns)]
-        rows.append((coverage.font.name, _plain([(coverage.font, c) for c in picked], columns)))
+        title = _of_all(coverage.font.name, len(picked), len(chars))
+        rows.append((title, _plain([(coverage.font, c) for c in picked], columns)))
         reasons: dict[str, list[str]] = {}
         for char, why in coverage.rejected.items():
             reasons.setdefault("other glyph" if shown_instead(why) else why, []).append(char)
@@ -158,11 +164,15 @@ def write_contact_sheet(studio: Studio | FontCheck, path: Path, columns: int = C
             theirs = [
                 next((c.font for c in studio.coverages if r in c.usable), None) for r in refused
             ]
-            rows.append(
-                (f"  refused: {why}", _plain([(coverage.font, r) for r in refused], columns))
-            )
+            title = _of_all(f"  refused: {why}", len(refused), len(reasons[why]))
+            rows.append((title, _plain([(coverage.font, r) for r in refused], columns)))
             rows.append(("  the others", _plain([*zip(theirs, refused, strict=True)], columns)))
-    _write(sheet(rows), path)
+    return rows
+
+
+def _of_all(title: str, shown: int, there: int) -> str:
+    """The title, and where not all are shown a second line that says so."""
+    return title if shown == there else f"{title}\n  {shown} of {there} shown"
 
 
 def sheet(rows: Sequence[Row], label_px: int = 150) -> Image.Image:
@@ -173,7 +183,8 @@ def sheet(rows: Sequence[Row], label_px: int = 150) -> Image.Image:
     pen = ImageDraw.Draw(out)
     y = 0
     for title, row in rows:
-        pen.text((4, y + row.shape[0] // 2 - 6), title[:24], fill=0)
+        lines = [line[:24] for line in title.splitlines()]
+        pen.text((4, y + row.shape[0] // 2 - 6 * len(lines)), "\n".join(lines), fill=0)
         out.paste(Image.fromarray(255 - row), (label_px, y))
         y += row.shape[0] + 2
     return out

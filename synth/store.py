@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
-from synth.files import sync, write_text
+from synth.files import sync, write_whole
 
 FORMAT = 1
 SOURCES = ("real", "font", "gan")
@@ -294,7 +294,8 @@ class StoreWriter:
         self.path, self.canvas, self.alphabet = Path(path), canvas, alphabet
         self.made, self.notes = made, notes if notes is not None else {}
         refuse_existing(self.path)
-        self._part = self.path.with_name(f".{self.path.name}.partial")
+        # what else is put in here gets its final name with the store
+        self.part = self.path.with_name(f".{self.path.name}.partial")
         self._classes = frozenset(alphabet.classes)
         self._count = 0
         self._labels: Counter[tuple[str, str]] = Counter()
@@ -304,13 +305,13 @@ class StoreWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             undo.callback(lock_output(self.path).release)
             refuse_existing(self.path)  # another process may have finished it meanwhile
-            shutil.rmtree(self._part, ignore_errors=True)  # what a killed process left
-            undo.callback(shutil.rmtree, self._part, ignore_errors=True)
-            self._part.mkdir()
-            self._images = undo.enter_context((self._part / "images.npy").open("wb"))
+            shutil.rmtree(self.part, ignore_errors=True)  # what a killed process left
+            undo.callback(shutil.rmtree, self.part, ignore_errors=True)
+            self.part.mkdir()
+            self._images = undo.enter_context((self.part / "images.npy").open("wb"))
             self._images.write(b"\0" * _HEADER_BYTES)
             self._table = pq.ParquetWriter(
-                self._part / "samples.parquet", SCHEMA, write_page_checksum=True
+                self.part / "samples.parquet", SCHEMA, write_page_checksum=True
             )
             self._undo = undo.pop_all()
         return self
@@ -369,9 +370,11 @@ class StoreWriter:
             "made": self.made,
             "notes": self.notes,
         }
-        write_text(self._part / "store.json", json.dumps(info, ensure_ascii=False, indent=1))
-        sync(self._part / "samples.parquet")
-        os.rename(self._part, self.path)  # noqa: PTH104  fails on a folder that came meanwhile
+        text = json.dumps(info, ensure_ascii=False, indent=1)
+        # of a path that is no UTF-8 JSON's escapes, which are read as the same path
+        write_whole(self.part / "store.json", text.encode("utf-8", "backslashreplace"))
+        sync(self.part / "samples.parquet")
+        os.rename(self.part, self.path)  # noqa: PTH104  fails on a folder that came meanwhile
         sync(self.path.parent)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.checks import FontCheck, check
 from synth.cluster import render_on
+from synth.command import progress
 from synth.errors import InputError
 from synth.fit import fit_style
 from synth.fonts import Coverage, FontFile, find_fonts
@@ -68,7 +68,7 @@ class Studio:
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has, or the training
         images of `real` that are copies of images to be measured on."""
-        if strength < 0:
+        if not 0 <= strength < float("inf"):
             raise InputError(f"--strength {strength}: a factor from 0")
         if writers < 1:
             raise InputError(f"--writers {writers}: a number of hands from 1")
@@ -113,7 +113,7 @@ class Studio:
         chunks = render_on(cluster, self.plan) if cluster else render(self.plan, workers)
         with (
             StoreWriter(out, self.canvas, self.alphabet, made, notes) as writer,
-            tqdm(total=len(self.plan), unit="image", desc="render") as bar,
+            progress(len(self.plan), "image", "render") as bar,
         ):
             for images, samples in chunks:
                 writer.append(images, samples)
@@ -157,11 +157,13 @@ def check_all(
         raise InputError(f"--other-chars {other_chars}: a number of characters from 0")
     if not 0 <= seed < 2**63:
         raise InputError(f"--seed {seed}: a number from 0 to 2 ** 63 - 1")
+    if other_from and not quota.other:
+        raise InputError(f"--other-from {other_from}: no image of other is asked for (--other)")
+    if other_from and other_chars is not None:
+        raise InputError("--other-from FILE says which others: leave --other-chars out")
+    listed = Alphabet.read(other_from).chars if other_from else None
     files = _without(find_fonts(font_folders), without)
-    listed = None
-    if other_from and quota.other:
-        listed = Alphabet.read(other_from).chars
-    elif not quota.other:
+    if not quota.other:
         other_chars = 0
     elif other_chars is None:
         other_chars = int(np.clip(quota.other // 4, 100, MAX_OTHER_CHARS))

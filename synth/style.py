@@ -109,14 +109,28 @@ class Draw:
 
         Raises ValueError for anything else.
         """
-        values = json.loads(text)
-        names = [f.name for f in fields(cls)]
-        if not isinstance(values, list) or not _FIRST_FIELDS <= len(values) <= len(names):
+        try:
+            values = json.loads(text)
+        except RecursionError:  # brackets without end
+            values = None
+        known = fields(cls)
+        if (
+            not isinstance(values, list)
+            or not _FIRST_FIELDS <= len(values) <= len(known)
+            or not all(_fits(v, str(f.type)) for v, f in zip(values, known, strict=False))
+        ):
             raise ValueError(f"not a draw record: {text[:80]!r}")
-        return cls(**dict(zip(names, values, strict=False)))
+        return cls(*values)
 
 
 _FIRST_FIELDS = 14  # up to `field`: all that records of the first version had
+_OF_TYPE = {"float": (float, int), "int": (int,), "str": (str,)}
+
+
+def _fits(value: Any, name: str) -> bool:
+    """Whether a value from JSON is of a field's type, and no infinity or NaN."""
+    right = type(value) in _OF_TYPE[name]  # a bool would be an int too
+    return right and (isinstance(value, str) or abs(value) < 2**63)
 
 
 def columns_of(draws: Sequence[Draw]) -> dict[str, np.ndarray]:

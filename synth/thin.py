@@ -42,7 +42,7 @@ def thin_store(
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
             samples = [Sample(**{k: v for k, v in table[r].items() if k != "sha256"}) for r in part]
-            writer.append(np.asarray(store.images[part]), samples)
+            writer.append(store.take(part), samples)
     return Store.open(out)
 
 

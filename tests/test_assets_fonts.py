@@ -145,3 +145,73 @@ def test_character_sets_have_their_published_sizes() -> None:
     assert [len(build_fonts.gb2312(level)) for level in (1, 2)] == [3755, 3008]
     assert len(build_fonts.jis_level_1()) == 2965
     assert len(build_fonts.ks_syllables()) == 2350
+
+
+TWO = build_fonts.SOURCES[:2]
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that two "fonts", files with their names inside, were built into."""
+
+    def build(source: build_fonts.Source, packages: Path, out: Path) -> tuple:
+        row = next(row for row in ROWS if Path(row.file).stem == source.stem)
+        for name in (row.file, row.licence_file):
+            (out / name).write_text(name)
+        return row, ""
+
+    monkeypatch.setattr(build_fonts, "build", build)
+    (tmp_path / "fonts.part").mkdir()
+    (tmp_path / "fonts.part" / f"{TWO[0].stem}.woff").write_text("half")  # of a killed build
+    assert len([*build_fonts.build_all(TWO, tmp_path, tmp_path / "fonts")]) == 3
+    return tmp_path / "fonts"
+
+
+def test_a_build_replaces_what_a_build_made(out: Path) -> None:
+    there = sorted(path.name for path in out.iterdir())
+    assert len(there) == 5 and not out.with_name("fonts.part").exists()
+    (out / ROWS[0].file).write_text("older")
+    assert len([*build_fonts.build_all(TWO[:1], out, out)]) == 2
+    assert sorted(path.name for path in out.iterdir()) == there
+    assert (out / ROWS[0].file).read_text() == ROWS[0].file
+    assert [row.file for row in build_fonts.read_rows(out)] == [row.file for row in ROWS[:2]]
+
+
+@pytest.mark.parametrize("where", ["fonts", "fonts.part", "new", "new.part"])
+@pytest.mark.parametrize("sources", [TWO, TWO[:1]], ids=["all", "only"])
+def test_a_file_that_no_build_made_is_never_deleted(out: Path, where: str, sources: tuple) -> None:
+    mine = out.parent / where / "mine.woff"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("a font of the user")
+    with pytest.raises(SystemExit, match=r"holds mine\.woff, which its fonts\.toml does not list"):
+        list(build_fonts.build_all(sources, out, out.parent / where.removesuffix(".part")))
+    assert mine.read_text() == "a font of the user"
+
+
+def test_a_file_that_comes_during_the_build_is_not_deleted(out: Path) -> None:
+    lines = build_fonts.build_all(TWO, out, out)
+    next(lines)
+    (out / "mine.woff").write_text("a font of the user")
+    with pytest.raises(SystemExit, match=r"holds mine\.woff"):
+        list(lines)
+    assert (out / "mine.woff").read_text() == "a font of the user"
+
+
+@pytest.mark.parametrize("text", ["words", "[[font]]\nfile = 'a'\n", "font = 3\n"])
+def test_a_folder_with_a_fonts_toml_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "fonts.toml").write_text(text)
+    with pytest.raises(SystemExit, match=r"fonts\.toml: not written by this program"):
+        list(build_fonts.build_all(TWO, tmp_path, tmp_path))
+    assert (tmp_path / "fonts.toml").read_text() == text
+
+
+def test_another_folder_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "letter.txt").write_text("words")
+    monkeypatch.setattr(build_fonts, "fetch", None)
+    line = ["build_fonts.py", str(tmp_path / "work"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit, match=r"holds letter\.txt"):
+        build_fonts.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]

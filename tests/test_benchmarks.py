@@ -110,3 +110,30 @@ def test_what_was_made_ahead_is_not_timed(
 
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     assert timing.timed(timing.Contender(batches(), 2, ahead=2)) == 2 * 8 / 4
+
+
+@pytest.mark.parametrize(
+    ("again", "lightning", "code", "says"),
+    [
+        (1.02, 1.03, 0, "holds"),
+        (1.02, 1.2, 1, "BROKEN"),
+        # then neither says anything
+        (1.2, 1.03, 2, "A/A failed"),
+        (0.8, 1.2, 2, "A/A failed"),
+    ],
+)
+def test_the_loop_is_worth_something_only_where_the_bare_one_equals_itself(
+    load: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    again: float,
+    lightning: float,
+    code: int,
+    says: str,
+) -> None:
+    module, taken = load("train_loop"), iter([1.0, again] * 3)
+    monkeypatch.setattr(module, "bare", lambda *_: (next(taken), {}))
+    monkeypatch.setattr(module, "lightning", lambda *_: (lightning, {}))
+    monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "3"])
+    assert module.main() == code
+    assert says in capsys.readouterr().out

@@ -1,7 +1,10 @@
 """The serving benchmark: nobody is left out in silence, and each claim can be missed."""
 
+import socket
 import sys
 import threading
+import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -10,13 +13,45 @@ import pytest
 from conftest import ROOT
 
 
+class Answers(BaseHTTPRequestHandler):
+    """The number that it is sent; every tenth gets an error."""
+
+    protocol_version = "HTTP/1.1"
+    wait_s = 0.0
+
+    def do_POST(self) -> None:
+        number = int(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(self.wait_s)
+        body = b'{"answer": "%d"}' % number
+        self.send_response(503 if number % 10 == 9 else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def foreign(handler=Answers):
+    """A server of somebody else. Yields its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def serving(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import serving
 
     yield serving
-    for name in ("serving", "serving_claims", "serving_load", "timing"):
+    for name in ("serving", "serving_claims", "serving_engines", "serving_load", "timing"):
         sys.modules.pop(name, None)
 
 
@@ -75,35 +110,81 @@ def test_the_same_twice_and_the_same_answers_have_bounds(serving):
 
 
 def test_the_engines_are_asked_in_turn(serving):
-    asked: list[str] = []
-    found = {name: lambda images, name=name: asked.append(name) for name in ("a", "b", "c")}
-    seconds = serving.latencies(found, np.zeros((2, 4, 4), np.uint8), rounds=5, calls=6)
-    assert [len(x.rates) for x in seconds.values()] == [5, 5, 5]
-    assert asked[:6] == ["a", "b", "c", "b", "c", "a"]
-    assert all(asked.count(name) == 6 * 6 for name in found)
+    asked: list[tuple[str, int]] = []
+    found = {
+        name: serving.Engine(lambda images, name=name: asked.append((name, len(images))))
+        for name in ("a", "b", "c")
+    }
+    images = np.zeros((2, 4, 4), np.uint8)
+    for batch in (1, 3):
+        asked.clear()
+        seconds = serving.latencies(found, images, rounds=5, calls=6, batch=batch)
+        assert [len(x.rates) for x in seconds.values()] == [5, 5, 5]
+        assert [name for name, _ in asked[:6]] == ["a", "b", "c", "b", "c", "a"]
+        assert all(asked.count((name, batch)) == 6 * 6 for name in found)
+
+
+def test_an_engine_that_answers_otherwise_is_named_before_it_is_timed(serving):
+    """In float32 by the probabilities, in fewer bits by the answers."""
+    images = np.arange(40, dtype=np.uint8)[:, None, None]
+    sizes: list[int] = []
+
+    def answer(images, off=0.0, turned=()):
+        sizes.append(len(images))
+        left = 0.2 + 0.6 * (images[:, 0, 0] % 2) + off
+        left = np.where(np.isin(images[:, 0, 0], turned), 1 - left, left)
+        return np.stack([left, 1 - left], 1).astype(np.float32)
+
+    def required(is_float32=True, **kind):
+        other = serving.Engine(lambda images: answer(images, **kind), is_float32)
+        found = {"ours, float32": serving.Engine(answer), "other": other}
+        serving.require_same(found, images, 16, within=1e-4, least=0.97)
+
+    required(off=5e-5)
+    assert sizes == [16, 16, 8] * 3  # ours as one of all
+    required(is_float32=False, off=0.1)
+    required(is_float32=False, turned=(3,))  # one of 40
+    for kind in ({"off": 2e-4}, {"off": np.nan}, {"turned": (3, 4), "is_float32": False}):
+        with pytest.raises(RuntimeError, match="other: answers 16 images at a time otherwise"):
+            required(**kind)
+
+
+def test_one_image_and_a_batch_are_claims(serving):
+    """Against the best of the others, by the median."""
+    images = np.zeros((20, 4, 4), np.uint8)
+
+    def engine(seconds):
+        def answer(images):
+            time.sleep(seconds * len(images))
+            return np.full((len(images), 2), 0.5, np.float32)
+
+        return serving.Engine(answer)
+
+    slow, quick = 4e-4, 1e-4
+    names = ("ours", "ours again", "ours, float32", "OpenVINO", "onnxruntime", "torch eager")
+    found = {name: engine(slow if name == "torch eager" else quick) for name in names}
+    found["onnxruntime"] = engine(slow)
+    rows = serving._alone(found, images, SimpleNamespace(rounds=5, calls=10))
+    shown = {row.claim: row for row in rows}
+    assert list(shown) == [
+        "model, one image, A/A", "model, one image", "model, one image, float32",
+        "model, 16 images, A/A", "model, 16 images", "model, 16 images, float32",
+    ]  # fmt: skip
+    assert "OpenVINO" in shown["model, one image"].peer
+    assert "OpenVINO" not in shown["model, 16 images"].peer
+    assert shown["model, 16 images"].holds and shown["model, 16 images"].ratios[0] < 0.6
+
+
+def test_the_start_is_that_of_the_folder_as_the_manual_has_it(serving):
+    args = SimpleNamespace(model="runs/classifier", without=[], port=7000)
+    words = serving._words(args)
+    assert words["ours"][-4:] == ["--model", "runs/classifier", "--port", "7000"]
+    assert words["flask"][-2:] == ["runs/classifier", "7003"]
 
 
 def test_lost_requests_are_told(serving):
-    """Every tenth gets an error."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            number = int(self.rfile.read(int(self.headers["Content-Length"])))
-            body = b'{"answer": "%d"}' % number
-            self.send_response(503 if number % 10 == 9 else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        running = SimpleNamespace(port=server.server_port, path="/inference")
+    with foreign() as port:
+        running = SimpleNamespace(port=port, path="/inference")
         good, all_of_them = [[str(i).encode() for i in range(n)] for n in (9, 10)]
         seconds, rate, answers = serving.closed_loop(running, good, 3, 27)
         assert len(seconds) == 27 and rate > 0 and answers == {i: str(i) for i in range(9)}
@@ -111,7 +192,42 @@ def test_lost_requests_are_told(serving):
             serving.closed_loop(running, all_of_them, 3, 30)
         seconds, lost = serving.open_loop(running, all_of_them, 500, 40)
         assert len(seconds) == 36 and len(lost) == 4
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+
+def test_a_server_left_on_the_port_is_not_measured_in_ours_place(serving, monkeypatch, tmp_path):
+    """The benchmark once took any answer for one of the process it had started."""
+    import serving_load
+
+    started = tmp_path / "started"
+    words = [sys.executable, "-c", f"open({str(started)!r}, 'w')"]
+    with foreign() as port:
+        with pytest.raises(RuntimeError, match=f"port {port}: Address already in use; end what"):
+            serving.Running(words, port, "/", b"1")
+        assert not started.exists()
+    serving_load._require_free(port)  # as soon as it has ended
+
+    class Slow(Answers):
+        wait_s = 1.0  # our process has ended by then
+
+    monkeypatch.setattr(serving_load, "_require_free", lambda port: None)
+    with (
+        foreign(Slow) as port,
+        pytest.raises(RuntimeError, match=r"did not start:\n.*no port for me"),
+    ):
+        serving.Running(
+            [sys.executable, "-c", "raise SystemExit('no port for me')"], port, "/", b"1"
+        )
+
+
+def test_a_server_that_takes_a_call_and_says_nothing_ends_the_wait(serving, monkeypatch):
+    import serving_load
+
+    monkeypatch.setattr(serving_load, "START_LIMIT_S", 2)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(60)"
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="did not start"):
+        serving.Running([sys.executable, "-c", code], port, "/", b"1")
+    assert time.monotonic() - began < 20

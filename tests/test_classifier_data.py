@@ -284,6 +284,15 @@ def test_the_albumentations_example_goes_through_the_graph(
     assert bent["images"].min() >= -1 and bent["images"].max() <= 1
 
 
+def test_an_augmentation_eased_to_nothing_leaves_images_as_they_are(stores: list[Store]) -> None:
+    """The graph is built for all the numbers that it is fed, at the end of a run as well."""
+    augment = Augment(perspective=0.1, grid_probability=0.5)
+    eased = next(iter(loader(stores, augment, ease=lambda step: 0.0)))
+    plain = next(iter(loader(stores, Augment.none())))
+    assert torch.equal(eased["row"], plain["row"])
+    assert (eased["images"] - plain["images"]).abs().max() < 0.01
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("resident_bytes", [0, 1 << 30])

@@ -87,6 +87,20 @@ def test_a_run_says_which_commit_made_it(tmp_path, monkeypatch):
     assert finished.versions()["torch"]
 
 
+def test_a_run_says_how_many_networks_it_is_and_of_which_packages(plain_run, monkeypatch):
+    run = Finished.open(plain_run, "x")
+    assert dict(finished.facts(run))["Network"] == "compact, 32-true"
+    run.info["config"]["members"] = 3
+    told = dict(finished.facts(run))["Network"]
+    assert told == "compact x 3, their probabilities averaged, 32-true"
+    del run.info["config"]["members"]  # of an earlier version
+    assert dict(finished.facts(run))["Network"] == "compact, 32-true"
+    there = {"nvidia-dali-cuda120": "1.34", "timm": "1.0.3", "efficientnet-pytorch": "0.7.1"}
+    real = finished.version
+    monkeypatch.setattr(finished, "version", lambda name: there.get(name) or real(name))
+    assert there.items() <= finished.versions().items()
+
+
 @pytest.mark.parametrize(
     ("processes", "nodes", "starts"),
     [

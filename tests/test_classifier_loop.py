@@ -21,7 +21,7 @@ from classifier.loop.answers import ArmAnswers
 from classifier.loop.needs import needs_of, quota_of, table_of, write_needs
 from classifier.loop.paired import change_of
 from classifier.loop.plan import BOTH, FONT, GAN, REAL, Loop, split_options
-from classifier.loop.section import verdict_section
+from classifier.loop.section import _count, verdict_section
 from classifier.loop.verdict import (
     FEWEST,
     HELPED,
@@ -203,7 +203,8 @@ def test_the_mean_of_both_comparisons_of_a_source_counts() -> None:
     found = verdicts_of(arms, REAL_COUNTS)
     assert of_class(found, "A", FONT).gain == 0.6
     gan = of_class(found, "A", GAN)
-    assert gan.gain == 0.0 and gan.verdict == NOTHING and not gan.enough
+    # no answer changed, of twenty: that is a verdict, not too little to tell
+    assert gan.gain == 0.0 and gan.verdict == NOTHING and gan.enough
     # alone each lifts A, beside the other none does: half of it counts
     arms |= {GAN: arm(high, TARGET), BOTH: arm(high, TARGET)}
     found = verdicts_of(arms, REAL_COUNTS)
@@ -235,7 +236,8 @@ def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
     common = of_class(found, "H", FONT)
     assert (common.verdict, common.by_group) == (NOTHING, False)
     n = tally(found, FONT)
-    assert (n["helped"], n["few"], n["group"]) == (1, 8, {HELPED: 7, HURT: 0, NOTHING: 0})
+    assert (n["helped"], n["nothing"], n["few"]) == (1, 1, 7)
+    assert n["group"] == {HELPED: 7, HURT: 0, NOTHING: 0}
     assert "7 helped" in verdict_table(found)
     # the other way round it hurts, and is switched off for all of them
     hurt = verdicts_of({REAL: arms[FONT], FONT: arms[REAL]}, counts)
@@ -253,6 +255,24 @@ def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
     assert text.count("as its group") == 7 and "7 helped" in text
     shown |= {"off": {"A": [FONT], OTHER: [FONT]}, "off_by_group": {"A": [FONT], OTHER: []}}
     assert page.render(verdict=shown).count("(font by its group)") == 1
+
+
+@pytest.mark.parametrize("changed, told", [(0, True), (3, True), (5, False), (6, True)])
+def test_few_changed_answers_are_too_few_only_where_they_all_say_the_same(
+    changed: int, told: bool
+) -> None:
+    """Three of twenty leave an interval that holds 0: no difference. Five that all gain leave one
+    that does not, and are too few to believe it."""
+    arms = {REAL: arm(answers_with(A=(changed, 2)), TARGET), FONT: arm(TARGET, TARGET)}
+    found = verdicts_of(arms, REAL_COUNTS)
+    a = of_class(found, "A", FONT)
+    assert (a.changed, a.enough) == (changed, told)
+    assert a.verdict == (HELPED if changed == 6 else NOTHING)
+    few = 0 if told else 2  # C, which A was called, gains as much
+    assert tally(found, FONT)["few"] == few
+    # by chance alone: of those that could be told to help or hurt
+    count = _count(FONT, [v for v in found if v.group])
+    assert count["by_chance"] == pytest.approx(0.025 * (2 if changed == 6 else 0))
 
 
 def test_a_group_that_cannot_be_told_either_gives_no_verdict() -> None:
@@ -324,7 +344,7 @@ def test_no_quota_is_above_its_cap_and_none_below_its_base() -> None:
 
 def test_the_loops_own_options_are_refused() -> None:
     assert split_options("--lr 0.1", 7, "demo") == (
-        *("--lr", "0.1", "--preset", "demo", "--steps", "7", "--members", "1"),
+        *("--lr", "0.1", "--preset", "demo", "--steps", "7"),
     )
     assert split_options("--members=3", None, None) == ("--members=3",)
     for text in ("--out x", "--seed=3", "--source-weights {}", "'"):
@@ -332,6 +352,17 @@ def test_the_loops_own_options_are_refused() -> None:
             split_options(text, None, None)
     with pytest.raises(InputError, match="--seeds 0"):
         Loop(Path("real"), Path("out"), seeds=0)
+
+
+def test_the_final_run_has_as_many_networks_as_the_preset_and_an_arms_runs_one() -> None:
+    """The seeds of an arm are several networks already."""
+    for options, of_arm in (((), "1"), (("--members", "3"), "3"), (("--members=3",), None)):
+        loop = Loop(Path("real"), Path("out"), seeds=1, options=options)
+        final, *arms = loop.final({}).words, *(j.words for j in loop.jobs() if j.kind != FONT)
+        assert final[-len(options) :] == options if options else "--members" not in final
+        for words in arms:
+            named = [words[i + 1] for i, word in enumerate(words) if word == "--members"]
+            assert named == ([of_arm] if of_arm else [])
 
 
 def test_a_store_of_another_quota_is_not_taken(tmp_path: Path) -> None:
@@ -468,7 +499,9 @@ def test_the_loop_goes_on_where_it_stopped(
     assert "--allow-copies" not in arm
 
     before = (tmp_path / "loop" / "verdict.json").read_bytes()
-    assert loop(*allowed)[:2] == (0, [])
+    with monkeypatch.context() as patch:
+        patch.setattr("synth.near_copies.told_copies", None)  # what takes long is not done again
+        assert loop(*allowed)[:2] == (0, [])
     assert (tmp_path / "loop" / "verdict.json").read_bytes() == before
     (tmp_path / "loop" / "runs" / "font" / "seed2" / "metrics.json").unlink()
     # what was made from it is refused, not mixed

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from classifier.networks import Compact, WeightedPooling, build_network
 from classifier.norms import (
@@ -83,6 +84,38 @@ def test_measured_statistics_are_those_of_the_images_as_they_are_read():
     before = network[1].running_mean.clone()
     measure_norms(network, images, batch_size=60)  # the same again
     assert torch.equal(network[1].running_mean, before)
+
+
+def test_nothing_but_the_norms_is_in_training_while_they_are_measured():
+    """EfficientNet drops whole blocks by chance in training: its statistics would be of such."""
+    torch.manual_seed(0)
+    network = build_network("efficientnet-b0", 5).train()
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32), dtype=np.uint8)
+    modes = []
+    network._dropout.register_forward_hook(lambda module, *_: modes.append(module.training))
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        measure_norms(network, images, batch_size=20)
+        assert torch.equal(torch.random.get_rng_state(), before)  # nothing was left to chance
+        found.append({k: v.clone() for k, v in network.state_dict().items() if "running" in k})
+    assert modes == [False] * 4 and not any(m.training for m in network.modules())
+    assert all(torch.equal(found[0][k], v) for k, v in found[1].items())
+    assert {m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)} != {None}
+
+
+def test_the_compact_network_has_the_statistics_that_torch_gives_it():
+    """To the last bit: what it has by chance, its dropout, comes after all of its norms."""
+    torch.manual_seed(0)
+    ours = build_network("compact", 5)
+    theirs = copy.deepcopy(ours)
+    images = np.random.default_rng(0).integers(0, 256, (40, 64, 64), dtype=np.uint8)
+    measure_norms(ours, images, batch_size=20)
+    parts = torch.from_numpy(to_float(images))[:, None].split(20)
+    update_bn([x.contiguous(memory_format=torch.channels_last) for x in parts], theirs)
+    for name, value in theirs.named_buffers():
+        assert torch.equal(ours.get_buffer(name), value), name
 
 
 def test_steady_images_are_a_sample_without_repeats():

@@ -224,6 +224,8 @@ def test_a_network_that_doubts_most_images_is_not_believed(stores, tmp_path, cap
     train(stores, tmp_path / "run", doubt_below=1.0, clean_at=(0.3,))
     assert "36 of 36 real images look doubtful, more than 50%" in capsys.readouterr().out
     assert len(Suspects.read(tmp_path / "run").row) == 0
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert figures["mix_at_end"] is None  # it is as it was planned
     assert weights(tmp_path / "run") == plain
 
 
@@ -241,7 +243,7 @@ def test_started_weights_are_trained_by_adamw_unless_an_optimiser_is_named(
 def test_more_characters_take_more_steps():
     small = PRESETS["small"]
     assert small.for_classes(3) == small.for_classes(100) == small
-    assert small.for_classes(474).steps == 11_565  # 3,600 x 4.74 ** 0.75
+    assert small.for_classes(474).steps == 9637  # 3,000 x 4.74 ** 0.75
     gan = GAN_PRESETS["small"]
     assert gan.for_classes(70) == gan
     assert gan.for_classes(400) == replace(gan, recogniser_steps=2400)
@@ -372,6 +374,14 @@ def test_a_trusted_label_is_never_doubted(stores, tmp_path, monkeypatch):
     train(stores, tmp_path / "run", path, doubt_below=1.0, clean_at=(0.3,))
     found = Suspects.read(tmp_path / "run")
     assert row not in found.row and len(found.row) > 20
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    images = [
+        sum(int(line.split()[3]) for line in figures[name].splitlines() if line.startswith("real"))
+        for name in ("mix", "mix_at_end")
+    ]
+    assert images == [36, 36 - len(found.row)]
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "as planned at the start" in page and "left out as doubtful when the run ended" in page
     assert (found.likely != found.target).all() and (np.diff(found.probability) >= 0).all()
 
 
@@ -385,6 +395,14 @@ def test_a_trusted_label_is_never_doubted(stores, tmp_path, monkeypatch):
         ({"lr_decay_by_depth": 0.0}, "--lr-decay-by-depth 0.0"),
         ({"hard_weight": 0.5}, "--hard-weight 0.5: not between 1 and 100"),
         ({"patience": 0}, "--patience 0"),
+        ({"steps": -5}, "--steps -5: not between 1 and inf"),
+        ({"steps": 0}, "--steps 0: "),
+        ({"batch_size": 0}, "--batch-size 0: "),
+        ({"lr": 0.0}, "--lr 0.0: not between 1e-12 and 1000"),
+        ({"lr": -1.0}, "--lr -1.0: "),
+        ({"lr": float("nan")}, "--lr nan: "),
+        ({"muon_lr": 0.0}, "--muon-lr 0.0: "),
+        ({"precision": "64-true"}, "there are 32-true, bf16-mixed, 16-mixed"),
         ({"mixup": -1.0}, "--mixup -1"),
         ({"noise_loss": "elr", "mixup": 0.2}, "without mixup"),
         ({"replace": ("x=y:Z",)}, "no module 'y'"),
@@ -394,6 +412,26 @@ def test_values_out_of_range_are_one_line_and_leave_nothing(stores, tmp_path, ch
     with pytest.raises(InputError, match=says):
         train(stores, tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_real_store_among_the_synthetic_ones_is_refused(stores, tmp_path):
+    """Its labels would be doubted, and its rows taken for those of the first store."""
+    from classifier.setup import prepare
+
+    more = _store(tmp_path / "more", "real", "ABC", 14)
+    with pytest.raises(InputError, match="more: holds real images, and --synth takes font and GAN"):
+        prepare(stores["real"], [stores["font"], more], _config(), 1, None)
+
+
+def test_the_rate_of_the_hidden_convolutions_is_an_option(
+    stores, tmp_path, load_script, monkeypatch
+):
+    script, got = load_script("train_classifier"), []
+    monkeypatch.setattr(runs, "train", lambda *a: got.append((a[3].lr, a[3].muon_lr)) or {})
+    given = ["--real", str(stores["real"].path), "--out", str(tmp_path / "run")]
+    for more in ([], ["--lr", "0.1"], ["--muon-lr", "0.2"]):
+        script.main(script.options().parse_args([*given, *more]))
+    assert got == [(0.003, 0.02), (0.1, 0.02), (0.003, 0.2)]
 
 
 def test_an_infinite_gradient_names_its_layer(stores, tmp_path, monkeypatch):

@@ -171,6 +171,23 @@ def test_a_grid_covers_the_drawn_share_and_nothing_else_changes() -> None:
         np.testing.assert_array_equal(image[tile:], image[:-tile])
 
 
+@pytest.mark.parametrize("strength", [0.01, 0.1, 0.15])
+def test_a_grid_that_is_too_fine_to_be_one_is_left_out(strength: float) -> None:
+    """Squares of paper 16 px apart, times that. DALI takes no distance of 0, and a grid of one
+    pixel would cover whole pictures."""
+    augment = Augment(**vars(NONE) | vars_of(grid_probability=1, grid_px=16, grid_share=0.9))
+    drawn = draw(augment.scaled(strength), 0, 0, 200, 64)
+    assert drawn["grid_px"].min() >= 2
+    full = np.full((200, 64, 64), 200, np.uint8)
+    out = to_uint8(run(full, augment, drawn)[:, 0])
+    covered = (out == 0).mean((1, 2))
+    assert covered.max() < 0.9 * strength + 0.3
+    if 16 * strength < 2:
+        assert not covered.any()
+    whole = draw(augment, 0, 0, 200, 64)
+    assert whole["grid_px"].min() >= 8 and (whole["grid_ratio"] > 0).all()
+
+
 def vars_of(**values: float) -> dict[str, float]:
     return values
 

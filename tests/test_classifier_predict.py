@@ -298,3 +298,39 @@ def test_own_layers_run_with_own_code_only(tmp_path, load_script, capsys, monkey
     assert run(script.options(), script.main, [*words, "--own-code"]) == 0
     (row,) = rows_of(out)
     assert row["label"] == ALPHABET.chars[1] and float(row["confidence"]) > 0.99
+
+
+def test_images_of_formats_that_are_not_read_are_listed_not_passed_over(model, tmp_path):
+    """A folder from a phone once gave a table without a word of half of it."""
+    images = tmp_path / "images"
+    images.mkdir()
+    drawing(LINES["十"]).save(images / "a.png")
+    drawing(LINES["一"]).convert("RGB").save(images / "b.AVIF", "PNG")  # only its name is wrong
+    (images / "c.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    drawing(LINES["一"]).save(images / "d.ico")
+    (images / "e.tga").write_bytes(b"\0\1\1\0")
+    (images / "notes.txt").write_text("words")
+    assert predict_files(model, [images], tmp_path / "p.csv", 1) == (2, 3)
+    listed = (tmp_path / "p.csv.skipped").read_text("utf-8").splitlines()
+    said = {Path(path).name: why for path, why in (line.split("\t") for line in listed)}
+    assert said == {
+        "c.heic": "not an image of a format that is read (HEIC); save it as PNG",
+        "d.ico": "not an image of a format that is read (ICO); save it as PNG",
+        "e.tga": "not an image",
+    }
+
+
+def test_a_name_with_a_tab_or_a_line_end_takes_one_line_of_the_skipped(model, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    drawing(LINES["十"]).save(images / "a.png")
+    names = ["1\t2.png", "1\n2.png", "1\r2.png", "1\u20282.png", "1\x852.png", "永 é.png"]
+    for name in names:
+        (images / name).write_bytes(b"?")
+    predict_files(model, [images], tmp_path / "p.csv", 1)
+    text = (tmp_path / "p.csv.skipped").read_text("utf-8")
+    assert text.count("\n") == len(text.splitlines()) == len(names)
+    listed = [Path(line.split("\t")[0]).name for line in text.splitlines()]
+    assert sorted(listed) == sorted(
+        [r"1\t2.png", r"1\n2.png", r"1\r2.png", r"1\u20282.png", r"1\x852.png", "永 é.png"]
+    )

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from safetensors.torch import load_file
-from test_classifier_train import _store
+from test_classifier_train import _config, _store
 
 from classifier.processes import Processes
+from synth.errors import InputError
 
 MINE = """
 from torch import nn
@@ -63,6 +64,19 @@ def test_torchrun_and_slurm_are_told_apart(monkeypatch):
     assert Processes.here() == Processes(0, 4, 2)
     monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # a shell inside an allocation is one process
     assert Processes.here() == Processes(0, 1, 1)
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    from classifier import train as runs
+
+    real = _store(tmp_path / "real", "real", "ABC", 15)
+    for rank in range(3):
+        monkeypatch.setattr(Processes, "here", classmethod(lambda cls, r=rank: cls(r, 3, 1)))
+        with pytest.raises(InputError, match=r"--batch-size 16: .* by 3 processes; .* of 3"):
+            runs.train(real, [], tmp_path / "run", _config(), 1, {})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

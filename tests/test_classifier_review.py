@@ -8,7 +8,16 @@ import pytest
 from test_classifier_report import Page
 from test_classifier_train import ALPHABET, _picture, _store
 
-from classifier.review import LEAST_KEPT, Opinions, folds_of, measure, review, spared, undecided
+from classifier.review import (
+    LEAST_KEPT,
+    Opinions,
+    folds_of,
+    measure,
+    review,
+    spared,
+    true_classes,
+    undecided,
+)
 from classifier.suspects import Suspects, fold
 from synth.canvas import Canvas
 from synth.command import run
@@ -35,12 +44,23 @@ def opinions(seed: int = 0, sure: float = 0.8) -> tuple[Opinions, np.ndarray]:
 
 def test_folds_share_every_class_evenly():
     given = np.repeat([0, 1, 2], [100, 7, 2])
-    fold_of = folds_of(given, 3, seed=1)
+    digest = np.array([f"{i:03d}" for i in range(109)], object)
+    fold_of = folds_of(given, digest, 3, seed=1)
     for label, count in ((0, 100), (1, 7), (2, 2)):
         sizes = np.bincount(fold_of[given == label], minlength=3)
         assert sizes.sum() == count and sizes.max() - sizes.min() <= 1
-    assert np.array_equal(fold_of, folds_of(given, 3, seed=1))
-    assert not np.array_equal(fold_of, folds_of(given, 3, seed=2))
+    assert np.array_equal(fold_of, folds_of(given, digest, 3, seed=1))
+    assert not np.array_equal(fold_of, folds_of(given, digest, 3, seed=2))
+
+
+def test_equal_images_share_a_fold_under_whichever_labels_they_are_filed():
+    """A network that was trained on one of them would say of the other what it was told."""
+    given = np.repeat([0, 1, 2], [30, 30, 30])
+    digest = np.array([f"{i % 35:02d}" for i in range(90)], object)
+    fold_of = folds_of(given, digest, 3, seed=1)
+    for one in set(digest):
+        assert len(set(fold_of[digest == one].tolist())) == 1
+    assert np.bincount(fold_of, minlength=3).min() > 20
 
 
 @needs_cleanlab
@@ -115,7 +135,7 @@ def test_a_list_is_measured_against_the_truth(noisy):
     target = real.classes()[rows]
     likely = np.array([1, 1, 1, 1, 2, 2, 1, 1])
     found = Suspects(rows, target, likely, np.zeros(8, np.float32))
-    figures = measure(found, told, real, noisy / "truth.csv")
+    figures = measure(found, told, real, true_classes(noisy / "truth.csv", real))
     assert figures["all"] == {
         "images": 90,
         "wrong": 12,
@@ -127,10 +147,13 @@ def test_a_list_is_measured_against_the_truth(noisy):
     assert set(figures) == {"all", "rare"}
     (noisy / "half.csv").write_text("path,label\ntrain/A/0.png,A\n", "utf-8")
     with pytest.raises(InputError, match=r"nothing about 89 images, as 1\.png"):
-        measure(found, told, real, noisy / "half.csv")
+        true_classes(noisy / "half.csv", real)
     (noisy / "twice.csv").write_text("path,label\na/0.png,A\nb/0.png,B\n", "utf-8")
     with pytest.raises(InputError, match=r"two files called 0\.png"):
-        measure(found, told, real, noisy / "twice.csv")
+        true_classes(noisy / "twice.csv", real)
+    (noisy / "image.csv").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(InputError, match=r"image\.csv: no CSV file in UTF-8"):
+        true_classes(noisy / "image.csv", real)
 
 
 def suspects_of(real: Store) -> Suspects:
@@ -217,6 +240,25 @@ def test_the_command_writes_the_list_of_a_finished_review(noisy, load_script, ca
     assert "suspects.parquet) is gone" in capsys.readouterr().err
     assert run(script.options(), script.main, [*words, "--write-corrections", "x", "y"]) == 2
     assert "there are remove, likely" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("--truth {0}/none.csv", "none.csv: no such file"),
+        ("--truth {0}/font/store.json", "needs the columns path and label"),
+        ("--steps 0", "--steps 0: not between 1 and inf"),
+    ],
+)
+def test_what_a_review_could_not_end_with_is_told_before_it_trains(
+    noisy, load_script, capsys, monkeypatch, more, says
+):
+    script = load_script("review_labels")
+    monkeypatch.setattr("classifier.review.find_spec", lambda name: True)
+    monkeypatch.setattr("classifier.review.out_of_fold", None)
+    words = f"--real {noisy}/noisy --out {noisy}/review --preset demo {more.format(noisy)}"
+    assert run(script.options(), script.main, words.split()) == 2
+    assert says in capsys.readouterr().err and not (noisy / "review").exists()
 
 
 @needs_cleanlab

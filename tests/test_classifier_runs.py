@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from classifier.export import load_model
 from classifier.finished import Finished
 from classifier.fit import PROFILERS
 from classifier.hardness import Hardness
-from classifier.held_out import threshold_images
+from classifier.held_out import HeldOut, threshold_images
 from classifier.losses import log_prior
 from classifier.predict import predict_files
 from classifier.rejection import rates_at
 from classifier.setup import prepare
 from classifier.suspects import Suspects
 from gan.train import fast_precision
+from synth.alphabet import Alphabet
 from synth.errors import InputError
 from synth.store import Store
 
@@ -141,6 +143,26 @@ def test_thresholds_by_group_are_kept_and_answered_by(stores, tmp_path, monkeypa
     p = model.probabilities(held.images)
     rates = rates_at(p, held.targets, 3, model.card.limits)
     assert figures["validation"] == pytest.approx(rates, abs=1e-6)
+
+
+def test_a_group_has_its_threshold_where_no_common_one_would_do(monkeypatch, capsys):
+    """Half of the known images look like others: no threshold for all keeps them. None of the
+    group "few" does, and its own finds 40 others: that is what the rates are of."""
+    p = np.repeat([[0.001, 0, 0.999], [0, 0.9, 0.1], [0.001, 0, 0.999], [0, 0.2, 0.8]], 40, 0)
+    target = np.repeat([0, 1, 2, 2], 40)
+    held = HeldOut(np.zeros((160, 8, 8), np.uint8), target)
+    monkeypatch.setattr(runs, "threshold_images", lambda setup: held)
+    monkeypatch.setattr(runs, "real_counts", lambda real: {"A": 60, "B": 4})
+    setup = SimpleNamespace(stores=[SimpleNamespace(alphabet=Alphabet.of("AB"))], known=2)
+    model = SimpleNamespace(probabilities=lambda images: p)
+    found = runs._threshold(model, setup, _config(threshold_by="group"))
+    assert found.threshold == found.by_group["common"] == 1 > found.by_group["few"]
+    wanted = {"known_right": 1.0, "known_lost": 0.0, "other_found": 0.5}
+    assert found.rates == pytest.approx(wanted)
+    assert "nothing will be called other" not in capsys.readouterr().out
+    found = runs._threshold(model, setup, _config())
+    assert (found.threshold, found.rates, found.by_group) == (1, {}, {})
+    assert "nothing will be called other" in capsys.readouterr().out
 
 
 def test_the_body_moves_once_it_is_thawed(stores, tmp_path, monkeypatch):

@@ -96,6 +96,20 @@ def test_layer_norms_are_those_of_autograd():
     assert norms["2"] == pytest.approx(float(network[2].bias.grad.norm()))
 
 
+def test_a_layer_that_takes_no_part_is_named():
+    """As one that a user's layer left aside: it has no gradient at all, not one of 0."""
+    network = torch.nn.ModuleDict({"used": torch.nn.Linear(4, 2), "aside": torch.nn.Linear(4, 2)})
+    history, told = GradientHistory(), []
+    for _ in range(3):
+        network["used"](torch.randn(8, 4)).square().sum().backward()
+        norms = layer_norms(network)
+        assert norms["aside"] == 0 < norms["used"]
+        told += history.judge(norms)
+    assert told == ["aside gets no gradient: it is dead"]
+    network["aside"].requires_grad_(False)
+    assert set(layer_norms(network)) == {"used"}
+
+
 def test_a_dead_and_an_exploding_layer_are_named_once():
     history = GradientHistory()
     for _ in range(2):
@@ -107,6 +121,15 @@ def test_a_dead_and_an_exploding_layer_are_named_once():
     assert line.startswith("a ") and "explodes" in line
     (line,) = history.judge({"a": 900.0, "b": 0.0, "c": float("nan")})
     assert line.startswith("c ") and "nan" in line
+
+
+def test_next_to_nothing_does_not_explode():
+    history = GradientHistory()
+    for _ in range(4):
+        assert history.judge({"a": 1e-7}) == []
+    assert history.judge({"a": 1e-4}) == []  # a thousand times as much
+    (line,) = history.judge({"a": 0.2})
+    assert line.startswith("a explodes")
 
 
 def test_a_really_dead_layer_is_found():

@@ -36,14 +36,15 @@ def url(tmp_path_factory):
     thread.join(30)
 
 
-def _browser(mobile: bool):
+def _browser(screen: tuple[int, int] | None = None):
+    """screen: of a phone, its width and height; None: a window of a desktop."""
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(flag)
     options.add_argument("--window-size=1000,800")
-    if mobile:
-        metrics = {"width": 390, "height": 844, "pixelRatio": 2.0, "touch": True}
+    if screen:
+        metrics = {"width": screen[0], "height": screen[1], "pixelRatio": 2.0, "touch": True}
         options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=Driver(DRIVER))
@@ -51,7 +52,7 @@ def _browser(mobile: bool):
 
 @pytest.fixture(scope="module", params=["mouse", "pen", "finger"])
 def page(request, url):
-    browser = _browser(request.param == "finger")
+    browser = _browser((390, 844) if request.param == "finger" else None)
     browser.pointer = request.param
     browser.get(url)
     yield browser
@@ -226,6 +227,7 @@ def test_overload_shows_no_old_answer_and_is_asked_again(page):
     page.execute_script(REFUSE)
     write(page, SIX["十"][1:])
     wait_for(page, lambda: "64 requests" in page.find_element(By.ID, "note").text)
+    wait_for(page, lambda: not state(page)["glyphs"])
     shown = state(page)
     assert not shown["label"] and shown["verdict"] == "no answer"
     assert shown["top"] == [] and shown["other"] == "" and shown["glyphs"] == []
@@ -256,6 +258,56 @@ def test_nothing_is_wider_than_the_screen(page):
     assert paper["width"] == pytest.approx(paper["height"], abs=1) and paper["width"] > 250
 
 
+HOLD = """
+if (!window.plainFetch) window.plainFetch = window.fetch;
+const held = [];
+window.asked = 0;
+window.letGo = () => { window.fetch = window.plainFetch; held.forEach((go) => go()); };
+window.fetch = (path, ...rest) => {
+  if (path !== "/v1/nearest") return window.plainFetch(path, ...rest);
+  window.asked += 1;
+  return new Promise((go) => held.push(go)).then(() => window.plainFetch(path, ...rest));
+};
+"""
+
+
+def test_the_answer_does_not_wait_for_the_nearest_glyphs(page):
+    clear(page)
+    time.sleep(1.5)  # no question is on its way
+    page.execute_script(HOLD)
+    try:
+        write(page, SIX["十"][:1])
+        wait_for(page, lambda: label(page) == "一")
+        write(page, SIX["十"][1:])
+        wait_for(page, lambda: label(page) == "十")  # the next question does not either
+        assert page.execute_script("return window.asked") == 1
+    finally:
+        page.execute_script("window.letGo()")
+    wait_for(page, lambda: state(page)["glyphs"][:1] == [["十", 64]])  # of the newest drawing
+
+
+TOLD = """
+if (!window.plainFetch) window.plainFetch = window.fetch;
+window.told = [];
+window.fetch = (path, options) => {
+  window.told.push(options.body.get("keep"));
+  return window.plainFetch(path, options);
+};
+"""
+
+
+def test_what_is_written_here_is_not_to_be_kept(page):
+    clear(page)
+    page.execute_script(TOLD)
+    try:
+        write(page, SIX["十"])
+        wait_for(page, lambda: label(page) == "十")
+        told = page.execute_script("return window.told")
+    finally:
+        page.execute_script("window.fetch = window.plainFetch")
+    assert len(told) >= 2 and set(told) == {"false"}
+
+
 def test_the_docs_show_every_path(page, url):
     page.get(f"{url}/docs")
     titles = wait_for(
@@ -263,3 +315,29 @@ def test_the_docs_show_every_path(page, url):
     )
     assert {"POST /v1/predict", "POST /inference", "GET /healthz", "GET /metrics"} <= set(titles)
     page.get(url)
+
+
+IN_SIGHT = """
+return [...document.querySelectorAll("#paper, #undo, #clear, #label")].map((x) => {
+  const box = x.getBoundingClientRect();
+  return [x.id, box.left >= 0 && box.top >= 0
+    && box.right <= innerWidth && box.bottom <= innerHeight];
+});
+"""
+
+
+@pytest.mark.parametrize("screen", [(667, 375), (844, 390), (390, 844), (360, 640)])
+def test_a_phone_shows_paper_buttons_and_answer_without_a_scroll(url, screen):
+    """On its side too: the buttons were below the screen."""
+    browser = _browser(screen)
+    browser.pointer = "finger"
+    try:
+        browser.get(url)
+        assert browser.execute_script("return [innerWidth, innerHeight]") == list(screen)
+        write(browser, SIX["十"])
+        wait_for(browser, lambda: label(browser) == "十")
+        assert all(seen for _, seen in browser.execute_script(IN_SIGHT))
+        paper = browser.find_element(By.ID, "paper").rect
+        assert paper["width"] == pytest.approx(paper["height"], abs=1) and paper["width"] > 220
+    finally:
+        browser.quit()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client import Counter
+from test_bad_writes import small_tmpfs
 from toy_model import LINES, drawing
 
 from classifier.card import Prediction
@@ -38,7 +39,7 @@ def test_a_folder_of_kept_answers_can_be_imported_as_labelled_images(tmp_path):
         ink = 255 - np.asarray(drawing(LINES[char], 70 + i, 5 + i % 3))
         keeper.put(answered(i, char, encode(ink)))
     keeper.close()
-    (folder,) = (tmp_path / "kept").iterdir()
+    (folder,) = (tmp_path / "kept").glob("0*")
     rows = [json.loads(x) for x in (folder / "answers.jsonl").read_text("utf-8").splitlines()]
     assert [r["label"] for r in rows] == labels
     assert all((folder / r["file"]).is_file() for r in rows)
@@ -59,7 +60,7 @@ def test_the_oldest_folders_go(tmp_path, monkeypatch):
         keeper.close()
     kept = sorted(p.name for p in tmp_path.rglob("*.png"))
     assert kept == [f"id{i:05d}_other.png" for i in range(16, 20)]
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["00000007", "00000008"]
+    assert [p.name for p in sorted(tmp_path.glob("0*"))] == ["00000007", "00000008"]
     assert counted(metrics.kept, "written") == 20
 
 
@@ -134,7 +135,7 @@ def test_bytes_have_a_limit_too(tmp_path, monkeypatch):
     assert (
         kept[-1] == "id01099_一.png" and "id00099_一.png" in kept and "id00000_一.png" not in kept
     )
-    assert len(list(tmp_path.iterdir())) >= 3
+    assert len(list(tmp_path.glob("0*"))) >= 3
     with pytest.raises(InputError, match="--keep-bytes 0"):
         Keeper(tmp_path, 1000, 0, Metrics())
 
@@ -172,3 +173,58 @@ def test_a_disk_that_stays_full_costs_no_old_answer(tmp_path, monkeypatch):
         keeper.put(answered(1 + i, "一"))
     keeper.close()
     assert [p.name for p in tmp_path.rglob("*.png")] == ["id00000_一.png"]
+
+
+def test_a_real_full_disk_leaves_no_part_of_an_answer(tmp_path):
+    """Empty and cut files were left, which nothing counted, and an import would have refused."""
+    metrics = Metrics()
+    with small_tmpfs(tmp_path / "disk", "1m") as enlarge:
+        keeper = Keeper(tmp_path / "disk", 1000, BYTES, metrics)
+        files = [b"\x89PNG" + bytes([i]) * 30_000 for i in range(60)]
+        for i, file in enumerate(files):
+            keeper.put(answered(i, "一", file))
+        wait_for(lambda: sum(counted(metrics.kept, x) for x in ("written", "failed")) == 60)
+        enlarge("4m")
+        keeper.put(answered(60, "一", b"\x89PNG" + b"z" * 30_000))
+        keeper.close()
+        kept = sorted((tmp_path / "disk").rglob("*.png"))
+        (table,) = (tmp_path / "disk").rglob("answers.jsonl")
+        rows = [json.loads(line) for line in table.read_text("utf-8").splitlines()]
+        assert counted(metrics.kept, "failed") >= 20
+        assert len(kept) == counted(metrics.kept, "written") >= 20
+        assert {p.stat().st_size for p in kept} == {30_004}
+        assert sorted(r["file"] for r in rows) == [p.name for p in kept]
+        assert kept[-1].name == "id00060_一.png"
+
+
+def wait_for(wanted) -> None:
+    limit = time.monotonic() + 20
+    while not wanted():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_a_second_service_is_refused_by_the_folders_name(tmp_path):
+    """Both would write to folders of the same numbers, and each remove what the other counts on."""
+    keeper = Keeper(tmp_path / "kept", 1000, BYTES, Metrics())
+    with pytest.raises(InputError, match=r"--keep .*kept: another service keeps its answers there"):
+        Keeper(tmp_path / "kept", 1000, BYTES, Metrics())
+    keeper.put(answered(1, "一"))
+    keeper.close()
+    Keeper(tmp_path / "kept", 1000, BYTES, Metrics()).close()
+    assert len(list(tmp_path.rglob("*.png"))) == 1
+
+
+def test_large_answers_that_wait_for_the_disk_have_a_limit_in_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 10_000)
+    metrics = Metrics()
+    keeper = Keeper(tmp_path, 1000, BYTES, metrics)
+    write = keeper._write
+    monkeypatch.setattr(keeper, "_write", lambda a: (time.sleep(0.2), write(a)))
+    for i in range(9):
+        keeper.put(answered(i, "一", bytes(4000)))
+    assert counted(metrics.kept, "dropped") == 7
+    wait_for(lambda: counted(metrics.kept, "written") == 2)
+    keeper.put(answered(9, "一", bytes(4000)))  # there is room again
+    keeper.close()
+    assert counted(metrics.kept, "written") == 3

@@ -8,13 +8,14 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 
+from classifier.study import results
 from classifier.study.grid import Study
 from classifier.study.page import write_page
 from classifier.study.plan import Job, plan
@@ -102,6 +103,17 @@ def test_the_studies_hold_what_was_promised() -> None:
     assert full.seeds_of("hwdb99") == ((1, 2), (1, 2, 3))
     [images] = [c for c in full.compare.curves if c.x.startswith("real images")]
     assert set(images.lines["real only"]) == {0, 1, 2, 5, 10, 20, 50, 100}
+    for curve in full.compare.curves:
+        assert len(curve.lines["real + fonts + GAN"]) > 2
+        # every point of every curve is measured on the seeds named above
+        assert {a for line in curve.lines.values() for a in line.values()} <= set(
+            full.arms_of("hwdb99")
+        )
+    for study in (default, full):
+        for worth in study.compare.worth:
+            measured = set(study.arms_of("hwdb99"))
+            assert len(measured & set(worth.real.values())) > 2
+            assert {"gan", "fonts_gan"} <= measured & set(worth.arms)
 
 
 def test_stores_are_made_once_for_a_scenario_and_before_they_are_read(tmp_path: Path) -> None:
@@ -139,6 +151,25 @@ def test_every_training_seed_compares_all_arms_before_the_next(tmp_path: Path) -
         ({"data": {"d": {"images": "x", "groups": "a:1:1"}}}, "test_names or test_images"),
         ({"arms": {}}, "at least one"),
         ({"compare": {"baseline": "real", "gap": ["fwe"]}}, "no data has a group 'fwe'"),
+        ({"scenario_seeds": 1}, "scenario_seeds: wanted a list, [a whole number, ...], got 1"),
+        ({"training_seeds": [1, "2"]}, "training_seeds: wanted a list"),
+        ({"training_seeds": [1, 2, 1]}, "[1, 2, 1]: wanted one at least, none twice"),
+        ({"training_seeds": []}, "[]: wanted one at least"),
+        ({"classifier": "--name 'a"}, 'classifier: "--name \'a": No closing quotation'),
+        ({"arms": {"real": {"options": '"'}}}, "arms: real: '\"': No closing quotation"),
+        ({"arms": {"real": {"options": 5}}}, "arms: real: options: wanted text, got 5"),
+        ({"arms": {"real": {"noise": "much"}}}, "noise: wanted a number or nothing, got 'much'"),
+        ({"arms": {"real": {"images": [5]}}}, "images: wanted {text: a whole number, ...}"),
+        ({"arms": {1: {}}}, "arms: wanted {text: Arm, ...}"),
+        ({"stores": {"font": "x 'y"}}, 'stores: font: "x \'y": No closing quotation'),
+        ({"stores": {"font": ""}}, "stores: font: no command"),
+        ({"stores": ["font"]}, "stores: wanted name: command"),
+        ({"stores": {"test": "x"}}, "stores: 'test' is another folder"),
+        ({"stores": {"runs": "x"}}, "stores: 'runs' is another folder"),
+        ({"stores": {"cut": "x"}}, "stores: 'cut' is another folder"),
+        ({"compare": {"baseline": "real", "worth": 3}}, "worth: wanted a list, got 3"),
+        ({"compare": {"baseline": "real", "gap": "few"}}, "gap: wanted a list, [text, ...]"),
+        ({"compare": {"baseline": ["real"]}}, "baseline: wanted text"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_one_line(
@@ -147,6 +178,31 @@ def test_a_file_that_makes_no_sense_is_one_line(
     changes = {"compare": {"baseline": "real"}} | changes
     with pytest.raises(InputError, match=re.escape(message)):
         read(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        # one command's name, another's output
+        (
+            {"stores": {"real-seed1": "x"}, "arms": {"real": {}, "b": {"stores": ["real-seed1"]}}},
+            "two commands would be called d-seed1-base-real-seed1",
+        ),
+        (
+            {
+                "stores": {"a": "x", "b": {"command": "y", "inside": "a"}},
+                "arms": {"real": {"stores": ["a", "b"]}},
+            },
+            "d-seed1-base-a and d-seed1-base-b would both make",
+        ),
+    ],
+)
+def test_commands_that_would_be_taken_for_one_another(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    study = read(tmp_path, **({"compare": {"baseline": "real"}} | changes))
+    with pytest.raises(InputError, match=message):
+        plan(study, tmp_path)
 
 
 # stands for a command: writes its arguments and the time, or fails where it is told to
@@ -217,7 +273,7 @@ def test_a_result_of_another_command_is_refused_before_anything_runs(tmp_path: P
     chain.runner().run()
     (tmp_path / "d").unlink()
     assert chain.runner(more="").run().done == ("a", "b", "c", "d")
-    with pytest.raises(InputError, match="--steps 9"):
+    with pytest.raises(InputError, match=r"--steps 9.*so it is with 3 more: b, c, d"):
         chain.runner(more="--steps 9").run()
     assert len(chain.calls) == 5
 
@@ -273,7 +329,29 @@ def test_tables_say_what_was_put_in(tmp_path: Path) -> None:
     number = float(worth.lines[0][2].text.split(" ±")[0])
     assert 20 < number + 3 < 30  # .74 lies above the .70 of 20 images
     [line] = harms(study, made, "d")
-    assert "half: common -3" in line
+    assert "half: common -3" in line and line.endswith("against real only")
+
+
+def test_harm_is_measured_against_the_same_real_images(tmp_path: Path) -> None:
+    """Fonts for characters without a real image do worse than five images, and no harm."""
+    cut = {"images": {"few": 0}}
+    arms = {
+        "real": {},
+        "few0": cut,
+        "few0_strong": cut | {"options": "--augment-strength 2"},
+        "few0_fonts": cut | {"stores": ["font"]},
+        "few0_fonts_strong": cut | {"stores": ["font"], "options": "--augment-strength 2"},
+        "noise0_fonts": {"noise": 0, "stores": ["font"]},
+    }
+    study = read(tmp_path, arms=arms, compare={"baseline": "real"})
+    few = dict(zip(arms, (0.5, 0.1, 0.3, 0.2, 0.2, 0.4), strict=True))
+    made = [
+        Row(t.data, t.arm, t.scenario_seed, t.training_seed, {"few": few[t.arm]})
+        for t in plan(study, Path("out"))[1]
+    ]
+    # better than few0, worse than few0_strong; without an arm of the same noise nothing is said
+    [line] = harms(study, made, "d")
+    assert "few0_fonts_strong: few -10" in line and line.endswith("against few0_strong")
 
 
 def test_pairs_are_compared_and_not_means(tmp_path: Path) -> None:
@@ -287,12 +365,16 @@ def test_pairs_are_compared_and_not_means(tmp_path: Path) -> None:
 
 
 def test_the_page_holds_everything_and_says_what_is_missing(tmp_path: Path) -> None:
-    study = read(tmp_path, note="A <note>.")
+    data = SMALL["data"]["d"] | {"classifier": "--steps 3000"}
+    study = read(tmp_path, note="A <note>.", data={"d": data})
     made = rows(study)[:-7]
     files = write_page(study, made, tmp_path / "page", wanted=30)
     html, markdown, lines = (f.read_text("utf-8") for f in files)
     assert "23 of 30 runs" in html and "23 of 30 runs" in markdown
     assert "A &lt;note&gt;." in html and "Student's t" in markdown
+    # all options, those of the data set and of an arm too
+    assert "all arms: `--steps 5 --steps 3000`; half: `--mixup 0.2`." in markdown
+    assert "<code>--steps 5 --steps 3000</code>" in html and "<code>--mixup 0.2</code>" in html
     assert html.count("data:image/png;base64,") == 2 and "http" not in html
     for picture in re.findall(r"!\[.*\]\((.*)\)", markdown):
         assert (tmp_path / "page" / picture).stat().st_size > 5000
@@ -307,6 +389,36 @@ def test_a_study_of_one_run_has_a_page(tmp_path: Path) -> None:
     study = read(tmp_path)
     [html, *_] = write_page(study, rows(study)[:1], tmp_path / "page", wanted=30)
     assert "±" not in html.read_text("utf-8") and "nan" not in html.read_text("utf-8")
+
+
+def test_the_images_shown_are_those_of_all_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FourImages:
+        def __len__(self) -> int:
+            return 4
+
+        def column(self, name: str) -> np.ndarray:
+            return np.array(["a"] * 4)
+
+    answers = SimpleNamespace(
+        row=np.arange(4), right=np.ones(4, bool), sure=lambda known: np.full(4, 0.9)
+    )
+    run = SimpleNamespace(
+        alphabet="a",
+        figures={"steps": 7, "test": {"macro_f1": 1.0, "other_auroc": None}},
+        answers=lambda split: answers,
+        info={"config": {"batch_size": 16, "members": 3}},
+    )
+    monkeypatch.setattr(results, "Finished", SimpleNamespace(open=lambda *_: run))
+    monkeypatch.setattr(results, "Store", SimpleNamespace(open=lambda path: FourImages()))
+    monkeypatch.setattr(results, "read_groups", lambda path: {"a": "few"})
+    monkeypatch.setattr(results, "_images", lambda store: 5)
+    [trained, *_] = plan(read(tmp_path), tmp_path)[1]
+    runner = Runner([], tmp_path, [], tmp_path, 1)
+    assert results._row(trained, runner).figures["shown"] == 3 * 7 * 16
+    del run.info["config"]["members"]  # of an earlier version
+    assert results._row(trained, runner).figures["shown"] == 7 * 16
 
 
 def test_accuracy_counts_every_character_the_same() -> None:

@@ -114,6 +114,10 @@ def test_it_learns_and_tells_what_it_did(finished, stores):
     assert 0 < figures["threshold"] < 1
     lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert all(set(x) >= {"step", "lr"} for x in lines)
+    # each validation has a line, the last one that of what is kept
+    validated = [x for x in lines if "val_known" in x]
+    assert [x["step"] for x in validated] == [8, 16, 24, 32, 40, 48]
+    assert all("loss" not in x for x in validated) and lines[-1] is validated[-1]
     assert "real" in (finished / "mix.txt").read_text("utf-8")
 
 
@@ -296,17 +300,55 @@ def test_an_unfinished_run_is_bound_to_its_data(stores, tmp_path, monkeypatch):
         module.train(stores["real"], [], tmp_path / "run", _config(), 1, {})
 
 
-def test_doubt_never_empties_a_class():
-    from classifier.cleaning import believed
-    from classifier.mixing import Pool
+DOUBTED = [np.array([0.01, 0.02, 0.03, 0.04, 0.01, 0.01, 0.9, 0.01]), np.ones(2)]
+
+
+def _two_classes(font_of: int = 1, **settings):
+    """Four real images of each of two classes and two font images of one of them."""
+    from classifier.mixing import Mix, MixSettings, Pool
 
     real = Pool("real", np.arange(8), np.array([0] * 4 + [1] * 4), np.zeros(8, np.int64))
-    font = Pool("font", np.arange(2), np.array([1, 1]), np.ones(2, np.int64))
-    given = [np.array([0.01, 0.02, 0.03, 0.04, 0.01, 0.01, 0.9, 0.01]), np.ones(2)]
-    weights, kept = believed([real, font], given, 2, 0.10)
+    font = Pool("font", np.arange(2), np.full(2, font_of), np.ones(2, np.int64))
+    mixed = MixSettings(**{"skip_empty": True} | settings)
+    return Mix.of([real, font], ("a", "b", "other"), mixed, seed=1, batch_size=4, total_steps=4)
+
+
+def test_doubt_never_empties_a_class():
+    from classifier.cleaning import believed
+
+    weights, kept = believed(_two_classes(), DOUBTED, 0.10)
     # class 0 has nothing else: its more probable half stays; class 1 keeps what is believed
     assert weights[0].tolist() == [0, 0, 1, 1, 0, 0, 1, 0] and kept == 1
     assert weights[1].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"weights": {"real": 9, "font": 0, "gan": 0}},
+        {"source_weights": {"a": {"font": 0}}},
+        # it is "few" with its four real images, and "none" without
+        {"source_weights": {"few": {"font": 0}, "none": {"font": 0}}},
+    ],
+)
+def test_images_of_a_source_that_is_switched_off_are_none_that_a_class_has(off):
+    """Two font images of the class are there, and never shown: it would be gone without a word."""
+    from classifier.cleaning import believed
+
+    mix = _two_classes(font_of=0, **off)
+    weights, kept = believed(mix, DOUBTED, 0.10)
+    assert weights[0].tolist() == [0, 0, 1, 1, 0, 0, 1, 0] and kept == 1
+    assert (mix.with_weights(weights).prior()[:2] > 0).all()
+
+
+def test_a_class_that_gets_font_images_for_its_real_ones_is_not_emptied():
+    """Without its four real images the class is of another group, which has font images."""
+    from classifier.cleaning import believed
+
+    mix = _two_classes(font_of=0, source_weights={"few": {"font": 0}})
+    weights, kept = believed(mix, DOUBTED, 0.10)
+    assert weights[0].tolist() == [0] * 6 + [1, 0] and kept == 0
+    assert (mix.with_weights(weights).prior()[:2] > 0).all()
 
 
 def test_threshold_images_are_held_out(stores):

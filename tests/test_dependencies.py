@@ -30,6 +30,21 @@ more = ["mine[all]", "c>=0.1", "nvidia-dali-cuda120>=1.34", "d"]
     assert lowest(text) == ["a==1.5", "c==0.1", "nvidia-dali-cuda130==2.0"]
 
 
+def test_the_highest_of_several_bounds_counts_and_only_those_of_this_machine():
+    text = """
+[project]
+name = "mine"
+dependencies = ["a>=2", "a>=2.10; python_version >= '3.13'"]
+[project.optional-dependencies]
+one = ["c>=1.10"]
+two = ["c>=1.9"]
+"""
+    assert lowest(text, {"python_version": "3.12"}) == ["a==2", "c==1.10"]
+    assert lowest(text, {"python_version": "3.13"}) == ["a==2.10", "c==1.10"]
+    bounds = dict(line.split("==") for line in lowest(TEXT, {"python_version": "3.13"}))
+    assert (bounds["numpy"], bounds["scipy"]) == ("2.1", "1.14.1")  # the first with wheels for it
+
+
 def test_a_text_that_is_no_project_is_an_error():
     with pytest.raises(KeyError):
         lowest("[tool]\n")

@@ -3,6 +3,7 @@
 No container runtime is asked for: the recipe is read, and held against what a process loads.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -84,7 +85,28 @@ def test_no_torch_no_root_and_signals_arrive():
     names = installed()
     assert not names & {"torch", "torchvision", "pytorch-lightning", "onnx", "inkfill"}
     assert re.search(r"^USER inkfill$", RECIPE, re.MULTILINE)
-    assert re.search(r'^CMD \["sh", "-c", "exec python ', RECIPE, re.MULTILINE)
+    assert entrypoint()[:2] == ["sh", "-c"] and entrypoint()[2].startswith("exec python ")
+
+
+def entrypoint() -> list[str]:
+    return json.loads(re.search(r"^ENTRYPOINT (.*)$", RECIPE, re.MULTILINE)[1])
+
+
+def test_options_of_the_service_follow_the_image(tmp_path: Path):
+    """As `docker run image --keep /kept` gives them, on the platform's port where it names one."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    python.chmod(0o755)
+    fixed = ["scripts/serve.py", "--model", "/model", "--host", "0.0.0.0", "--port"]
+    for options, port in ((["--keep", "/a folder"], ""), ([], "9000")):
+        done = subprocess.run(
+            [*entrypoint(), *options],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"} | ({"PORT": port} if port else {}),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines() == [*fixed, port or "8000", *options]
 
 
 def test_what_is_copied_is_there_and_not_ignored():

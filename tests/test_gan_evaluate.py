@@ -13,15 +13,16 @@ from scipy import ndimage
 
 import gan.evaluate
 import gan.gap
+import gan.page
 from gan.evaluate import (
     classification_accuracy,
     memorised,
-    prepare,
     reading,
     train_independent_reader,
 )
 from gan.gap import auroc, logistic
 from gan.pictures import Pictures, halves, matched
+from gan.sets import prepare
 from gan.verdict import shown, table
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
@@ -33,7 +34,8 @@ ALPHABET = Alphabet.of("ABC")
 
 
 def letters(chars: str, seed: int, blur: float = 0.0) -> np.ndarray:
-    """[n, 64, 64] uint8: a bar for each bit of the character's number, moved a little."""
+    """[n, 64, 64] uint8: a bar for each bit of the character's number, moved a little,
+    and blots."""
     rng = np.random.default_rng(seed)
     images = np.zeros((len(chars), 64, 64), np.uint8)
     for image, c in zip(images, chars, strict=True):
@@ -41,7 +43,9 @@ def letters(chars: str, seed: int, blur: float = 0.0) -> np.ndarray:
             if ord(c) >> bit & 1:
                 y, x = 8 + 10 * bit + rng.integers(-2, 3), 8 + rng.integers(0, 6)
                 image[y : y + 4, x : x + 40 + rng.integers(0, 8)] = 255
-        image -= (image * 0.3 * rng.random(image.shape)).astype(np.uint8)  # no two are the same
+        for y, x in rng.integers(0, 60, (3, 2)):  # blots: no two are copies
+            image[y : y + 5, x : x + 5] = 255
+        image -= (image * 0.3 * rng.random(image.shape)).astype(np.uint8)
     return np.stack([ndimage.gaussian_filter(i, blur) for i in images]) if blur else images
 
 
@@ -115,6 +119,41 @@ def test_nothing_is_measured_on_what_was_trained_on(stores, tmp_path, capsys):
     stores["same"] = store(tmp_path / "same", "real", "ABC" * 12, seed=2)
     assert len(sets_of(stores, readers=("clean", "same")).clean) == 50
     assert "36 images are left out" in capsys.readouterr().out
+
+
+def lighter(path: Path, of: Store, rows: np.ndarray, split: str) -> Store:
+    """Some images of a store in lighter ink, as another store of its alphabet."""
+    labels, chars, kinds = (of.column(n) for n in ("label", "char", "kind"))
+    with StoreWriter(path, Canvas(), of.alphabet, {}) as writer:
+        samples = [Sample(labels[r], chars[r], "real", split=split, kind=kinds[r]) for r in rows]
+        writer.append((of.take(rows) * 0.9).astype(np.uint8), samples)
+    return Store.open(path)
+
+
+def test_near_copies_are_trained_on_as_little(stores, tmp_path, capsys):
+    stores["near"] = lighter(
+        tmp_path / "near", stores["real"], stores["real"].rows("train"), "test"
+    )
+    with pytest.raises(InputError, match=r"near: \d+ of its images are training .* or nearly"):
+        sets_of(stores, test="near")
+    # what one clean store holds out of characters never seen, another one has for training
+    out = [r for r in stores["clean"].rows("val") if stores["clean"].column("char")[r] in "DE"]
+    stores["more"] = lighter(tmp_path / "more", stores["clean"], np.array(out), "train")
+    sets = sets_of(stores, readers=("clean", "more"))
+    assert len(sets.held_out.only("DE")) == len(out) == 12 and len(sets.clean) == 50
+    assert "more: 12 images are left out" in capsys.readouterr().out
+    # and the test images, lighter
+    stores["near_test"] = lighter(tmp_path / "n", stores["test"], np.arange(36), "train")
+    assert len(sets_of(stores, readers=("clean", "near_test")).clean) == 50
+
+
+def test_a_generator_of_another_real_store_is_refused(stores):
+    notes = stores["gan"].info["notes"]
+    notes["trained_on"] = stores["real"].content
+    sets_of(stores)
+    notes["trained_on"] = stores["clean"].content
+    with pytest.raises(InputError, match=r"gan: its generator was not trained on .*real; give"):
+        sets_of(stores)
 
 
 def test_stores_that_do_not_fit_or_show_nothing(stores, tmp_path):
@@ -311,6 +350,7 @@ def test_the_command_from_stores_to_the_page(stores, tmp_path, load_script, monk
     assert found["gap"]["font"]["features"] > 0.9
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert page.count("<img") == 5 * 3  # five characters in three sources
+    assert 'lang="zh"' not in page  # Latin letters
     assert (tmp_path / "out" / "contact_sheet.png").stat().st_size > 1000
     # a second call measures nothing again, with the same table
     assert run(script.options(), script.main, line) == 0
@@ -318,6 +358,12 @@ def test_the_command_from_stores_to_the_page(stores, tmp_path, load_script, monk
     assert table(found) in out and table(found) in again
     # other settings in the same folder are refused
     assert run(script.options(), script.main, [*line, "--seed", "2"]) == 2
+
+
+def test_only_ideographs_are_said_to_be_chinese():
+    rows = [{"char": c, "real": 1, "strips": [], "values": []} for c in "A國あ한"]
+    page = gan.page._PAGE.render(table="", rows=rows, classes=rows)
+    assert page.count('<td lang="zh">國</td>') == page.count('lang="zh"') == 2
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from gan.train import GanRun
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, place
 from synth.errors import InputError
-from synth.fonts import find_fonts, open_font
+from synth.fonts import FontFile, find_fonts, open_font
 from synth.handwriting import Style
 from synth.plan import make_plan
 from synth.provenance import NOT_STATED, origins
@@ -73,10 +73,18 @@ def run(tmp_path_factory, plan):
     )
 
 
+def files_of(plan) -> list[FontFile]:
+    return [font for font in find_fonts() if font.name in {f.name for f in plan.fonts}]
+
+
 def checks_of(run, plan, real=None) -> Checks:
-    return Checks.prepare(
-        run.recogniser, run.recogniser_chars, plan, real, torch.device("cpu"), torch.float32
-    )
+    where = (torch.device("cpu"), torch.float32)
+    return Checks.prepare(run.recogniser, run.recogniser_chars, plan, files_of(plan), real, *where)
+
+
+def studio_of(plan) -> SimpleNamespace:
+    check = SimpleNamespace(fonts=[SimpleNamespace(font=font) for font in files_of(plan)])
+    return SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +96,7 @@ def glyphs(plan):
 
 
 def generated(run, plan, out, seed=1, real=None) -> Store:
-    return generate(
-        run, SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET), out, seed, {}, real
-    )
+    return generate(run, studio_of(plan), out, seed, {}, real)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +112,7 @@ def test_generated_images_are_no_second_print_of_rendered_ones(run, plan, tmp_pa
     several = plan.usable.sum(0)[plan.char] > 1
     assert several.any() and (made.font != plan.font)[several].all()
 
-    studio = SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET)
-    store = generate(run, studio, tmp_path / "made", 3, {}, keep_refused=True)
+    store = generate(run, studio_of(plan), tmp_path / "made", 3, {}, keep_refused=True)
     at = np.flatnonzero(plan.whole)
     assert store.column("char").tolist() == [plan.chars[c] for c in plan.char[at]]
     hands = {"rendered": clean_range(plan, at), "others": clean_range(replace(made, seed=4), at)}
@@ -129,8 +134,7 @@ def test_the_same_seed_gives_the_same_bytes(run, plan, store, tmp_path):
 
 
 def test_nothing_is_missing_where_the_refused_are_kept(run, plan, store, tmp_path):
-    studio = SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET)
-    whole = generate(run, studio, tmp_path / "all", 1, {}, keep_refused=True)
+    whole = generate(run, studio_of(plan), tmp_path / "all", 1, {}, keep_refused=True)
     notes = whole.info["notes"]
     assert len(whole) == notes["tried"] == plan.whole.sum() > len(store)
     # the others are those that passed at the first attempt
@@ -185,6 +189,54 @@ def test_a_training_image_is_refused_as_a_copy(run, plan, glyphs):
     assert ((with_copies == COPY) == (without == -1)).all() and (without == -1).any()
 
 
+def test_what_else_is_asked_for_changes_no_check(run, plan, glyphs):
+    """Of a plan with a single character, too, an image is held against all that the recogniser
+    knows: otherwise whatever keeps to its glyph's skeleton would be read as it."""
+    images, char = glyphs
+    coverages = [open_font(font).coverage("國") for font in files_of(plan)]
+    quota = Quota(0, {"國": 6}, 0, {})
+    one = make_plan(Alphabet.of("國"), coverages, {}, quota, Style(), Canvas(), 3)
+    alone, among = checks_of(run, one), checks_of(run, plan)
+    assert one.chars == ("國",) and len(alone.typical) == len(ALPHABET)
+    assert np.allclose(np.linalg.norm(alone.typical, axis=1), 1, atol=1e-3)
+    mine = char == plan.chars.index("國")
+    known = np.isin(np.array(plan.chars)[char], ALPHABET.chars)
+    failed, _ = alone.ask(images, images, np.zeros_like(char))
+    wanted, _ = among.ask(images, images, np.full_like(char, plan.chars.index("國")))
+    assert (failed[mine] == -1).all() and (failed[known & ~mine] == READING).mean() > 0.8
+    assert (failed == wanted)[known].mean() > 0.9  # of other draws of the glyphs
+    assert 0.5 < alone.near / among.near < 2
+
+
+def test_a_run_of_class_numbers_is_checked_as_strictly(run, plan, tmp_path, monkeypatch):
+    """It draws few of the plan's characters, and is held against all of them."""
+    prepare, made = Checks.prepare, []
+
+    def noted(*arguments):
+        made.append(prepare(*arguments))
+        return made[0]
+
+    monkeypatch.setattr(Checks, "prepare", noted)
+    studio = studio_of(plan)
+    generate(of_class_numbers(run, "永國"), studio, tmp_path / "few", 1, {}, keep_refused=True)
+    wanted = prepare(
+        run.recogniser,
+        run.recogniser_chars,
+        _other_fonts(plan),
+        [],
+        None,
+        generate_module.device(),
+        generate_module.fast_precision(),
+    )
+    assert made[0].near == wanted.near and np.array_equal(made[0].typical, wanted.typical)
+
+
+def test_a_plan_of_which_the_run_draws_nothing_is_refused(run, plan, tmp_path):
+    with pytest.raises(InputError, match="nothing to generate: of the characters that"):
+        generate(of_class_numbers(run, "龍"), studio_of(plan), tmp_path / "none", 1, {})
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_image_that_is_read_needs_no_glyph_near_it(run, plan, glyphs):
     """Either of the two ways of reading is enough."""
     images, char = glyphs
@@ -209,8 +261,15 @@ def test_the_run_keeps_what_copies_are_found_by(run, plan, store, tmp_path, caps
     # the images of the first call are now training images: none of them comes again
     assert again.info["notes"]["refused"]["copy"] >= len(known)
     assert Neighbours.load(path).char.tolist() == chars[known].tolist()
-    path.unlink()
     assert "not checked for copies" not in capsys.readouterr().out
+    # damaged, they are made anew from the real images where those are there
+    good = path.read_bytes()
+    path.write_bytes(good[:-9])
+    with pytest.raises(InputError, match="damaged; without it nothing is compared"):
+        generated(run, plan, tmp_path / "third")
+    generated(run, plan, tmp_path / "third", real=Store.open(real))
+    assert "made anew from" in capsys.readouterr().out and path.read_bytes() == good
+    path.unlink()
 
 
 def test_characters_that_are_mostly_refused_are_named():
@@ -239,27 +298,24 @@ def test_the_place_in_the_box_is_the_importers(run, plan, glyphs):
     assert (moved < 6).all()
 
 
-def test_a_run_of_class_numbers_generates_only_what_it_had_images_of(run, plan, tmp_path):
-    """Its content is the number: the glyph of another font changes nothing."""
+def of_class_numbers(run, chars: str) -> GanRun:
     torch.manual_seed(2)
     config = replace(run.config, condition="class")
-    drawable = {c: i for i, c in enumerate("永國")}
-    generator = Generator(config, 64, len(drawable)).eval()
-    classes = replace(run, config=config, generator=generator, drawable=drawable)
-    store = generate(
-        classes,
-        SimpleNamespace(plan=plan, canvas=Canvas(), alphabet=ALPHABET),
-        tmp_path / "store",
-        1,
-        {},
-        keep_refused=True,
-    )
-    assert set(store.column("char")) == set(drawable) and len(store) == 12
+    generator = Generator(config, 64, len(chars)).eval()
+    drawable = {c: i for i, c in enumerate(chars)}
+    return replace(run, config=config, generator=generator, drawable=drawable)
+
+
+def test_a_run_of_class_numbers_generates_only_what_it_had_images_of(run, plan, tmp_path):
+    """Its content is the number: the glyph of another font changes nothing."""
+    classes = of_class_numbers(run, "永國")
+    store = generate(classes, studio_of(plan), tmp_path / "store", 1, {}, keep_refused=True)
+    assert set(store.column("char")) == set("永國") and len(store) == 12
     from gan.generate import inked
 
     number, where = np.arange(2), torch.device("cpu")
     two = [
-        inked(generator, ink, ["永", "國"], number, 1, classes, where)
+        inked(classes.generator, ink, ["永", "國"], number, 1, classes, where)
         for ink in (np.zeros((2, 64, 64), np.uint8), np.full((2, 64, 64), 200, np.uint8))
     ]
     assert (two[0] == two[1]).all() and (two[0][0] != two[0][1]).any()
@@ -344,3 +400,21 @@ def test_the_rate_is_printed_and_kept_beside_the_store(run, plan, tmp_path, caps
     rates = json.loads((store.path / "rates.json").read_text())
     assert rates["images"] == store.info["notes"]["tried"] and rates["images_per_second"] > 0
     assert f"tried {rates['images']} images in" in capsys.readouterr().out
+
+
+def test_a_finished_store_has_its_rate(run, plan, tmp_path, monkeypatch):
+    """A kill just after the store got its name takes nothing away."""
+
+    class Killed(BaseException):
+        pass
+
+    finish = StoreWriter._finish
+
+    def killed(self):
+        finish(self)
+        raise Killed
+
+    monkeypatch.setattr(StoreWriter, "_finish", killed)
+    with pytest.raises(Killed):
+        generated(run, plan, tmp_path / "store")
+    assert Store.open(tmp_path / "store") and (tmp_path / "store" / "rates.json").is_file()

@@ -15,9 +15,10 @@ import pytest
 import torch
 from conftest import ROOT
 from safetensors.torch import load_file
-from tiny_gan import CONFIG
+from tiny_gan import CONFIG, real_store
 
 from gan.processes import join, rank, world
+from gan.run import GanRun
 from synth.errors import InputError
 
 TINY = str(ROOT / "tests" / "tiny_gan.py")
@@ -54,11 +55,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
     _run(TINY, str(one), "10", "1", "image")
     # Lightning starts the second one; and torchrun starts both
     _run(TINY, str(tmp_path / "two"), "10", "2", "image")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
-    _run(*torchrun, TINY, str(tmp_path / "both"), "10", "2", "image")
+    _run(*_torchrun(), TINY, str(tmp_path / "both"), "10", "2", "image")
 
     (losses,) = _losses(one)
     weights = load_file(one / "generator.safetensors")
@@ -73,6 +70,37 @@ def test_two_processes_train_what_one_trains(tmp_path):
         apart = _distance(load_file(tmp_path / name / "generator.safetensors"), weights)
         # gradients of half a batch alone would lead a third as far away
         assert apart < 0.1 * moved, (name, apart / moved)
+
+
+@pytest.mark.slow
+def test_two_processes_come_from_a_store_to_the_run_that_one_comes_to(tmp_path):
+    """The second one trains no recogniser and writes nothing: it waits for the first, reads what
+    that has written, trains its half and ends."""
+    real = str(real_store(tmp_path / "real", "一國永", {"國": 9, "永": 3}).path)
+    runs = [tmp_path / name for name in ("one", "two", "both")]
+    _run(TINY, "--whole", real, str(runs[0]), "1")
+    _run(TINY, "--whole", real, str(runs[1]), "2")  # Lightning starts the second one
+    _run(*_torchrun(), TINY, "--whole", real, str(runs[2]), "2")
+    weights = load_file(runs[0] / "generator.safetensors")
+    (losses,) = _losses(runs[0])
+    for run in runs[1:]:
+        for name in ("recogniser.safetensors", "trusted.npy", "style_rows.npy", "generator.json"):
+            assert (run / name).read_bytes() == (runs[0] / name).read_bytes(), (run.name, name)
+        (there,) = _losses(run)
+        for term, value in losses.items():
+            assert abs(there[term] - value) < 1e-3 * max(1, abs(value)), (run.name, term)
+        apart = _distance(load_file(run / "generator.safetensors"), weights)
+        assert apart < 1e-3 * _distance(weights, {k: 0 * v for k, v in weights.items()})
+        GanRun.open(run)
+        # a second start of both only opens what is finished
+        _run(*_torchrun(), TINY, "--whole", real, str(run), "2")
+
+
+def _torchrun() -> tuple[str, ...]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
 
 
 def _distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

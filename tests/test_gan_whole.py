@@ -10,8 +10,11 @@ import pytest
 from tiny_gan import CONFIG, few_fonts, real_store
 
 import gan.train
+import synth.studio
 from gan.run import GanRun
 from gan.train import train
+from synth.errors import InputError
+from synth.fonts import FontFile
 from synth.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*num_workers.*")
@@ -120,6 +123,41 @@ def test_a_kill_while_the_recogniser_trains_loses_little(
         train(real, run, TINY, [], 1, {})
     assert "recogniser: going on at step 6 of 12" in capsys.readouterr().out
     assert same(run, whole) and not list((run / "checkpoints").glob("recogniser*"))
+
+
+def without_digests(text: str) -> str:
+    """A config.yaml as an earlier version wrote it."""
+    return "".join(li for li in text.splitlines(True) if not li.lstrip().startswith("font "))
+
+
+def test_a_font_replaced_under_its_name_is_not_mixed_in(real, tmp_path, monkeypatch):
+    from gan import checkpoints
+
+    def stop(self, trainer, module, *rest):
+        raise Stop
+
+    with few_fonts(), monkeypatch.context() as own_fonts:
+        files = synth.studio.find_fonts([])
+        mine = [FontFile(tmp_path / font.path.name) for font in files]
+        for font, own in zip(files, mine, strict=True):
+            shutil.copy(font.path, own.path)
+        own_fonts.setattr(synth.studio, "find_fonts", lambda folders: mine)
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
+            with pytest.raises(Stop):
+                train(real, tmp_path / "run", TINY, [], 1, {})
+        good = mine[0].path.read_bytes()
+        mine[0].path.write_bytes(good + b"\0")  # another file, which draws the same
+        with pytest.raises(
+            InputError, match=rf"other settings \(font {mine[0].name}: \w+ -> \w+\)"
+        ):
+            train(real, tmp_path / "run", TINY, [], 1, {})
+        # a run that was started before digests were kept goes on
+        config = tmp_path / "run" / "config.yaml"
+        earlier = without_digests(config.read_text())
+        assert len(earlier.splitlines()) == len(config.read_text().splitlines()) - len(mine)
+        config.write_text(earlier)
+        train(real, tmp_path / "run", TINY, [], 1, {})
 
 
 def test_folders_of_fonts_are_kept(tmp_path, monkeypatch):

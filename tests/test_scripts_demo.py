@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -130,6 +131,51 @@ def test_it_says_simulated_and_refuses_other_settings(
     )
     assert run(demo.options(), demo.main, ["--out", str(tmp_path), "--seed", "2"]) == 2
     assert "take another --out" in capsys.readouterr().err
+
+
+@pytest.fixture
+def made(demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that a whole demo was made in."""
+    fake_run(demo, tmp_path)
+    monkeypatch.setattr(classifier.report, "write_report", lambda *_, **__: None)
+    assert run(demo.options(), demo.main, ["--out", str(tmp_path)]) == 0
+    assert run(demo.options(), demo.main, ["--out", str(tmp_path)]) == 0
+    return tmp_path
+
+
+def test_a_demo_of_other_presets_is_not_gone_on_with(
+    demo: ModuleType,
+    made: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its table would compare a run of the old values with one of the new."""
+    kept = json.loads((made / "demo.json").read_text("utf-8"))
+    assert kept["classifier preset, steps"] == CLASSIFIER_PRESETS["demo"].steps
+    assert kept["gan preset, steps"] == GAN_PRESETS["demo"].steps and kept["seed"] == 1
+    now = replace(CLASSIFIER_PRESETS["demo"], steps=48)
+    monkeypatch.setitem(CLASSIFIER_PRESETS, "demo", now)
+    assert run(demo.options(), demo.main, ["--out", str(made)]) == 2
+    error = capsys.readouterr().err
+    assert "made with classifier preset, steps 240, now 48; take another --out" in error
+    assert error.count("\n") == 1
+    # a version that noted no presets
+    (made / "demo.json").write_text('{"seed": 1, "gan_steps": null, "steps": null}')
+    assert run(demo.options(), demo.main, ["--out", str(made)]) == 2
+    error = capsys.readouterr().err
+    assert "preset, " in error and "not told, now" in error and len(error) < 400
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "[1]", "\xff"])
+def test_a_damaged_note_of_the_settings_is_one_line(
+    demo: ModuleType, made: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (made / "demo.json").write_bytes(text.encode("latin-1"))
+    assert run(demo.options(), demo.main, ["--out", str(made)]) == 2
+    error = capsys.readouterr().err
+    assert "demo.json: damaged (" in error and f"take another --out, or remove {made}" in error
+    assert error.count("\n") == 1
+    assert (made / "demo.json").read_bytes() == text.encode("latin-1")
 
 
 @pytest.mark.slow

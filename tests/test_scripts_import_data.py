@@ -189,3 +189,34 @@ def test_export_and_back(
     assert one.content == two.content  # images, labels, characters and splits, in order
     assert command(store, "--export", "pickle", "--out", tmp_path / "x") == 2
     assert "there are folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        ("--alphabet alphabet.txt", "--alphabet"),
+        ("--split test --size-px 32", "--split, --size-px"),
+        ("--classes ab --outside other", "--outside, --classes"),
+        ("--apart-from out --as-is", "--apart-from, --as-is"),
+        ("--licence mine --val-share 0.2 --seed 3", "--licence, --val-share, --seed"),
+    ],
+)
+def test_what_an_export_would_not_heed_is_refused(
+    load_script: Callable[[str], ModuleType],
+    call: Callable[..., int],
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    named: str,
+) -> None:
+    assert call() == 0
+    script = load_script("import_data")
+    line = [str(tmp_path / "out"), "--export", "zip", "--out", str(tmp_path / "x.zip")]
+    assert run(script.options(), script.main, [*line, *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert f"--export writes a store as it is: leave {named} out\n" in error
+    assert not (tmp_path / "x.zip").exists()
+    (tmp_path / "export.yaml").write_text("workers: 1\nexport: zip\n")
+    line = ["--config", str(tmp_path / "export.yaml"), *line]
+    assert run(script.options(), script.main, line) == 0  # workers change nothing

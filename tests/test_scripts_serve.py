@@ -54,6 +54,8 @@ def test_help_teaches_and_is_quick(script):
         (SERVE, "--model {1} --receive-s 0", "--receive-s 0"),
         (SERVE, "--model {1} --keep {0} --keep-bytes 9", "--keep-bytes 9"),
         (SERVE, "--model {1} --keep {1}/model.onnx", "--keep"),
+        (SERVE, "--model {1}/model.onnx --host nosuchhost.invalid", "--host nosuchhost.invalid: "),
+        (SERVE, "--model {1}/model.onnx --port 70000", "--port 70000"),
         (EXPORT, "--model {0} --out {0}/out", "no model"),
     ],
 )
@@ -111,7 +113,8 @@ class Spy:
     CODE = (
         "import atexit, runpy, sys\n"
         "atexit.register(lambda: print('LOADED', *sorted("
-        "{m.split('.')[0] for m in sys.modules})))\n"
+        "{m.split('.')[0] for m in sys.modules}), 'SETTLED', "
+        "sys.modules['synth.decode']._settled))\n"
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
@@ -145,7 +148,34 @@ def test_it_serves_without_torch_keeps_answers_and_ends_on_sigterm(folder, tmp_p
         process.communicate()
     assert process.returncode == 0, errors
     loaded = set(out.split("LOADED")[1].split())
+    assert out.split("SETTLED")[1].split() == ["True"]  # it decodes in threads
     assert {"flask", "openvino", "waitress"} <= loaded
     heavy = {"torch", "torchvision", "onnx", "onnxruntime", "pytorch_lightning", "nvidia", "pandas"}
     assert not loaded & heavy
     assert len(list((tmp_path / "kept").rglob("*_十.png"))) == 1
+
+
+def test_it_ends_on_sigterm_before_it_serves(folder):
+    """As the first process of a container it would ignore what it does not handle."""
+    code = (
+        "import runpy, sys, time\n"
+        "import classifier.serve.launch as launch\n"
+        "launch.onnx_of = lambda *_: (print('making', flush=True), time.sleep(60))\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(SERVE), "--model", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert process.stdout.readline() == "making\n"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130 and "Traceback" not in errors, errors

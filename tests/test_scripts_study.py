@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 from conftest import ROOT, draw_strokes
+
+from synth.command import run
+from synth.store import lock_output
 
 CHARS = "永國銀三水木"
 
@@ -117,3 +125,111 @@ def test_a_study_runs_from_images_to_a_page_and_goes_on_where_it_stopped(tmp_pat
         assert one["arm"] == two["arm"] and one.keys() == two.keys()
         assert one == two or one["arm"] == "thin"
         assert all(two.values())
+
+
+def one_arm(top: Path) -> list[str]:
+    """The words of the smallest study; its images are not looked at."""
+    data = {"images": "d.zip", "test_names": "test_", "groups": "few:1:1"}
+    study = {"data": {"d": data}, "arms": {"real": {}}, "compare": {"baseline": "real"}}
+    (top / "one.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    return ["--grid", str(top / "one.yaml"), "--out", str(top / "out")]
+
+
+def test_a_second_process_is_refused(
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script, words = load_script("study"), one_arm(tmp_path)
+    lock = lock_output(tmp_path / "out")
+    try:
+        assert run(script.options(), script.main, words) == 2
+        assert "out.lock: another process is writing this" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+        # to look on is no writing
+        assert run(script.options(), script.main, [*words, "--page-only"]) == 2
+        assert "no finished run yet" in capsys.readouterr().err
+        assert run(script.options(), script.main, [*words, "--plan"]) == 0
+    finally:
+        lock.release()
+
+
+def test_results_of_other_options_are_not_shown_as_of_these(
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script, words = load_script("study"), one_arm(tmp_path)
+    assert run(script.options(), script.main, [*words, "--plan"]) == 0
+    planned = capsys.readouterr().out.splitlines()
+    assert len(planned) == 3
+    folder = tmp_path / "out" / "d" / "seed1" / "base" / "runs" / "real" / "seed1"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text("{}")
+    (tmp_path / "out" / "records").mkdir()
+    made = {"words": ["train_classifier.py", "--steps", "9"], "seconds": 1, "ended": 1}
+    record = tmp_path / "out" / "records" / "d-seed1-base-real-seed1.json"
+    record.write_text(json.dumps(made | {"made_from": {}}))
+    for way in ("--page-only", "--plan"):
+        assert run(script.options(), script.main, [*words, way]) == 2
+        error = capsys.readouterr().err.strip()
+        assert "was made by train_classifier.py --steps 9" in error and len(error.split("\n")) == 1
+    assert not (tmp_path / "out" / "page").exists()
+    record.unlink()  # then it is taken for what it stands for
+    assert run(script.options(), script.main, [*words, "--plan"]) == 0
+    assert capsys.readouterr().out.splitlines() == planned[:2]
+
+
+# the study with other scripts: the first command says who it is and takes its time
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import study
+study.SCRIPTS = Path(sys.argv[2])
+raise SystemExit(study.run(study.options(), study.main, sys.argv[3:]))
+"""
+SLOW = """
+import os, pathlib, time
+pathlib.Path(__file__).with_name("new").write_text(str(os.getpid()))
+pathlib.Path(__file__).with_name("new").rename(pathlib.Path(__file__).with_name("pid"))
+time.sleep(60)
+"""
+
+
+def is_there(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"  # dead, and waited for by nobody
+
+
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGKILL])
+def test_commands_end_with_a_killed_study_which_can_go_on(tmp_path: Path, way: int) -> None:
+    (tmp_path / "import_data.py").write_text(SLOW)
+    line = [sys.executable, "-c", DRIVER, str(ROOT / "scripts"), str(tmp_path), *one_arm(tmp_path)]
+
+    def started() -> tuple[subprocess.Popen[str], int]:
+        process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        until = time.monotonic() + 60
+        while not (tmp_path / "pid").exists():
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        pid = int((tmp_path / "pid").read_text())
+        (tmp_path / "pid").unlink()
+        return process, pid
+
+    for _ in range(2):  # the second time the same command goes on
+        process, pid = started()
+        assert is_there(pid)
+        os.kill(process.pid, way)
+        process.communicate(timeout=30)
+        assert process.returncode == (143 if way == signal.SIGTERM else -way)
+        until = time.monotonic() + 10
+        while is_there(pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not is_there(pid)

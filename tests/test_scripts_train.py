@@ -159,6 +159,28 @@ def test_more_of_another_alphabet(gan_run, tmp_path, load_script):
         ("--generate-only --run {0}/gan --out {0}/run --other-from {0}/no.txt", "no such"),
         ("--generate-only --run {0}/gan --out {0}/run --other-from {0}/known.txt", "is in the"),
         ("--generate-only --run {0}/gone --out {0}/run", "gone_fonts: no such folder of fonts"),
+        # what would be ignored
+        ("--real {0}/none --out {0}/run --alphabet {0}/known.txt", "--alphabet goes with --gen"),
+        ("--real {0}/none --out {0}/run --run {0}/gan", "--run goes with --generate-only"),
+        *(
+            (
+                f"--generate-only --run {{0}}/gan --out {{0}}/run {option}",
+                f"{option.split()[0]} goes",
+            )
+            for option in (
+                "--preset small",
+                "--generator paint",
+                "--style image",
+                "--condition class",
+                "--steps 9",
+                "--batch-size 9",
+                "--recogniser-steps 9",
+                "--devices 1",
+                "--compile",
+                "--keep-refused",
+                "--apart-from {0}/gan",
+            )
+        ),
     ],
 )
 def test_lists_and_fonts_that_cannot_be_used(arguments, says, gan_run, load_script, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,9 +39,11 @@ def plan_of(per_class: int) -> Plan:
     return make_plan(alphabet, have, {}, quota, Style(), Canvas(), 7)
 
 
-def start(*words: str) -> subprocess.Popen:
+def start(*words: str, code: str = "") -> subprocess.Popen:
+    """`dask` with these words; `code` is run before it."""
+    run = f"import sys; {code}\nfrom dask.__main__ import main; sys.exit(main())"
     return subprocess.Popen(
-        [sys.executable, "-m", "dask", *words],
+        [sys.executable, "-c", run, *words],
         cwd=ROOT,
         env={**os.environ, "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "1h"},
         stdout=subprocess.DEVNULL,
@@ -120,9 +123,81 @@ def test_a_packed_plan_unpacks_to_itself_wherever_the_fonts_lie() -> None:
     assert all(np.array_equal(a[0], b[0]) and repr(a[1]) == repr(b[1]) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", ["FreeType", "numpy", "scipy", "PIL", "cv2"])
+@pytest.mark.parametrize("name", ["FreeType", "inkfill's code", "numpy", "scipy", "PIL", "cv2"])
 def test_a_worker_that_may_draw_other_pixels_is_refused(name: str) -> None:
     parcel = cluster._packed(plan_of(1))
     other = {**parcel.versions, name: "0.1"}
-    with pytest.raises(InputError, match=rf"a worker has {name} .*, wanted 0\.1"):
+    with pytest.raises(
+        InputError, match=rf"^a worker has {name} \S+, wanted 0\.1; install the same"
+    ):
         cluster._unpacked(replace(parcel, versions=other))
+
+
+def test_the_code_of_a_worker_is_that_of_all_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = cluster._code()
+    shutil.copytree(ROOT / "synth", tmp_path / "synth", ignore=shutil.ignore_patterns("*.pyc"))
+    monkeypatch.setattr(cluster, "__file__", str(tmp_path / "synth" / "cluster.py"))
+    code = cluster._code.__wrapped__
+    assert code() == here
+    paper = tmp_path / "synth" / "paper.py"
+    source = paper.read_text("utf-8")
+    paper.write_text(source + "# another version\n", "utf-8")
+    assert code() != here
+    paper.write_text(source, "utf-8")
+    (tmp_path / "synth" / "variants.py").unlink()
+    assert code() != here
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("No module named 'synth'"), MemoryError(), OSError("one\ntwo")]
+)
+def test_whatever_a_worker_raises_is_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(InputError, match=rf"^--cluster tcp://a:1: .*{type(error).__name__}") as told,
+        cluster._failures_told("tcp://a:1"),
+    ):
+        raise error
+    assert "\n" not in str(told.value)
+
+
+def test_what_the_user_can_mend_keeps_its_words() -> None:
+    with pytest.raises(InputError, match=r"^a worker has no font$"), cluster._failures_told("x"):
+        raise InputError("a worker has no font")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "code, why",
+    [
+        ("sys.modules['synth'] = None", "ModuleNotFoundError.*synth"),
+        (
+            "import os, synth.cluster; synth.cluster._unpacked = lambda parcel: os._exit(1)",
+            "(KilledWorker|CancelledError)",  # the latter where the plan was sent to no other one
+        ),
+    ],
+    ids=["no project", "killed"],
+)
+def test_a_worker_that_cannot_render_is_one_line(tmp_path: Path, code: str, why: str) -> None:
+    card = tmp_path / "scheduler.json"
+    line = f"scheduler --host 127.0.0.1 --port 0 --no-dashboard --scheduler-file {card}"
+    started = [start(*line.split())]
+    try:
+        until = time.monotonic() + 120
+        while not card.is_file() or not card.read_text():
+            assert time.monotonic() < until and started[0].poll() is None
+            time.sleep(0.2)
+        address = json.loads(card.read_text())["address"]
+        line = f"worker {address} --nthreads 1 --no-nanny --no-dashboard"
+        for number in range(5):  # a task that ends four of them is given up
+            folder = ["--local-directory", str(tmp_path / str(number))]
+            started.append(start(*line.split(), *folder, code=code))
+        with pytest.raises(InputError, match=rf"^--cluster {address}: .*{why}") as told:
+            list(render_on(address, plan_of(1)))
+        assert "\n" not in str(told.value)
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.wait(timeout=60)

@@ -214,7 +214,46 @@ def test_links_are_followed_but_not_in_circles(image_folder: Path) -> None:
     (image_folder / "永" / "up").symlink_to(top, target_is_directory=True)
     (image_folder / "永" / "lost.png").symlink_to("nowhere.png")
     os.mkfifo(image_folder / "永" / "pipe.png")  # reading it would wait for ever
-    assert len(do_import(top)) == 37
+    store = do_import(top)
+    assert len(store) == 37
+    assert store.info["notes"]["skipped"] == {"永/lost.png": "a link that leads nowhere"}
+
+
+def test_links_that_lead_nowhere_are_listed_whatever_their_name(image_folder: Path) -> None:
+    """One without an ending may stand for the folder of a class."""
+    (image_folder / "永" / "lost.png").symlink_to("nowhere.png")
+    (image_folder / "永" / "loop.jpg").symlink_to("loop.jpg")
+    (image_folder / "火").symlink_to("gone")
+    (image_folder / ".hidden").symlink_to("gone")
+    notes = do_import(image_folder).info["notes"]
+    names = ["永/lost.png", "永/loop.jpg", "火"]
+    assert notes["skipped"] == dict.fromkeys(sorted(names), "a link that leads nowhere")
+    assert notes["ignored_files"] == 0
+
+
+def test_a_folder_of_lost_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "images" / "永").mkdir(parents=True)
+    (tmp_path / "images" / "永" / "1.png").symlink_to("nowhere.png")
+    with pytest.raises(InputError, match="nothing but links that lead nowhere; wanted"):
+        do_import(tmp_path / "images")
+    assert nothing_left(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a store without that class. Made up, since root may read everything."""
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "國":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"/國: a folder that cannot be read \(Perm"):
+        do_import(image_folder)
+    assert nothing_left(image_folder.parent)
 
 
 # ---- labels ----
@@ -282,6 +321,15 @@ def test_a_folder_name_that_is_no_utf8(tmp_path: Path) -> None:
 
 
 # ---- nothing to import ----
+
+
+def test_a_path_to_the_images_that_is_no_utf8(image_folder: Path, tmp_path: Path) -> None:
+    """Whoever made the folder did not write UTF-8; the store tells its name with escapes."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff"))
+    image_folder.rename(odd)
+    store = do_import(odd)
+    assert len(store) == 47
+    assert store.info["made"]["images"] == f"{tmp_path}/odd\\udcff"
 
 
 def test_nothing_there(tmp_path: Path) -> None:

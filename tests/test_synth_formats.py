@@ -20,7 +20,7 @@ from synth import format_idx
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, normalise
 from synth.class_names import ClassNames
-from synth.corpus import import_images
+from synth.corpus import import_images, opened
 from synth.errors import InputError
 from synth.export import FORMATS, export_store
 from synth.found import parse_row, parse_table
@@ -362,6 +362,14 @@ def test_hdf5_of_arrays_and_numbers(tmp_path: Path) -> None:
         del file["images"]
         file["images"] = rgb
     assert do_import(path).content == store.content
+
+
+def test_an_error_while_an_hdf5_file_is_open_is_no_damage_of_it(tmp_path: Path) -> None:
+    path = container("hdf5", tmp_path, [(png(0), "永".encode())])
+    for error in (RuntimeError("no process"), KeyError("permutation"), OSError("no space")):
+        with pytest.raises(type(error), match=str(error.args[0])), opened(path) as listing:
+            assert len(listing.found) == 1
+            raise error
 
 
 @pytest.mark.parametrize("trick", ["soft", "external", "raw", "virtual", "group", "float", "short"])

@@ -74,6 +74,28 @@ def test_what_is_no_record_is_refused(text: str) -> None:
         Draw.from_json(text)
 
 
+def test_brackets_without_end_are_no_record() -> None:
+    with pytest.raises(ValueError, match="not a draw record"):
+        Draw.from_json("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "value", ['"0"', "true", "null", "[]", "NaN", "Infinity", "1e400", "1" * 30]
+)
+@pytest.mark.parametrize("name", ["slant", "field", "jpeg", "beside"])
+def test_a_record_with_another_kind_of_value_is_refused(name: str, value: str) -> None:
+    [record] = draw(Style(), 5, np.arange(1), np.arange(1))
+    values = json.loads(replace(record, beside="klee-one:永").to_json())
+    at = [f.name for f in fields(Draw)].index(name)
+    if name == "beside" and value == '"0"':
+        value = "0"
+    words = [json.dumps(v) for v in values]
+    assert Draw.from_json(f"[{', '.join(words)}]").beside == "klee-one:永"
+    words[at] = value
+    with pytest.raises(ValueError, match="not a draw record"):
+        Draw.from_json(f"[{', '.join(words)}]")
+
+
 def test_draw_depends_on_seed_index_and_writer_alone() -> None:
     index, writer = np.arange(50), np.arange(50) % 5
     records = draw(Style(), 9, index, writer)

@@ -509,7 +509,7 @@ def test_a_note_holds_for_no_other_images(imported: Store, tmp_path: Path) -> No
         refuse_copies(appended)
 
     together = written(tmp_path / "val", imported, images, [*rows, rows[row]])
-    notes = {"apart": apart_note(images, np.arange(21), together.column("split"))}
+    notes = {"apart": apart_note(all_of(images), together.column("split"))}
     true = replace(together, info={**together.info, "notes": notes})
     refuse_copies(true)  # both are validation images
     splits = together.column("split").tolist()

@@ -55,6 +55,33 @@ def test_a_number_for_every_class() -> None:
     assert (quota.lacking, quota.other) == (dict.fromkeys("ABCD", 50), 0)
 
 
+def test_where_nobody_asks_for_a_target_nothing_lacks(tmp_path: Path) -> None:
+    """A number for every class, or a quota file: a usual target would be nobody's."""
+    (tmp_path / "quota.csv").write_text("label,images\nA,50\n")
+    real = {"A": 500, "B": 3}
+    for quota in (
+        plan_quota(ABC, real, 50, None, 0),
+        plan_quota(ABC, None, 50, None, 0),
+        read_quota(tmp_path / "quota.csv", ABC, real),
+    ):
+        assert quota.target is None and quota.lacks("A") is None
+        notes = quota.notes()
+        assert "target" not in notes
+        assert notes["classes"]["A"] == {"real": quota.real.get("A", 0), "planned": 50}
+        head, *lines = quota.table().splitlines()
+        assert head.split() == ["group", "classes", "real", "to", "make", "a", "class"]
+        assert [line.split()[0] for line in lines][-1] == "other"
+        assert len({len(line) for line in [head, *lines[:-1]]}) == 1
+    rows = [line.split() for line in plan_quota(ABC, real, 50, None, 7).table().splitlines()]
+    assert ["common", "1", "500", "50", "50"] in rows and ["other", "1", "0", "7"] in rows
+
+
+def test_a_target_beside_a_number_for_every_class_says_what_lacks() -> None:
+    quota = plan_quota(ABC, {"A": 500, "B": 3}, 50, 80, 0)
+    assert quota.notes()["classes"]["B"] == {"real": 3, "lacking": 77, "planned": 50}
+    assert ["few", "1", "3", "77", "50", "50"] in [x.split() for x in quota.table().splitlines()]
+
+
 @pytest.mark.parametrize("name", ["per-class", "target", "other"])
 def test_negative_numbers_are_errors(name: str) -> None:
     numbers = {"per-class": None, "target": None, "other": None} | {name: -1}
@@ -155,7 +182,7 @@ def test_a_quota_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
     write_quota(path, {"A": 5, ",": 0, '"': 7, "other": 9})
     quota = read_quota(path, odd, {"A": 30, "other": 2})
     assert quota.lacking == {"A": 5, ",": 0, '"': 7, "永": 0} and quota.other == 9
-    assert quota.real == {"A": 30, ",": 0, '"': 0, "永": 0, "other": 2} and quota.target == 35
+    assert quota.real == {"A": 30, ",": 0, '"': 0, "永": 0, "other": 2}
     assert read_quota(path, odd, None).real == {}
 
 

@@ -17,7 +17,7 @@ from synth.fonts import ASSETS, FontFile, open_font
 from synth.glyphs import RawOutline
 from synth.handwriting import Shapes
 from synth.outlines import Outline
-from synth.raster import plain_pictures, rasterise
+from synth.raster import _crowded, plain_pictures, rasterise
 
 SIZE, EM = 64, 48
 CANVAS = Canvas(SIZE)
@@ -163,3 +163,27 @@ def test_plain_pictures_fill_their_box() -> None:
         assert rows[0] + rows[-1] == pytest.approx(SIZE - 1, abs=2)
         assert columns[0] + columns[-1] == pytest.approx(SIZE - 1, abs=2)
     assert plain_pictures([], SIZE, 4).shape == (0, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("name, chars", [("klee-one", "垠妃尿込"), ("zen-kurenaido", "仮伴哈妊")])
+def test_a_glyph_is_drawn_alike_whatever_stands_beside_it(name: str, chars: str) -> None:
+    """These are so dense that a few more pixels of edge would have them drawn in halves, where
+    curves are cut into other pieces: the way to the next glyph must not count."""
+    font = open_font(FontFile(ASSETS / f"{name}.woff"))
+    for char in chars:
+        [alone] = plain_pictures(font.raws([char]), SIZE, 4.5)
+        for beside in f"一L鬱{chars}":
+            images = plain_pictures(font.raws([char, beside, char]), SIZE, 4.5)
+            assert (images[[0, 2]] == alone).all(), (char, beside)
+
+
+@pytest.mark.parametrize("chars, dense", [("鬱龘", True), ("一口", False)])
+def test_a_far_off_neighbour_makes_no_glyph_dense(chars: str, dense: bool) -> None:
+    font = open_font(FontFile(ASSETS / "inkfill-sub-a.woff"))
+    for char in chars:
+        points = font.outline(char).points * EM * 64.0
+        far = points + 64 * 480
+        n = np.array([len(points)] * 3)
+        for there in (far, points, -far):
+            batch = np.concatenate([points, there, points])
+            assert (_crowded(batch, n.cumsum() - n, n) == dense).all()

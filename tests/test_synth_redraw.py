@@ -160,6 +160,36 @@ def test_what_cannot_be_drawn_again_is_an_error(tmp_path: Path, store: Store) ->
         redraw(older, np.array([1]), FONTS)
 
 
+@pytest.mark.parametrize(
+    "record",
+    ["", "[1, 2", "[]", "[" * 100_000, None],
+    ids=["empty", "cut", "no values", "brackets", "a word"],
+)
+def test_a_damaged_record_is_one_line_that_names_the_row(
+    tmp_path: Path,
+    store: Store,
+    record: str | None,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the last, one number of a whole record is a word."""
+    row = int(np.flatnonzero(store.column("kind") == "character")[0])
+    whole = str(store.column("record")[row])
+    if record is None:
+        record = whole.replace(whole[1 : whole.index(",")], '"words"', 1)
+    damaged = _with_records(tmp_path / "damaged", store, np.array([row, row]), [whole, record])
+    with pytest.raises(InputError, match="damaged, row 1: a damaged record") as told:
+        redraw(damaged, np.arange(2), FONTS)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 400
+    with StoreWriter(tmp_path / "real", CANVAS, ALPHABET, {}) as writer:
+        writer.append(np.zeros((1, 64, 64), np.uint8), [Sample("永", "永", "real")])
+    write_run(tmp_path / "run", [Store.open(tmp_path / "real"), damaged])
+    script = load_script("audit")
+    line = ["--model", str(tmp_path / "run"), "--redraw", "2"]
+    assert run(script.options(), script.main, line) == 2
+    assert "damaged, row 1: a damaged record" in capsys.readouterr().err
+
+
 def test_names_with_a_colon() -> None:
     """A font file may be called so, and so may a character."""
     assert _named("a:b:永", {"a:b": FONTS[0]}, "x") == (FONTS[0], "永")

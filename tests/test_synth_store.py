@@ -358,3 +358,13 @@ def test_other_pixels_under_the_same_hashes_are_named(tmp_path: Path) -> None:
     cut(store.path, "images.npy", 1000)
     with pytest.raises(InputError, match=r"images\.npy: .* 1000 bytes, .* when it was"):
         again.require_unchanged()
+
+
+def test_a_path_that_is_no_utf8_is_kept_as_it_is(tmp_path: Path) -> None:
+    """How a store was made names paths, of its real store or of fonts, say."""
+    odd = os.fsdecode(b"/data/\xff")
+    with StoreWriter(tmp_path / "s", CANVAS, ALPHABET, {"real": odd}, {"fonts": [odd]}) as writer:
+        writer.append(some_images(1), some_samples(1))
+    info = Store.open(tmp_path / "s").info
+    assert (info["made"], info["notes"]) == ({"real": odd}, {"fonts": [odd]})
+    assert os.fsencode(info["made"]["real"]) == b"/data/\xff"

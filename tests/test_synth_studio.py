@@ -14,13 +14,13 @@ from PIL import Image
 from test_synth_fonts import NOTDEF, build_font, letter
 from test_synth_likeness import copy_of
 
-from synth import checks, other, studio
+from synth import checks, command, other, studio
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
 from synth.fonts import Coverage, FontFile, characters_of, find_fonts
 from synth.render import render_places
-from synth.sheets import sheet, write_contact_sheet, write_preview
+from synth.sheets import contact_rows, sheet, write_contact_sheet, write_preview
 from synth.store import Sample, Store, StoreWriter
 from synth.studio import Studio
 from synth.style import Draw, Style
@@ -31,7 +31,7 @@ ALPHABET = Alphabet.of("永國一三口心風的我未土己")
 
 @pytest.fixture(autouse=True)
 def few_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six fonts and 400 candidates: all 48 fonts take seconds."""
+    """Six fonts and 400 candidates: all fonts take seconds."""
     everything = studio.find_fonts
 
     def some(folders: list[Path] = (), writers: bool = False) -> list[FontFile]:
@@ -77,8 +77,8 @@ def test_from_an_alphabet(tmp_path: Path) -> None:
     assert len(store) == 192 and store.info["made"] == {"command": "test"}
     assert store.info["notes"]["others"] == made.others
     quota = store.info["notes"]["quota"]
-    assert (quota["target"], quota["other"], quota["cap"]) == (200, 120, None)
-    assert quota["classes"]["永"] == {"real": 0, "lacking": 200, "planned": 6}
+    assert (quota.keys(), quota["other"], quota["cap"]) == ({"other", "cap", "classes"}, 120, None)
+    assert quota["classes"]["永"] == {"real": 0, "planned": 6}
     assert store.info["notes"]["put_back"] == {} and store.info["notes"]["dropped"] == []
     assert Counter(store.column("label").tolist()) == counts
 
@@ -118,7 +118,6 @@ def test_what_of_a_users_list_is_no_other_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("永\n⼟\n", "utf-8")
     with pytest.raises(InputError, match="nothing is left of the listed others: 2 are in the alph"):
         Studio.prepare(ALPHABET, None, **settings)
-    Studio.prepare(ALPHABET, None, **settings | {"other_images": 0})  # then no list is asked for
 
 
 def test_what_one_font_alone_has_is_used_where_it_looks_like_one_of_the_alphabet() -> None:
@@ -248,13 +247,22 @@ def test_characters_that_the_fullest_font_lacks_have_look_alikes_too(tmp_path: P
     "wrong, words",
     [
         ({"strength": -0.1}, "--strength -0.1"),
+        ({"strength": float("nan")}, "--strength nan: a factor from 0"),
+        ({"strength": float("inf")}, "--strength inf: a factor from 0"),
         ({"seed": -1}, "--seed -1"),
         ({"seed": 2**63}, "--seed 9223372036854775808"),
         ({"other_chars": -5}, "--other-chars -5"),
         ({"per_class": -1}, "--per-class -1"),
         ({"font_folders": [Path("no/such/folder")]}, "no/such/folder: no such folder"),
         ({"other_from": Path("no/such/list")}, "no/such/list"),
-        ({"per_class": 0, "other_images": 0}, "nothing to render"),
+        ({"other_from": Path("list"), "other_images": 0}, "--other-from list: no image of other"),
+        ({"other_from": Path("list"), "per_class": 0}, "--other-from list: no image of other"),
+        ({"other_from": Path("list"), "other_chars": 9}, "says which others: leave --other-chars"),
+        (
+            {"per_class": 0, "other_images": 50, "other_chars": 0},
+            "nothing to render: no character to make the 50 images of other from",
+        ),
+        ({"per_class": 0, "other_images": 0}, "nothing to render: every class already has"),
         ({"writers": 0}, "--writers 0"),
         ({"without": ["no-such"]}, "--without no-such: no font of that name"),
         ({"without": list(NAMES)}, "--without: no font is left"),
@@ -349,3 +357,39 @@ def test_without_strength_glyphs_are_plain_for_real_data_too(tmp_path: Path) -> 
     names = ("slant", "rotation", "aspect_log", "bend_em", "wobble_em", "part_shift_em", "climb")
     names += ("part_scale_log", "part_turn", "cluster_shift_em", "end_em", "pressure")
     assert {getattr(r, n) for r in records for n in names} == {0.0}
+
+
+def test_the_contact_sheet_says_of_how_many_it_shows_some(tmp_path: Path) -> None:
+    klee = next(f for f in find_fonts() if f.name == "klee-one")
+    swapped = dict(zip("永國一三口心風的", "國永三一心口的風", strict=True))
+    copy_of(klee, tmp_path / "swapped.ttf", {c: c for c in "我未土己金木水火"} | swapped)
+    made = Studio.prepare(ALPHABET, None, [tmp_path], per_class=1, other_images=0)
+    [coverage] = [c for c in made.coverages if c.font.name == "swapped"]
+    wrong = sum(why.startswith("drawn as") for why in coverage.rejected.values())
+    assert wrong > 4
+    titles = [title for title, _ in contact_rows(made, columns=4)]
+    at = titles.index("swapped\n  4 of 12 shown")
+    assert f"  refused: other glyph\n  4 of {wrong} shown" in titles[at + 1 :]
+    titles = [title for title, _ in contact_rows(made, columns=30)]
+    assert "swapped" in titles and not [title for title in titles if "\n" in title]
+
+
+def test_a_title_of_two_lines_is_two_lines_of_ink() -> None:
+    row = np.zeros((48, 48), np.uint8)
+    one, two = (
+        np.asarray(sheet([(title, row)], 150)).min(1) < 128 for title in ("font", "font\n  4 of 9")
+    )
+    lines = [np.flatnonzero(np.diff(there.astype(int)) == 1) for there in (one, two)]
+    assert len(lines[0]) == 1 and len(lines[1]) == 2
+    assert lines[1][0] > 0 and two[-2:].sum() == 0  # in the middle of its row
+
+
+def test_the_bar_of_a_render_is_no_flood_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict] = []
+    bar = command.tqdm
+    monkeypatch.setattr(command, "tqdm", lambda **how: asked.append(how) or bar(**how))
+    made = Studio.prepare(ALPHABET, None, per_class=1, other_images=0)
+    made.render_to(tmp_path / "store", 1, {})
+    assert asked[0]["total"] == 12 and asked[0]["mininterval"] >= 10

@@ -1,6 +1,7 @@
 """A GAN run of seconds, for tests; also as a process of its own:
 
 python tests/tiny_gan.py OUT [STEPS] [DEVICES] [STYLE]
+python tests/tiny_gan.py --whole REAL OUT DEVICES     from a store to a finished run
 """
 
 import json
@@ -29,6 +30,10 @@ from synth.store import Sample, Store, StoreWriter
 CONFIG = replace(
     PRESETS["small"], steps=6, batch_size=8, checkpoint_every=2, grid_every=6, penalty_every=2
 )
+
+# Adam without momentum divides a gradient by its size: at the usual rate, rounding in the last bit
+# turns the sign of steps where the gradient is nearly zero, and losses drift apart
+STEADY = replace(CONFIG, generator_lr=2e-5, discriminator_lr=2e-5)
 
 
 def strokes() -> tuple[np.ndarray, np.ndarray]:
@@ -108,12 +113,24 @@ def write_run(
     return path
 
 
+def train_whole(real: Path, out: Path, devices: int) -> None:
+    """`gan.train.train` as scripts/train_gan.py calls it, recogniser and all."""
+    import gan.train
+
+    config = replace(STEADY, steps=10, grid_every=10, style="image")
+    config = replace(config, recogniser_steps=12, recogniser_batch=16)
+    with few_fonts():
+        gan.train.train(Store.open(real), out, config, [], 1, {}, devices)
+
+
 if __name__ == "__main__":
     from gan.processes import join
 
+    if sys.argv[1] == "--whole":
+        join(int(sys.argv[4]))
+        train_whole(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+        raise SystemExit(0)
     out, steps, devices, style = [*sys.argv[1:], *("6", "1", "noise")[len(sys.argv) - 2 :]]
     join(int(devices))
-    # Adam without momentum divides a gradient by its size: at the usual rate, rounding in the last
-    # bit turns the sign of steps where the gradient is nearly zero, and losses drift apart
-    small = replace(CONFIG, steps=int(steps), generator_lr=2e-5, discriminator_lr=2e-5)
-    train(Path(out), replace(small, style=style, grid_every=int(steps)), int(devices))
+    small = replace(STEADY, steps=int(steps), style=style, grid_every=int(steps))
+    train(Path(out), small, int(devices))

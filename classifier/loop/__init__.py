@@ -1,2 +1,2 @@
-"""The closed loop: what each class lacks, images for that, and for each class the sources that
-help it."""
+"""The closed loop: what each class lacks, images for that, and for each class the sources that do
+not hurt it."""

@@ -73,6 +73,7 @@ def quota_of(answers: ArmAnswers, needs: Sequence[Need], target: int | None) -> 
     that is often confused so gets more for itself, by r, and for its partner, by c.
     """
     base = plan_quota(answers.alphabet, {n.label: n.real for n in needs}, None, target, None)
+    assert base.target is not None  # without a number for every class there is one
     recalls = [n.recall for n in needs if n.recall is not None and n.label != OTHER]
     median = float(np.median(recalls)) if recalls else 0.0
     quota = {}

@@ -24,7 +24,7 @@ class Loop:
     out: Path
     gan: Path | None = None  # finished GAN run
     seeds: int = 3  # training seeds of each arm
-    options: tuple[str, ...] = ()  # of train_classifier.py, the same for every run
+    options: tuple[str, ...] = ()  # of train_classifier.py, for every run
     fonts: tuple[Path, ...] = ()  # folders with more fonts
     test: Path | None = None  # measured by the final run alone
     allow_copies: bool = False  # there, of what is trained on
@@ -49,6 +49,10 @@ class Loop:
     def alphabet(self) -> Path:
         """The real store's, for the GAN, whose own may be another."""
         return self.out / "alphabet.txt"
+
+    @property
+    def final_run(self) -> Path:
+        return self.out / "final"
 
     def runs(self, arm: str) -> list[Path]:
         """The classifiers of an arm, a seed each."""
@@ -83,22 +87,24 @@ class Loop:
 
     def final(self, off: Mapping[str, Mapping[str, float]]) -> Job:
         """`off`: see `verdict.switched_off`."""
-        words = self._words(self.sources, self.out / "final", 1)
+        words = self._words(self.sources, self.final_run, 1)
         if off:
             # as it stands: YAML, which reads the option, knows no surrogate pairs
             words += ["--source-weights", json.dumps(off, ensure_ascii=False)]
         words += ["--test", str(self.test)] if self.test else []
         words += ["--allow-copies"] if self.test and self.allow_copies else []
         needs = tuple(job.name for job in self.jobs())
-        done = self.out / "final" / "metrics.json"
-        return Job("final", "classifier", tuple(words), done, needs)
+        return Job("final", "classifier", tuple(words), self.final_run / "metrics.json", needs)
 
     def _train(self, arm: str) -> list[Job]:
+        # the seeds of an arm are several networks already; the final run has the preset's number
+        named = any(word.split("=")[0] == "--members" for word in self.options)
+        single = () if named else ("--members", "1")
         return [
             Job(
                 f"{arm}-seed{seed}",
                 "classifier",
-                tuple(self._words(STORES[arm], run, seed)),
+                (*self._words(STORES[arm], run, seed), *single),
                 run / "metrics.json",
                 STORES[arm],  # the makers' names
             )
@@ -137,6 +143,4 @@ def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str
         raise InputError(f"--classifier: {taken[0]} is set by the loop itself")
     for name, value in (("--preset", preset), ("--steps", steps)):
         words += [name, str(value)] if value is not None else []
-    if not any(word.split("=")[0] == "--members" for word in words):
-        words += ["--members", "1"]  # the seeds of each arm are several networks already
     return tuple(words)

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from classifier.loop.paired import LEVEL
-from classifier.loop.verdict import FORMAT, HELPED, HURT, NOTHING, Verdict, off_by_group, tally
+from classifier.loop.verdict import (
+    FEWEST,
+    FORMAT,
+    HELPED,
+    HURT,
+    NOTHING,
+    Verdict,
+    off_by_group,
+    tally,
+)
 from synth.errors import InputError
 
 
@@ -44,6 +53,7 @@ def verdict_section(run: Path, digest: str) -> dict[str, Any]:
 
 
 def _count(source: str, classes: list[Verdict]) -> dict[str, Any]:
-    told = sum(v.enough for v in classes if v.source == source)
+    of_source = [v for v in classes if v.source == source]
+    told = sum(min(v.images, v.changed) >= FEWEST for v in of_source)
     # of sources that do nothing, that many intervals would leave 0 out on each side
     return {"source": source, "by_chance": (1 - LEVEL) / 2 * told} | tally(classes, source)

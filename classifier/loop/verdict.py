@@ -21,9 +21,9 @@ from synth.files import write_text
 from synth.quota import group_of
 
 FORMAT = 1
-# Fewest images of the class, and fewest whose answer changed, for a verdict. Five that all change
-# the same way are no evidence at 95 %: the sign test gives 2 / 2 ** 5 = 0.06, with six 0.03. The
-# bootstrap does not know that: it never sees an image that is not there.
+# Fewest images of the class for a verdict, and fewest whose answer changed for helped or hurt. Five
+# that all change the same way are no evidence at 95 %: the sign test gives 2 / 2 ** 5 = 0.06, with
+# six 0.03. The bootstrap does not know that: it never sees an image that is not there.
 FEWEST = 6
 HELPED, HURT, NOTHING = "helped", "hurt", "made no difference"
 # source -> pairs of arms that differ in it alone: with it, without it
@@ -44,7 +44,7 @@ class Verdict:
     high: float
     images: int  # of validation
     changed: int  # of which the answer changed, those of other classes included
-    enough: bool  # of both for any other verdict than NOTHING
+    enough: bool  # the verdict is by its own images: see `enough`
     real: int  # training images
     right: float  # the part of `gain` that is right answers
     by_group: bool = False  # the verdict is its group's: its own images are too few for any
@@ -52,13 +52,15 @@ class Verdict:
 
 def judge(low: float, high: float, images: int, changed: int) -> str:
     """Helped or hurt only where the interval leaves 0 out and the images are enough."""
-    if enough(images, changed) and low > 0:
-        return HELPED
-    return HURT if enough(images, changed) and high < 0 else NOTHING
+    if min(images, changed) < FEWEST or low <= 0 <= high:
+        return NOTHING
+    return HELPED if low > 0 else HURT
 
 
-def enough(images: int, changed: int) -> bool:
-    return min(images, changed) >= FEWEST
+def enough(low: float, high: float, images: int, changed: int) -> bool:
+    """Whether `judge` can tell: an interval that holds 0 says that no difference was made, however
+    few answers changed; one that leaves it out says nothing where few did."""
+    return images >= FEWEST and (changed >= FEWEST or low <= 0 <= high)
 
 
 def verdicts_of(
@@ -113,7 +115,7 @@ def verdicts_of(
                     found.high,
                     found.images,
                     found.changed,
-                    enough(found.images, found.changed),
+                    enough(found.low, found.high, found.images, found.changed),
                     count,
                     float(right[source][:, mine].mean()),
                 )

@@ -6,6 +6,7 @@ import base64
 import logging
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from classifier.serve.batching import Batcher
 from classifier.serve.glyphs import Glyphs
 from classifier.serve.keep import Answered, Keeper
 from classifier.serve.labels import Labels
-from classifier.serve.limits import Gate, Limits, Refused, require_time
+from classifier.serve.limits import CAME, Gate, Limits, Refused, Turns, require_time
 from classifier.serve.metrics import Metrics
 from classifier.serve.openapi import describe
-from classifier.serve.reading import read_call, read_question
+from classifier.serve.reading import Question, read_call, read_question
 from synth.alphabet import OTHER
 from synth.decode import decode, encode
 from synth.errors import InputError
@@ -34,6 +35,15 @@ NEAREST = 5
 NEAREST_AT_ONCE = 4  # requests; a gate of their own, so that they take no place of an answer
 MAX_NAME = 100  # characters of a file name in a reason
 _log = logging.getLogger("inkfill.serve")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is left of a question while the network answers it."""
+
+    images: np.ndarray  # [n, H, W] uint8
+    files: tuple[bytes, ...]  # n to keep with their answers, or none
+    top: int
 
 
 class Service:
@@ -48,13 +58,22 @@ class Service:
     ) -> None:
         self.model, self.limits, self.keeper, self.metrics = model, limits, keeper, metrics
         self.gate, self.nearest_gate = Gate(limits), Gate(limits, NEAREST_AT_ONCE)
+        self.turns = Turns()
         self.batcher = Batcher(model.probabilities, limits.max_images, metrics.batch_images.observe)
         self.glyphs = Glyphs(model.card.alphabet)
         self.labels = Labels(model.card.alphabet)
         self.stopping = False  # set by the server when it begins to stop
 
-    def read(self, file: bytes, name: str, deadline: float) -> np.ndarray:
-        """The bytes of an image file -> [H, W] uint8. Raises Refused with the reason.
+    def open(self, asked: Question, deadline: float) -> Opened:
+        """Decodes the images. Within a turn: it takes memory, a body as a whole likewise. Raises
+        Refused with the reason and the name of the image."""
+        names = [f"image {n}" if n.isdecimal() else n[:MAX_NAME] for n in asked.names]
+        images = [self._read(f, n, deadline) for f, n in zip(asked.files, names, strict=True)]
+        files = asked.files if self.keeper and asked.keep else ()
+        return Opened(np.stack(images), files, asked.top)
+
+    def _read(self, file: bytes, name: str, deadline: float) -> np.ndarray:
+        """The bytes of an image file -> [H, W] uint8.
 
         Past the deadline it does not begin: an image may take a while, and a request has many.
         """
@@ -67,20 +86,17 @@ class Service:
         except InputError as error:
             raise Refused(400, f"{name}: {error}") from None
 
-    def answer(
-        self, files: tuple[bytes, ...], names: tuple[str, ...], top: int, deadline: float
-    ) -> list[tuple[str, Prediction]]:
+    def answer(self, opened: Opened, deadline: float) -> list[tuple[str, Prediction]]:
         """-> for each image a server_uuid and the answer."""
-        images = np.stack([self.read(f, n, deadline) for f, n in zip(files, names, strict=True)])
-        probabilities = self.batcher.answer(images, deadline)
-        found = self.model.card.predictions(probabilities, top)
+        probabilities = self.batcher.answer(opened.images, deadline)
+        found = self.model.card.predictions(probabilities, opened.top)
         others = sum(p.label == OTHER for p in found)
         self.metrics.answers.labels("other").inc(others)
         self.metrics.answers.labels("known").inc(len(found) - others)
         ids = [str(uuid.uuid4()) for _ in found]
-        if self.keeper:
+        if self.keeper and opened.files:
             now = time.time()
-            for one, file, said in zip(ids, files, found, strict=True):
+            for one, file, said in zip(ids, opened.files, found, strict=True):
                 self.keeper.put(Answered(one, file, said, now))
         return list(zip(ids, found, strict=True))
 
@@ -90,6 +106,7 @@ def create_app(service: Service) -> Flask:
     app = Flask(__name__, static_folder="static", static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = service.limits.max_body_bytes
     app.config["MAX_FORM_PARTS"] = service.limits.max_images + 8
+    app.config["MAX_FORM_MEMORY_SIZE"] = service.limits.max_body_bytes  # no limit of its own
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.ensure_ascii = False  # characters as they are
     app.json.sort_keys = False
@@ -99,11 +116,14 @@ def create_app(service: Service) -> Flask:
 
     @app.post("/inference")
     def inference() -> Response:
-        with service.gate.entered() as deadline:
-            call = read_call(request)
-            ((server_uuid, said),) = service.answer((call.file,), ("image",), 1, deadline)
+        with service.gate.entered(request.environ.get(CAME)) as deadline:
+            with service.turns.taken(deadline):
+                esun_uuid, asked = read_call(request)
+                opened = service.open(asked, deadline)
+            del asked  # its bytes need not wait for the network
+            ((server_uuid, said),) = service.answer(opened, deadline)
             return jsonify(
-                esun_uuid=call.esun_uuid,
+                esun_uuid=esun_uuid,
                 server_uuid=server_uuid,
                 answer=IS_NULL if said.label == OTHER else said.label,
                 server_timestamp=int(time.time()),
@@ -111,25 +131,27 @@ def create_app(service: Service) -> Flask:
 
     @app.post("/v1/predict")
     def predict() -> Response:
-        with service.gate.entered() as deadline:
-            asked = read_question(request, limits)
-            shown = [n[:MAX_NAME] for n in asked.names]
-            named = tuple(f"image {n}" if n.isdecimal() else n for n in shown)
-            answers = service.answer(asked.files, named, asked.top, deadline)
+        with service.gate.entered(request.environ.get(CAME)) as deadline:
+            with service.turns.taken(deadline):
+                asked = read_question(request, limits)
+                names, opened = asked.names, service.open(asked, deadline)
+            del asked  # its bytes need not wait for the network
+            answers = service.answer(opened, deadline)
             return jsonify(
                 predictions=[
                     {"name": name, "id": one, **_as_json(said)}
-                    for name, (one, said) in zip(asked.names, answers, strict=True)
+                    for name, (one, said) in zip(names, answers, strict=True)
                 ]
             )
 
     @app.post("/v1/nearest")
     def nearest() -> tuple[Response, int]:
-        with service.nearest_gate.entered() as deadline:
-            asked = read_question(request, limits)
-            if len(asked.files) != 1:
-                raise Refused(400, f"{len(asked.files)} images, wanted one")
-            image = service.read(asked.files[0], "image", deadline)
+        with service.nearest_gate.entered(request.environ.get(CAME)) as deadline:
+            with service.turns.taken(deadline):
+                asked = read_question(request, limits)
+                if len(asked.files) != 1:
+                    raise Refused(400, f"{len(asked.files)} images, wanted one")
+                (image,) = service.open(asked, deadline).images
             found = service.glyphs.nearest(image, NEAREST, deadline)
             if found is None:
                 return jsonify(glyphs=[]), 202

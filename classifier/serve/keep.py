@@ -9,8 +9,10 @@ more answers, or more bytes, than wanted, those of earlier runs of the server co
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import queue
 import shutil
 import threading
@@ -27,6 +29,8 @@ PER_FOLDER = 1000
 MOST_OF_ALL = 4  # a folder takes at most 1 / 4 of the bytes: so much goes at a time
 LEAST_BYTES = 2**20
 MAX_WAITING = 256  # answers not yet written; more are dropped, and counted
+MAX_WAITING_BYTES = 64 * 2**20  # of their files, likewise
+LOCK = ".lock"  # in the folder, of the service that writes to it
 TABLE = "answers.jsonl"
 _SIGNATURES = (  # of what synth.decode reads
     (b"\x89PNG", "png"),
@@ -77,39 +81,51 @@ class Keeper:
     """Writes in a thread of its own: no answer waits for the disk."""
 
     def __init__(self, folder: Path, max_answers: int, max_bytes: int, metrics: Metrics) -> None:
-        """Raises InputError for a folder that cannot be written to."""
+        """Raises InputError for a folder that cannot be written to, or that another service has."""
         if max_answers < PER_FOLDER:
             raise InputError(f"--keep-answers {max_answers}: {PER_FOLDER} or more")
         if max_bytes < LEAST_BYTES:
             raise InputError(f"--keep-bytes {max_bytes}: {LEAST_BYTES} or more")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ".writable").touch()
-            (folder / ".writable").unlink()
+            self._lock = (folder / LOCK).open("w")
+        except OSError as error:
+            raise InputError(f"--keep {folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             there = [f for f in folder.iterdir() if f.is_dir() and f.name.isdecimal()]
             there.sort(key=lambda f: int(f.name))
             self._folders = deque(_Folder.found(f) for f in there)  # the oldest first
         except OSError as error:
-            raise InputError(f"--keep {folder}: {error.strerror}") from None
+            self._lock.close()
+            taken = isinstance(error, BlockingIOError)
+            reason = "another service keeps its answers there" if taken else error.strerror
+            raise InputError(f"--keep {folder}: {reason}") from None
         self._folder, self._metrics = folder, metrics
         self._max_answers, self._max_bytes = max_answers, max_bytes
         self._number = int(there[-1].name) if there else 0
         self._now: _Folder | None = None  # the one that is filled, the last of all
         self._queue: queue.Queue[Answered | None] = queue.Queue(MAX_WAITING)
+        self._waiting_bytes, self._counting = 0, threading.Lock()
         self._thread = threading.Thread(target=self._write_all, name="keeper", daemon=True)
         self._thread.start()
 
     def put(self, answered: Answered) -> None:
         """Returns at once; an answer that does not fit into the queue is dropped and counted."""
-        try:
-            self._queue.put_nowait(answered)
-        except queue.Full:
+        size = len(answered.file)
+        with self._counting:
+            has_room = not self._queue.full() and self._waiting_bytes + size <= MAX_WAITING_BYTES
+            if has_room:
+                self._waiting_bytes += size
+                self._queue.put_nowait(answered)
+        if not has_room:
             self._metrics.kept.labels("dropped").inc()
 
     def close(self) -> None:
         """Returns when all is written."""
         self._queue.put(None)
         self._thread.join()
+        self._lock.close()
 
     def _write_all(self) -> None:
         failing = False
@@ -121,6 +137,8 @@ class Keeper:
                 if not failing:
                     _log.error("answers are not kept: %s", error)
                 outcome, failing = "failed", True
+            with self._counting:
+                self._waiting_bytes -= len(answered.file)
             self._metrics.kept.labels(outcome).inc()
 
     def _write(self, answered: Answered) -> None:
@@ -137,9 +155,17 @@ class Keeper:
         size = len(answered.file) + len(line)
         now = self._room_for(size)
         now.path.mkdir(exist_ok=True)
-        (now.path / name).write_bytes(answered.file)
-        with (now.path / TABLE).open("ab") as table:
-            table.write(line)
+        file, table = now.path / name, now.path / TABLE
+        before = table.stat().st_size if table.exists() else 0
+        try:
+            file.write_bytes(answered.file)
+            with table.open("ab") as rows:
+                rows.write(line)
+        except OSError:  # no space: what there is of it would be taken for an answer
+            file.unlink(missing_ok=True)
+            if table.exists():
+                os.truncate(table, before)
+            raise
         now.answers, now.bytes_on_disk = now.answers + 1, now.bytes_on_disk + size
 
     def _room_for(self, size: int) -> _Folder:

@@ -13,11 +13,12 @@ import numpy as np
 from classifier.card import Card
 from classifier.onnx import OnnxModel, fits, load_onnx, measured_on
 from classifier.serve.app import Service, create_app
+from classifier.serve.connections import raise_file_limit
 from classifier.serve.keep import Keeper
 from classifier.serve.limits import Limits
 from classifier.serve.metrics import Metrics
 from classifier.serve.server import Server
-from synth.decode import decode, encode
+from synth.decode import decode, encode, settle_warnings
 from synth.errors import InputError
 
 WARM_BATCHES = 8  # sizes from 1; a larger batch costs 10 ms more the first time
@@ -94,6 +95,8 @@ def serve(
     """Returns when it was stopped and the last answer is sent. Raises InputError."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # /metrics says it better
+    settle_warnings()  # it decodes in threads
+    raise_file_limit()
     model = load_onnx(onnx, precision, threads)
     _warm(model)
     metrics = Metrics()
@@ -103,7 +106,8 @@ def serve(
     def stopping() -> None:
         service.stopping = True
 
-    server = Server(create_app(service), host, port, limits, grace_s, stopping)
+    app = create_app(service)
+    server = Server(app, host, port, limits, grace_s, stopping, metrics.refused)
     card = model.card
     print(
         f"{server.url}: {card.name}, {len(card.alphabet)} characters, {model.precision}; "

@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import Image
 
-from synth.decode import FORMATS
+from synth.command import cores
+from synth.decode import FORMATS, filtered_warnings
 from synth.errors import InputError
+
+CAME = "inkfill.came"  # in a request's environment: when it had come whole, `time.monotonic()`
+# Bodies that are taken apart and decoded at once: an image of 4,000,000 pixels takes some 100 MB
+# meanwhile, and Python would not do more of them in the same time.
+MAX_AT_WORK = 4
 
 
 class Refused(Exception):
@@ -41,10 +46,9 @@ class Limits:
     def require_pixels(self, data: bytes) -> None:
         """Raises Refused for an image file that says it has more pixels. Decodes nothing."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with filtered_warnings():
                 width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
-        except Image.DecompressionBombError:
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise Refused(413, f"too many pixels, the limit is {self.max_pixels}") from None
         except Exception:  # decoding it tells the reason
             return
@@ -64,12 +68,32 @@ class Gate:
         self._free = threading.BoundedSemaphore(self._at_once)
 
     @contextmanager
-    def entered(self) -> Iterator[float]:
-        """Yields the deadline, in `time.monotonic()`. Raises Refused, 503."""
+    def entered(self, came: float | None = None) -> Iterator[float]:
+        """Yields the deadline, both in `time.monotonic()`. Raises Refused, 503.
+
+        came: when the request had come whole, None: now.
+        """
         if not self._free.acquire(blocking=False):
             raise Refused(503, f"{self._at_once} requests are being answered")
         try:
-            yield time.monotonic() + self._limits.deadline_s
+            yield (time.monotonic() if came is None else came) + self._limits.deadline_s
+        finally:
+            self._free.release()
+
+
+class Turns:
+    """Lets so many in at once; the next waits, as long as it has time."""
+
+    def __init__(self, at_once: int = min(MAX_AT_WORK, cores())) -> None:
+        self._free = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def taken(self, deadline: float) -> Iterator[None]:
+        """deadline: in `time.monotonic()`. Raises Refused, 503, past it."""
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise late()
+        try:
+            yield
         finally:
             self._free.release()
 

@@ -46,5 +46,9 @@ class Metrics:
             "inkfill_kept", "Answers to keep", ["outcome"], registry=self.registry
         )  # outcome: written, dropped, failed
 
+    def refused(self, status: int) -> None:
+        """Counts a request that the server answered without asking the app: no route is known."""
+        self.seconds.labels("unknown", str(status)).observe(0.0)
+
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -6,7 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from classifier.serve.limits import Limits
-from classifier.serve.reading import MAX_TOP
+from classifier.serve.reading import MAX_FIELD, MAX_TOP
+
+HEALTH = ("status", "model", "characters", "alphabet", "weights", "precision")  # /healthz tells
 
 
 def describe(limits: Limits) -> dict[str, Any]:
@@ -14,6 +16,11 @@ def describe(limits: Limits) -> dict[str, Any]:
     image = {"type": "string", "description": "the bytes of an image file, in base64"}
     top = {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": 5}
     upload = {"type": "string", "format": "binary"}
+    keep = {
+        "type": "boolean",
+        "default": True,
+        "description": "false: the answer is not kept, even where the service keeps answers",
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -37,7 +44,11 @@ def describe(limits: Limits) -> dict[str, Any]:
                         "content": {
                             "multipart/form-data": {
                                 "schema": _object(
-                                    {"image": {"type": "array", "items": upload}, "top": top},
+                                    {
+                                        "image": {"type": "array", "items": upload},
+                                        "top": top,
+                                        "keep": keep,
+                                    },
                                     ["image"],
                                 )
                             },
@@ -52,6 +63,7 @@ def describe(limits: Limits) -> dict[str, Any]:
                                             "maxItems": limits.max_images,
                                         },
                                         "top": top,
+                                        "keep": keep,
                                     }
                                 ),
                                 "example": {"images": ["iVBORw0KGgo..."], "top": 5},
@@ -85,8 +97,11 @@ def describe(limits: Limits) -> dict[str, Any]:
             },
             "/healthz": {
                 "get": {
-                    "summary": "200 while it answers, 503 once it is stopping",
-                    "responses": _answers({"type": "object"}, 503),
+                    "summary": "Whether it answers, and by which model",
+                    "responses": {
+                        "200": _content("it answers", _ref("Health")),
+                        "503": _content("it is stopping", _ref("Health")),
+                    },
                 }
             },
             "/metrics": {
@@ -117,6 +132,7 @@ def describe(limits: Limits) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     text, number = {"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}
     moment = {"type": "integer", "description": "seconds since 1970"}
+    count = {"type": "integer", "description": "of the alphabet"}
     one = {"char": text, "confidence": number}
     prediction = {
         "name": {"type": "string", "description": "the file's name, or its number"},
@@ -150,6 +166,7 @@ def _schemas() -> dict[str, Any]:
         "Glyphs": _object(
             {"glyphs": {"type": "array", "items": _object(glyph, list(glyph))}}, ["glyphs"]
         ),
+        "Health": _object({name: text for name in HEALTH} | {"characters": count}, list(HEALTH)),
         "Error": _object({"error": {"type": "string", "description": "the reason"}}, ["error"]),
     }
 
@@ -157,20 +174,25 @@ def _schemas() -> dict[str, Any]:
 _REASONS = {
     202: "not yet: the glyphs are being drawn, which the first question sets off",
     400: "the request is wrong; the reason says where",
-    413: "too many bytes, pixels or images",
-    415: "another content type",
-    503: "too many requests, no time left, or stopping; try again after Retry-After seconds",
+    413: (
+        "too many bytes, pixels or images, or in a form a field, that is no file, of more than "
+        f"{MAX_FIELD} characters"
+    ),
+    415: "neither multipart/form-data nor application/json",
+    503: "too many requests, or no time left; try again after Retry-After seconds",
 }
 
 
 def _answers(schema: dict[str, Any], *more: int) -> dict[str, Any]:
-    content = {"application/json": {"schema": schema}}
-    found: dict[str, Any] = {"200": {"description": "the answer", "content": content}}
+    found = {"200": _content("the answer", schema)}
     for status in more:
-        error = status >= 400
-        content = {"application/json": {"schema": _ref("Error") if error else schema}}
-        found[str(status)] = {"description": _REASONS[status], "content": content}
+        said = _ref("Error") if status >= 400 else schema
+        found[str(status)] = _content(_REASONS[status], said)
     return found
+
+
+def _content(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def _page() -> dict[str, Any]:

@@ -10,38 +10,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
+from werkzeug.datastructures import FileStorage
 
 from classifier.serve.limits import Limits, Refused
 
 MAX_TOP = 100
+MAX_FIELD = 1000  # characters of a form's field that is no file
 
 
 @dataclass(frozen=True)
 class Question:
-    """What /v1/predict is asked."""
+    """What is asked about: by /v1/predict, and in the other routes' own ways."""
 
     names: tuple[str, ...]  # of the images: file names, or their numbers
     files: tuple[bytes, ...]  # the bytes of image files
     top: int  # how many characters to answer with, the most probable first
-
-
-@dataclass(frozen=True)
-class Call:
-    """What the competition's /inference is asked."""
-
-    esun_uuid: str
-    file: bytes
+    keep: bool = True  # may the answer be kept, where the service keeps answers?
 
 
 def read_question(request: Request, limits: Limits) -> Question:
     """multipart/form-data with files `image`, or JSON with `image` or `images` in base64."""
     if request.mimetype == "multipart/form-data":
+        for _, value in request.form.items(multi=True):
+            if len(value) > MAX_FIELD:  # it would be held as long as the request is answered
+                raise Refused(413, f"a field of {len(value)} characters, the limit is {MAX_FIELD}")
         uploads = request.files.getlist("image")
         if not uploads:
             raise Refused(400, "no file in the field 'image'")
         names = [u.filename or str(i) for i, u in enumerate(uploads)]
-        files = [u.read() for u in uploads]
+        files = [_taken(u) for u in uploads]
         top = request.form.get("top", "5")
+        said = request.form.get("keep", "true")
+        keep: Any = {"true": True, "false": False}.get(said, said)
     elif request.mimetype == "application/json":
         body = _json(request)
         given = body.get("images", [body["image"]] if "image" in body else None)
@@ -50,15 +50,17 @@ def read_question(request: Request, limits: Limits) -> Question:
         names = [str(i) for i in range(len(given))]
         _require_count(len(given), limits)
         files = [_base64(x, f"image {i}") for i, x in enumerate(given)]
-        top = body.get("top", 5)
+        top, keep = body.get("top", 5), body.get("keep", True)
     else:
         raise Refused(415, "wanted multipart/form-data or application/json")
     _require_count(len(files), limits)
-    return Question(tuple(names), tuple(files), _top(top))
+    if not isinstance(keep, bool):
+        raise Refused(400, f"'keep' is {reprlib.repr(keep)}, wanted true or false")
+    return Question(tuple(names), tuple(files), _top(top), keep)
 
 
-def read_call(request: Request) -> Call:
-    """The competition's JSON; whatever content type it comes with."""
+def read_call(request: Request) -> tuple[str, Question]:
+    """The competition's JSON, whatever content type it has -> its esun_uuid, the question."""
     body = _json(request)
     for name in ("esun_uuid", "image"):
         if not isinstance(body.get(name), str):
@@ -71,12 +73,21 @@ def read_call(request: Request) -> Call:
         body["esun_uuid"].encode()
     except UnicodeEncodeError:  # JSON can escape it, but the answer is UTF-8
         raise Refused(400, "'esun_uuid' holds half a surrogate pair") from None
-    return Call(body["esun_uuid"], _base64(body["image"], "image"))
+    image = _base64(body["image"], "image")
+    return body["esun_uuid"], Question(("image",), (image,), 1)
+
+
+def _taken(upload: FileStorage) -> bytes:
+    """Its bytes, once: the form holds them as long as the request lasts, unless it is closed."""
+    try:
+        return upload.read()
+    finally:
+        upload.close()
 
 
 def _json(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(request.get_data(cache=False))
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):

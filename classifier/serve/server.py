@@ -16,85 +16,61 @@ from types import FrameType
 from flask import Flask
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
+from classifier.serve.connections import BACKLOG, Channel, Listener, bound, most_connections
 from classifier.serve.limits import Limits
-from synth.errors import InputError
 
 SPARE_THREADS = 8  # above the requests let in: /v1/nearest, /healthz, and to refuse the others
-MAX_CONNECTIONS = 2048
 IDLE_S = 30  # a connection that is silent that long is closed
 CLEANUP_S = 2  # between two looks for connections to close
 LINGER_S = 0.5  # at the end, what is on its way on open connections is still answered
+MEMORY_BYTES = 2**16  # of a request, or an answer, that is under way; what is larger is in a file
 _log = logging.getLogger("inkfill.serve")
-
-
-class _Channel(HTTPChannel):
-    """One connection. At the end its next answer says that it is the last."""
-
-    receiving_since = 0.0  # in `time.monotonic()`; of the request that is not whole yet
-
-    def received(self, data: bytes) -> bool:
-        before = self.request
-        taken: bool = super().received(data)
-        if self.request is not before:
-            self.receiving_since = time.monotonic()
-        return taken
-
-    def is_late(self, limit_s: float) -> bool:
-        """Whether a request is being received, for longer than that. Called by the loop."""
-        return self.request is not None and time.monotonic() > self.receiving_since + limit_s
-
-    def service(self) -> None:
-        if self.server.stopping and self.requests:
-            self.requests[0].headers["CONNECTION"] = "close"
-        super().service()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being received, answered, or its answer sent."""
-        return bool(self.requests or self.request is not None or self.total_outbufs_len)
 
 
 class Server(TcpWSGIServer):
     """`run` returns after `stop`, or after SIGTERM or SIGINT, when the last answer is sent."""
 
-    channel_class = _Channel
+    channel_class = Channel
 
     def __init__(
         self,
         app: Flask,
-        host: str,
+        host: str,  # a name may have several addresses: all are listened on
         port: int,  # 0: any free one
         limits: Limits,
         grace_s: float,  # longest wait for the last answers
         on_stop: Callable[[], None] = lambda: None,  # called when it begins to stop
+        on_refused: Callable[[int], None] = lambda status: None,  # where the app is not asked
     ) -> None:
         """Raises InputError where the address cannot be had."""
         self.stopping = False
         self._grace_s, self._on_stop, self._receive_s = grace_s, on_stop, limits.receive_s
+        self.on_refused, self.max_body_bytes = on_refused, limits.max_body_bytes
         adjustments = Adjustments(
-            listen=f"{host}:{port}",
             threads=limits.max_requests + SPARE_THREADS,
-            max_request_body_size=limits.max_body_bytes,
-            connection_limit=MAX_CONNECTIONS,
+            max_request_body_size=limits.max_body_bytes + 1,  # it refuses what has as many
+            connection_limit=most_connections(),
             channel_timeout=IDLE_S,
             cleanup_interval=CLEANUP_S,
             asyncore_use_poll=True,
+            inbuf_overflow=MEMORY_BYTES,
+            outbuf_overflow=MEMORY_BYTES,
+            backlog=BACKLOG,
             ident="inkfill",
         )
-        try:
-            super().__init__(app, adj=adjustments, map={})
-        except OSError as error:
-            self.task_dispatcher.shutdown()
-            self.trigger.close()
-            self.socket.close()
-            raise InputError(f"{host}:{port}: {error.strerror or error}") from None
+        first, *more = bound(host, port)
+        where = (first.family, first.type, first.proto, first.getsockname())
+        super().__init__(
+            app, adj=adjustments, map={}, _sock=first, sockinfo=where, bind_socket=False
+        )
+        self._more = [Listener(self, one) for one in more]
+        self._host = host if more else self.effective_host
 
     @property
     def url(self) -> str:
-        host = self.effective_host
+        host = self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.effective_port}"
 
     def stop(self) -> None:
@@ -110,11 +86,13 @@ class Server(TcpWSGIServer):
             self._turn(1.0)
         self._on_stop()
         _log.info("stopping: answering what has come")
-        while self.accepting_one():
+        while any([self.accept_of(listener) for listener in (self, *self._more)]):
             pass
         self.accepting = False
         self.del_channel(self._map)
         self.socket.close()
+        for listener in self._more:
+            listener.close()
         quiet_at = time.monotonic() + LINGER_S
         deadline = time.monotonic() + self._grace_s
         while time.monotonic() < deadline:
@@ -139,11 +117,21 @@ class Server(TcpWSGIServer):
             if channel.is_late(self._receive_s) and not channel.requests:
                 channel.will_close = True
 
-    def accepting_one(self) -> bool:
+    def handle_accept(self) -> None:
+        self.accept_of(self)
+
+    def accept_of(self, listener: wasyncore.dispatcher) -> bool:
         """Takes in one connection that waits to be accepted; whether there was one."""
-        before = len(self._map)
-        self.handle_accept()
-        return len(self._map) > before
+        try:
+            accepted = listener.accept()
+            if accepted is None:
+                return False
+            self.set_socket_options(accepted[0])
+        except OSError as error:  # the sender is gone already, say
+            _log.warning("a connection was not accepted: %s", error)
+            return False
+        self.channel_class(self, *accepted, self.adj, map=self._map)
+        return True
 
     def _turn(self, timeout_s: float) -> None:
         wasyncore.loop(timeout=timeout_s, use_poll=True, map=self._map, count=1)

@@ -28,24 +28,26 @@
 
 In a command {real} is the scenario's real store, {out} the folder to make, {seed} the scenario's
 seed, and a name of `stores` that store. `inside: gan` has a command work in the folder of `gan`.
+No store is called real, out, seed, test, runs or cut: those are taken.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import yaml
 
+from classifier.study.records import fits, make, words_of
 from synth.errors import InputError
 from synth.scenario import parse_groups
 
 _PLACES = re.compile(r"\{(\w+)\}")
 _OWN = ("real", "out", "seed")  # places of a command that are no stores
+_TAKEN = ("test", "runs", "groups.json", "cut")  # what else is beside a store, or called like one
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Maker:
 
     def words(self, places: Mapping[str, str]) -> list[str]:
         """The command line, its places filled."""
-        return [_PLACES.sub(lambda m: places[m[1]], word) for word in shlex.split(self.command)]
+        return [_PLACES.sub(lambda m: places[m[1]], word) for word in words_of(self.command)]
 
 
 @dataclass(frozen=True)
@@ -156,24 +158,25 @@ class Study:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read ({error})") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 31st of June, say
             raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
-        raw = _fits(cls, raw, str(path))
-        makers = {
-            name: {"command": m} if isinstance(m, str) else m
-            for name, m in (raw.get("stores") or {}).items()
-        }
-        raw["stores"] = {n: _make(Maker, m, f"{path}: stores: {n}") for n, m in makers.items()}
+        raw = fits(cls, raw, str(path))
+        stores = raw.get("stores") or {}
+        if not isinstance(stores, dict):
+            raise InputError(f"{path}: stores: wanted name: command, got {stores!r}")
+        makers = {n: {"command": m} if isinstance(m, str) else m for n, m in stores.items()}
+        raw["stores"] = {n: make(Maker, m, f"{path}: stores: {n}") for n, m in makers.items()}
         for key, kind in (("data", Data), ("arms", Arm)):
             if not isinstance(raw[key], dict) or not raw[key]:
                 raise InputError(f"{path}: {key}: wanted at least one, name: {{...}}")
-            raw[key] = {n: _make(kind, v or {}, f"{path}: {key}: {n}") for n, v in raw[key].items()}
-        compare = _fits(Compare, raw["compare"], f"{path}: compare")
+            raw[key] = {n: make(kind, v or {}, f"{path}: {key}: {n}") for n, v in raw[key].items()}
+        compare = fits(Compare, raw["compare"], f"{path}: compare")
         for key, kind in (("worth", Worth), ("curves", Curve)):
-            compare[key] = [
-                _make(kind, v, f"{path}: compare: {key}") for v in compare.get(key) or ()
-            ]
-        study = _make(cls, raw | {"compare": _make(Compare, compare, str(path))}, str(path))
+            found = compare.get(key) or []
+            if not isinstance(found, list):
+                raise InputError(f"{path}: compare: {key}: wanted a list, got {found!r}")
+            compare[key] = [make(kind, v, f"{path}: compare: {key}") for v in found]
+        study = make(cls, raw | {"compare": make(Compare, compare, str(path))}, str(path))
         study._check(path)
         return study
 
@@ -194,6 +197,15 @@ class Study:
                 raise InputError(f"{path}: {name!r} is to name a folder: letters, digits, _ - .")
         if taken := set(self.stores) & set(_OWN):
             raise InputError(f"{path}: stores: {min(taken)!r} means something else in a command")
+        if taken := set(self.stores) & set(_TAKEN):
+            raise InputError(f"{path}: stores: {min(taken)!r} is another folder of a scenario")
+        self._check_lines(path)
+        for name in self.data:
+            for listed in (*self.seeds_of(name), self.arms_of(name)):
+                if not listed or len(set(listed)) < len(listed):
+                    raise InputError(
+                        f"{path}: data: {name}: {list(listed)}: wanted one at least, none twice"
+                    )
         self._known(path, "stores", {n for m in self.stores.values() for n in m.needs})
         self._known(path, "stores", {n for a in self.arms.values() for n in a.stores})
         named = {self.compare.baseline, *([self.compare.oracle] if self.compare.oracle else [])}
@@ -222,24 +234,24 @@ class Study:
             for name in free:
                 del makers[name]
 
+    def _check_lines(self, path: Path) -> None:
+        """Options and commands must be such as a shell would understand."""
+        lines = {"classifier": self.classifier}
+        for name, data in self.data.items():
+            lines |= {
+                f"data: {name}": data.classifier,
+                f"data: {name}: import": data.import_options,
+            }
+        lines |= {f"arms: {name}": arm.options for name, arm in self.arms.items()}
+        lines |= {f"stores: {name}": maker.command for name, maker in self.stores.items()}
+        for where, line in lines.items():
+            try:
+                words = words_of(line)
+            except InputError as error:
+                raise InputError(f"{path}: {where}: {error}") from None
+            if not words and where.startswith("stores: "):
+                raise InputError(f"{path}: {where}: no command")
+
     def _known(self, path: Path, section: str, names: set[str]) -> None:
         if lost := sorted(names - set(getattr(self, section))):
             raise InputError(f"{path}: {section}: there is no {lost[0]!r}")
-
-
-def _fits(kind: type, given: Any, where: str) -> dict[str, Any]:
-    """The mapping, if its keys are those of the record."""
-    if not isinstance(given, dict):
-        raise InputError(f"{where}: wanted keys and values, got {given!r}")
-    there = {f.name: f for f in fields(kind)}
-    if unknown := [k for k in given if k not in there]:
-        raise InputError(f"{where}: no {unknown[0]!r}; there are {', '.join(there)}")
-    needed = [n for n, f in there.items() if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [n for n in needed if n not in given]:
-        raise InputError(f"{where}: {missing[0]!r} is missing")
-    return dict(given)
-
-
-def _make(kind: type, given: Any, where: str) -> Any:
-    values = _fits(kind, given, where)
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -14,7 +14,7 @@ from classifier.study.grid import Study
 from classifier.study.intervals import METHOD
 from classifier.study.plots import write_arms, write_curve
 from classifier.study.results import Row
-from classifier.study.tables import harms, of_data, tables
+from classifier.study.tables import harms, of_data, tables, title_of
 from synth.files import write_text
 
 
@@ -35,13 +35,13 @@ def write_page(
                     "tables": tables(study, rows, data),
                     "pictures": _pictures(study, rows, data, out),
                     "ran": _ran(rows, data),
+                    "options": _options(study, rows, data),
                 }
             )
     told = {
         "title": study.title,
         "note": study.note,
         "runs": f"{len(rows)} of {wanted} runs",
-        "options": study.classifier or "none",
         "method": METHOD,
         "harms": [line for data in study.data for line in harms(study, rows, data)],
         "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
@@ -72,6 +72,14 @@ def _ran(rows: Sequence[Row], data: str) -> str:
     return f"{len(mine)} runs; scenario seeds {scenarios}; training seeds {seeds}"
 
 
+def _options(study: Study, rows: Sequence[Row], data: str) -> list[tuple[str, str]]:
+    """What train_classifier.py was given: of all arms, and of each that has more."""
+    of_all = f"{study.classifier} {study.data[data].classifier}".strip()
+    there = {row.arm for row in of_data(rows, data)}
+    more = [(title_of(study, a), study.arms[a].options) for a in study.arms_of(data) if a in there]
+    return [("all arms", of_all or "none"), *((arm, text) for arm, text in more if text)]
+
+
 def _markdown(told: dict) -> str:
     parts = [f"# {told['title']}", f"{told['runs']}. {told['note']}".strip(), told["method"]]
     parts.append(
@@ -83,12 +91,14 @@ def _markdown(told: dict) -> str:
         parts += [f"## {section['data']}", f"{section['ran']}."]
         parts += [f"![{p.stem.replace('_', ' ')}]({p.name})" for p in section["pictures"]]
         parts += [table.markdown().rstrip() for table in section["tables"]]
+        told_options = "; ".join(f"{arm}: `{text}`" for arm, text in section["options"])
+        parts.append(f"Classifier options, the later of two counts: {told_options}.")
     parts.append("## When not to use them")
     parts.append(
         "\n".join(f"- {line}" for line in told["harms"])
-        or "No arm with synthetic images is worse than the baseline by its whole interval."
+        or "No arm with synthetic images is by its whole interval worse than the one without them."
     )
-    parts.append(f"Classifier options: `{told['options']}`. Versions: {told['versions']}.")
+    parts.append(f"Versions: {told['versions']}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from classifier.study.grid import Data, Study
+from classifier.study.records import words_of
+from synth.errors import InputError
+
+CUT = "cut"  # kind of the jobs that cut a scenario
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def plan(study: Study, out: Path) -> tuple[list[Job], list[Trained]]:
     """The jobs in an order that they could be done in one by one, and the runs.
 
     One training seed of all arms comes before the next, so that a study that is cut short compares
-    all of them.
+    all of them. Raises InputError where two of them would have one name or one output.
     """
     jobs: dict[str, Job] = {}
     trained: list[Trained] = []
@@ -55,12 +58,18 @@ def plan(study: Study, out: Path) -> tuple[list[Job], list[Trained]]:
                     trained.append(
                         _train(study, out, jobs, name, arm, scenario_seed, training_seed)
                     )
+    by_output: dict[Path, Job] = {}
+    for job in jobs.values():
+        if (other := by_output.setdefault(job.done, job)) is not job:
+            raise InputError(
+                f"{other.name} and {job.name} would both make {job.done}; rename one of them"
+            )
     return list(jobs.values()), trained
 
 
 def _import(name: str, images: str, options: str, part: str, out: Path) -> Job:
     store = out / name / part
-    words = ["import_data.py", images, *shlex.split(options), "--split", "train"]
+    words = ["import_data.py", images, *words_of(options), "--split", "train"]
     return Job(
         f"{name}-{part}",
         "import",
@@ -70,7 +79,8 @@ def _import(name: str, images: str, options: str, part: str, out: Path) -> Job:
 
 
 def _add(jobs: dict[str, Job], job: Job) -> str:
-    jobs.setdefault(job.name, job)
+    if jobs.setdefault(job.name, job) != job:
+        raise InputError(f"two commands would be called {job.name}; rename an arm, store or group")
     return job.name
 
 
@@ -90,7 +100,7 @@ def _train(
         jobs,
         Job(
             f"{prefix}-cut",
-            "cut",
+            CUT,
             _cut_words(
                 data, out / name / "whole", folder, dict(arm.images), arm.noise, scenario_seed
             ),
@@ -105,7 +115,7 @@ def _train(
     words += ["--synth", *map(str, stores)] if stores else []
     words += ["--test", str(folder / "test"), "--out", str(run), "--seed", str(training_seed)]
     for options in (study.classifier, data.classifier, arm.options):
-        words += shlex.split(options)
+        words += words_of(options)
     job = _add(
         jobs,
         Job(
@@ -176,6 +186,6 @@ def _all_makers(jobs: dict[str, Job], names: list[str]) -> list[str]:
     """Those jobs and the makers that they need, each once."""
     found: dict[str, None] = {}
     for name in names:
-        inner = [n for n in jobs[name].needs if not n.endswith("-cut")]
+        inner = [n for n in jobs[name].needs if jobs[n].kind != CUT]
         found |= dict.fromkeys([*_all_makers(jobs, inner), name])
     return list(found)

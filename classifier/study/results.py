@@ -74,7 +74,8 @@ def _row(trained: Trained, runner: Runner) -> Row:
     if None not in seconds:
         figures["store_minutes"] = sum(s for s in seconds if s) / 60
     config = run.info["config"]
-    figures["shown"] = run.figures["steps"] * config["batch_size"]
+    # each network is shown its own; a run of an earlier version had one
+    figures["shown"] = run.figures["steps"] * config["batch_size"] * config.get("members", 1)
     figures["real"] = _images(trained.scenario / "real")
     figures["synthetic"] = sum(_images(store) for store in trained.stores)
     return Row(trained.data, trained.arm, trained.scenario_seed, trained.training_seed, figures)

@@ -7,14 +7,17 @@ another command, or from something that was made anew since, is refused and not 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +27,8 @@ from synth.errors import InputError
 from synth.files import write_text
 
 _POLL_S = 0.2
+_LIBC = ctypes.PyDLL(None)
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Runner:
         """
         for folder in (self.records, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        done = {name for name, job in self.jobs.items() if self._is_done(job)}
+        done = self.done()
         left = [job for name, job in self.jobs.items() if name not in done]
         failed: list[str] = []
         running: list[_Running] = []
@@ -104,23 +109,33 @@ class Runner:
         path = self.records / f"{name}.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
-    def _is_done(self, job: Job) -> bool:
-        if not job.done.exists():
-            return False
+    def done(self) -> set[str]:
+        """Names of the jobs whose output stands. Raises InputError naming the results that are not
+        what this study would make."""
+        there = {name for name, job in self.jobs.items() if job.done.exists()}
+        stale = {name: why for name in sorted(there) if (why := self._stale(self.jobs[name]))}
+        if stale:
+            first, *more = stale
+            told = f"; so it is with {len(more)} more: {', '.join(more)}" if more else ""
+            raise InputError(stale[first] + told)
+        return there
+
+    def _stale(self, job: Job) -> str:
+        """Why a result may not be used, and the way out; "": it may."""
         if (record := self._record(job.name)) is None:
-            return True
+            return ""
         again = (
             f"remove {job.done.parent} and {self.records / job.name}.json, or take another --out"
         )
         if record["words"] != list(job.words):
-            raise InputError(
+            return (
                 f"{job.done} was made by {shlex.join(record['words'])}, not by "
                 f"{shlex.join(job.words)}; {again}"
             )
         for need, ended in record["made_from"].items():
             if self._ended(need) != ended:
-                raise InputError(f"{job.done}: {need} was made anew since; {again}")
-        return True
+                return f"{job.done}: {need} was made anew since; {again}"
+        return ""
 
     def _ended(self, name: str) -> float | None:
         record = self._record(name)
@@ -138,6 +153,7 @@ class Runner:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": threads},
+            preexec_fn=partial(_end_with, os.getpid()),
         )
         return _Running(job, process, log, time.monotonic())
 
@@ -192,3 +208,11 @@ class Runner:
         rest = [max(0.0, expected(r.job.kind) - (now - r.started)) for r in running]
         rest += [expected(job.kind) for job in left]
         return max(sum(rest) / self._workers, max(rest, default=0.0))
+
+
+def _end_with(parent: int) -> None:
+    """In a command's process, before it is the command: Linux kills it when this one ends, however
+    that comes about. The same study can go on then, and finds no output that is being written."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that
+        os._exit(1)

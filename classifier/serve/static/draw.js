@@ -1,7 +1,8 @@
 "use strict";
 
 // Strokes are lists of points on a paper of 384 x 384; they are drawn black on white and sent as a
-// PNG while one writes: at most one question at a time, the newest one last.
+// PNG while one writes: at most one question of a kind at a time, the newest one last. The service
+// is told to keep none: most are half written, and nobody here was asked.
 
 const PEN = 14;
 const PAUSE_MS = 120;
@@ -16,6 +17,8 @@ let wanted = false; // something changed since the last question
 let asking = false;
 let timer = 0;
 let turn = 0; // counts clears: an answer to what was cleared is not shown
+let unseen = null; // the newest drawing whose nearest glyphs were not asked for yet
+let seeking = false; // are glyphs being asked for?
 
 function at(event) {
   const box = paper.getBoundingClientRect();
@@ -104,6 +107,7 @@ async function send(path, blob) {
   const form = new FormData();
   form.append("image", blob, "drawing.png");
   form.append("top", String(TOP));
+  form.append("keep", "false");
   const response = await fetch(path, { method: "POST", body: form });
   const body = await response.json();
   if (!response.ok) throw Object.assign(new Error(body.error), { status: response.status });
@@ -119,32 +123,49 @@ async function ask() {
   let again = 0; // ms until the same question is asked once more
   try {
     const blob = await new Promise((done) => paper.toBlob(done, "image/png"));
-    const [answer, near] = await Promise.allSettled([
-      send("/v1/predict", blob),
-      send("/v1/nearest", blob),
-    ]);
+    const answered = send("/v1/predict", blob);
+    unseen = { blob, mine };
+    if (!seeking) seek(); // at its own pace: the answer does not wait for it
+    const answer = await answered;
     if (mine === turn) {
-      if (answer.status === "fulfilled") {
-        show(answer.value.predictions[0]);
-        note("");
-      } else {
-        showNoAnswer("no answer"); // the old one is of another drawing
-        note(`no answer: ${answer.reason.message}`);
-        if (answer.reason.status === 503) again = 1000;
-      }
-      if (near.status === "fulfilled") {
-        showGlyphs(near.value.glyphs);
-        if (near.value.status === 202) again = again || 500; // the glyphs are being drawn
-      } else {
-        showGlyphs([]);
-        if (near.reason.status === 503) again = again || 1000;
-      }
+      show(answer.predictions[0]);
+      note("");
+    }
+  } catch (error) {
+    if (mine === turn) {
+      showNoAnswer("no answer"); // the old one is of another drawing
+      note(`no answer: ${error.message}`);
+      if (error.status === 503) again = 1000;
     }
   } finally {
     asking = false;
     if (again && mine === turn) wanted = true;
     if (wanted) timer = setTimeout(ask, again || PAUSE_MS);
   }
+}
+
+// The nearest glyphs, of the newest drawing each time.
+async function seek() {
+  seeking = true;
+  while (unseen) {
+    const asked = unseen;
+    unseen = null;
+    if (asked.mine !== turn) continue;
+    let again = 0; // ms until the same question is asked once more
+    try {
+      const near = await send("/v1/nearest", asked.blob);
+      if (asked.mine === turn) showGlyphs(near.glyphs);
+      if (near.status === 202) again = 500; // the glyphs are being drawn
+    } catch (error) {
+      if (asked.mine === turn) showGlyphs([]);
+      if (error.status === 503) again = 1000;
+    }
+    if (again) {
+      await new Promise((done) => setTimeout(done, again));
+      unseen = unseen || asked;
+    }
+  }
+  seeking = false;
 }
 
 function percent(p) {

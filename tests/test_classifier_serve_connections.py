@@ -1,0 +1,176 @@
+"""What comes to the service's connections: refusals arrive, every address answers, time is kept."""
+
+import http.client
+import json
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+from running_service import BODY, LIMITS, Running
+from toy_model import write_toy_model
+
+from classifier.serve import connections
+from classifier.serve import server as server_module
+from synth.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def onnx(tmp_path_factory):
+    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
+
+
+@pytest.fixture
+def running(onnx):
+    it = Running(onnx)
+    yield it
+    it.end()
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(running):
+    one = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+    one.sendall(b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
+    assert b" 413 " in one.recv(4096).split(b"\r\n")[0]
+    one.close()
+    # a little more than the limit, the last piece by itself: what a closed connection has not read
+    # would take the answer with it
+    chunked = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+    chunked.sendall(b"POST /inference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    piece = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
+    for _ in range(LIMITS.max_body_bytes // len(piece)):
+        chunked.sendall(piece)
+    time.sleep(0.3)
+    chunked.sendall(piece)
+    assert b" 413 " in chunked.recv(4096).split(b"\r\n")[0]
+    chunked.close()
+    assert running.ask()[0] == 200
+
+
+def post(port, body, path="/inference") -> tuple[int, dict]:
+    """All of the body, then the answer, as most clients do."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.headers["Content-Type"] == "application/json"
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_who_sends_all_of_a_body_over_the_limit_is_told_so(running):
+    """It once got a broken pipe: a connection that is closed with something unread is reset."""
+    for size in (LIMITS.max_body_bytes + 1, 10_000_000):
+        for _ in range(5):
+            assert post(running.port, b"x" * size) == (413, {"error": "more than 100000 bytes"})
+    assert b'endpoint="unknown",status="413"} 10.0' in running.service.metrics.text()
+    assert running.ask()[0] == 200
+
+
+def test_a_body_of_the_limit_is_taken(running):
+    status, body = post(running.port, b"x" * LIMITS.max_body_bytes)
+    assert status == 400 and "no JSON" in body["error"]
+
+
+def test_who_asks_first_whether_to_send_too_much_is_refused_at_once(running):
+    """As curl does: it was told to go on, and read up to the limit."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as one:
+        head = "POST /inference HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
+        one.sendall(f"{head}100001\r\n\r\n".encode())
+        assert one.recv(4096).startswith(b"HTTP/1.1 413 ")
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as one:
+        one.sendall(f"{head}{len(BODY)}\r\n\r\n".encode())
+        assert one.recv(4096).startswith(b"HTTP/1.1 100 ")
+        one.sendall(BODY)
+        assert one.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_refused_sender_that_goes_on_is_cut(onnx, monkeypatch):
+    monkeypatch.setattr(connections, "DRAIN_S", 0.5)
+    monkeypatch.setattr(server_module, "CLEANUP_S", 0.1)
+    running = Running(onnx)
+    try:
+        head = b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+        for goes_on in (True, False):
+            one = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+            one.sendall(head)
+            assert one.recv(4096).startswith(b"HTTP/1.1 413 ")
+            started = time.monotonic()
+            if goes_on:
+                with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                    while time.monotonic() < started + 15:
+                        one.sendall(b"x" * 1000)
+                        time.sleep(0.01)
+            while running.server.active_channels and time.monotonic() < started + 15:
+                time.sleep(0.01)
+            assert 0.3 < time.monotonic() - started < 10 and not running.server.active_channels
+            one.close()
+    finally:
+        running.end()
+
+
+def test_a_name_with_two_addresses_is_listened_on_at_both(onnx, monkeypatch):
+    """As localhost is: only the first of them was."""
+    addresses = []
+    for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
+        with socket.socket(family) as probe:
+            try:
+                probe.bind((host, 0))
+            except OSError:
+                continue
+        addresses.append(host)
+    real = socket.getaddrinfo
+
+    def resolved(host, *arguments, **options):
+        names = ("::1", "127.0.0.1") if host == "both.test" else (host,)
+        return [x for name in names for x in real(name, *arguments, **options)]
+
+    monkeypatch.setattr(connections.socket, "getaddrinfo", resolved)
+    running = Running(onnx, host="both.test")
+    try:
+        assert running.server.url.endswith(f":{running.port}")
+        for host in addresses:
+            connection = http.client.HTTPConnection(host, running.port, timeout=20)
+            assert running.ask(connection)[0] == 200
+            connection.close()
+    finally:
+        running.end()
+    for host in addresses:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, running.port), timeout=20)
+
+
+def test_of_two_addresses_one_that_is_taken_is_told(onnx, monkeypatch):
+    real = socket.getaddrinfo
+
+    def resolved(host, *arguments, **options):
+        return [x for n in ("127.0.0.2", "127.0.0.1") for x in real(n, *arguments, **options)]
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(connections.socket, "getaddrinfo", resolved)
+        with pytest.raises(InputError, match=rf"both\.test:{port}: Address already in use"):
+            connections.bound("both.test", port)
+        monkeypatch.undo()
+        (again,) = connections.bound("127.0.0.2", port)  # it was let go of
+        again.close()
+
+
+def test_time_runs_from_when_a_request_has_come_whole(onnx):
+    """Not from when a thread is free for it: behind slow ones it would wait without end."""
+    limits = replace(LIMITS, deadline_s=0.3)
+    running = Running(onnx, limits)
+    try:
+        add_task = running.server.task_dispatcher.add_task
+
+        def later(task):
+            time.sleep(0.5)  # until a thread is free
+            add_task(task)
+
+        running.server.task_dispatcher.add_task = later
+        status, body = running.ask()
+        assert status == 503 and "no time left" in body["error"]
+        running.server.task_dispatcher.add_task = add_task
+        assert running.ask()[0] == 200
+    finally:
+        running.end()
