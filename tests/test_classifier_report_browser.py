@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def browser():
-    found = _browser(mobile=False)
+    found = _browser()
     yield found
     found.quit()
 
