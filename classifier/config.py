@@ -99,7 +99,7 @@ class ClassifierConfig:
 
 
 PRESETS = {
-    "demo": ClassifierConfig(steps=240, steps_per_epoch=48),  # under three minutes on any 2 cores
+    "demo": ClassifierConfig(steps=320, steps_per_epoch=64),  # two minutes on 2 cores
     "light": ClassifierConfig(members=2, steps=1000),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(

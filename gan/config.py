@@ -44,8 +44,8 @@ class GanConfig:
 
 
 PRESETS = {
-    "demo": GanConfig(  # four minutes on any 2 cores, with what it generates
-        steps=70, ema_half_images=2000, recogniser_steps=250, checkpoint_every=35, grid_every=35
+    "demo": GanConfig(  # four minutes on 2 cores, with what it generates
+        steps=70, ema_half_images=2000, recogniser_steps=350, checkpoint_every=35, grid_every=35
     ),
     "light": GanConfig(steps=300, ema_half_images=4000, recogniser_steps=600),
     "small": GanConfig(),

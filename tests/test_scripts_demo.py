@@ -50,6 +50,24 @@ def test_every_step_is_a_command_that_its_script_understands(
     assert gan.real == mixed.real == parsed["import the training images"].out
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_slow_processor_takes_fewer_steps_unless_told(
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr("synth.learning.computes_bfloat16", lambda: fast)
+
+    def words(*given: str) -> list[str]:
+        args = demo.fitting(demo.options().parse_args(["--out", str(tmp_path), *given]))
+        return [" ".join(map(str, step.words)) for step in demo.chain(args)]
+
+    short = " --recogniser-steps 250", " --steps 240 "
+    for part, step in zip(short, (words()[4], words()[5]), strict=True):
+        assert (part in step) != fast
+        assert "steps" not in step or not fast
+    told = words("--recogniser-steps", "7", "--steps", "8")
+    assert " --recogniser-steps 7 " in told[4] and " --steps 8 " in told[6]
+
+
 def test_presets() -> None:
     for presets in (GAN_PRESETS, CLASSIFIER_PRESETS):
         assert presets["demo"].steps < presets["light"].steps < presets["small"].steps
@@ -153,11 +171,12 @@ def test_a_demo_of_other_presets_is_not_gone_on_with(
     kept = json.loads((made / "demo.json").read_text("utf-8"))
     assert kept["classifier preset, steps"] == CLASSIFIER_PRESETS["demo"].steps
     assert kept["gan preset, steps"] == GAN_PRESETS["demo"].steps and kept["seed"] == 1
+    was = CLASSIFIER_PRESETS["demo"].steps
     now = replace(CLASSIFIER_PRESETS["demo"], steps=48)
     monkeypatch.setitem(CLASSIFIER_PRESETS, "demo", now)
     assert run(demo.options(), demo.main, ["--out", str(made)]) == 2
     error = capsys.readouterr().err
-    assert "made with classifier preset, steps 240, now 48; take another --out" in error
+    assert f"made with classifier preset, steps {was}, now 48; take another --out" in error
     assert error.count("\n") == 1
     # a version that noted no presets
     (made / "demo.json").write_text('{"seed": 1, "gan_steps": null, "steps": null}')
