@@ -15,20 +15,23 @@ from pathlib import Path
 from synth.errors import InputError
 
 OTHER = "other"
+# white space of Unicode, and the byte-order mark
+_AROUND = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff"
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
 
 
 def clean_label(text: str) -> str:
-    """The label in normal form C, without surrounding white space and a leading byte-order mark.
+    """The label in normal form C, without surrounding white space and byte-order marks.
 
     Raises InputError for an empty label, an invisible character, a lone surrogate, and more than
     one character (a base with its combining marks is one).
     """
-    label = unicodedata.normalize("NFC", text.strip().strip("\ufeff").strip())
+    label = text.strip(_AROUND)
     if label == OTHER:
         return label
-    # a variation selector picks a glyph, not a character: the class is the same
-    label = "".join(c for c in label if not _is_variation_selector(c))
+    # a variation selector picks a glyph, not a character: the class is the same; it goes first,
+    # since it keeps the marks on both its sides from being put in order
+    label = unicodedata.normalize("NFC", "".join(c for c in label if not _is_variation_selector(c)))
     if not label:
         raise InputError("empty label")
     for char in label:

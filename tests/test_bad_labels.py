@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bad_cases import tried
 from conftest import draw_strokes
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from synth.alphabet import OTHER, Alphabet, clean_label
@@ -61,6 +61,8 @@ def holds(text: str) -> None:
 
 
 @given(LABELS)
+@example("永\u0301\ufe0f\u3099")  # a selector between two marks
+@example("\ufeff \ufeff永")
 @settings(max_examples=FEW, deadline=None)
 def test_any_label(text: str) -> None:
     holds(text)
