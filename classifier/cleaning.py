@@ -49,7 +49,9 @@ class Cleaner(pl.Callback):
         weights, kept = believed(self.data.mix, given, self.config.doubt_below)
         weights, kept = trainer.strategy.broadcast((weights, kept))  # one opinion in all processes
         doubted = sum(int((w == 0).sum()) for w in weights)
-        real = sum(int(((p.sources == 0) & (p.targets < module.known)).sum()) for p in self.pools)
+        real = sum(
+            int(((p.sources == REAL) & (p.targets < module.known)).sum()) for p in self.pools
+        )
         if doubted > MOST_DOUBTED * real:
             trainer.print(
                 f"labels: {doubted} of {real} real images look doubtful, more than "

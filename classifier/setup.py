@@ -37,7 +37,6 @@ ENOUGH_OTHERS = 1000
 ENOUGH_REAL = 256
 # 0 would be divided by: weights decay by a share of the learning rate.
 LEAST_LR, MOST_LR = 1e-12, 1e3
-_READ = 4096  # images at a time
 
 
 @dataclass(frozen=True)
@@ -216,26 +215,20 @@ def _require_monitored(config: ClassifierConfig, real: Store, synth: list[Store]
             )
 
 
-def _inked(store: Store) -> np.ndarray:
-    """[N] bool: images that are not blank, read a part at a time."""
-    parts = np.split(np.arange(len(store)), range(_READ, len(store), _READ))
-    return np.concatenate([store.take(rows).any((1, 2)) for rows in parts])
-
-
 def _no_leak(real: Store, test: Store | None) -> None:
     """Raises InputError where an image to be measured on is one to be trained on."""
-    digests, split = real.column("sha256"), real.column("split")
-    inked = _inked(real)  # blanks are all alike
-    trained = set(digests[(split == "train") & inked])
-    measured = {"validation": set(digests[split == "val"])}
+    digests, trained = real.column("sha256"), real.rows("train")
+    measured = {"validation": set(digests[real.rows("val")])}
     if test is not None:
         measured["test"] = set(test.column("sha256"))
     for name, those in measured.items():
-        if shared := trained & those:
-            first = next(row for row in real.rows("train").tolist() if digests[row] in shared)
+        shared = trained[np.array([d in those for d in digests[trained]], bool)]
+        shared = shared[real.take(shared).any((1, 2))]  # blanks are all alike
+        if len(shared):
             raise InputError(
-                f"{len(shared)} images of the {name} split are training images of {real.path} too, "
-                f"first {name_of(real, first)}; a measurement on them would say nothing"
+                f"{len(set(digests[shared]))} images of the {name} split are training images of "
+                f"{real.path} too, first {name_of(real, int(shared[0]))}; a measurement on them "
+                "would say nothing"
             )
 
 
