@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,3 +75,21 @@ def alike_images():
         for module in ("classifier.train", "classifier.review"):
             patch.setattr(f"{module}.refuse_copies", lambda real: None)
         yield
+
+
+@pytest.fixture(scope="module")
+def onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ONNX file that the service answers with."""
+    from toy_model import write_toy_model
+
+    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
+
+
+@pytest.fixture
+def running(onnx: Path) -> Iterator[Any]:
+    """A service with it, asked over real connections."""
+    from running_service import Running
+
+    it = Running(onnx)
+    yield it
+    it.end()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from toy_model import ALPHABET, CROSS, LINES, drawing, write_toy_model
+from toy_model import ALPHABET, CROSS, LINES, drawing
 
 from classifier.onnx import load_onnx
 from classifier.predict import open_model, read_files
@@ -27,11 +27,6 @@ from synth.canvas import Canvas
 from synth.decode import decode
 
 LIMITS = Limits(max_body_bytes=200_000, max_pixels=300_000, max_images=4, max_requests=2)
-
-
-@pytest.fixture(scope="module")
-def onnx(tmp_path_factory):
-    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
 
 
 @pytest.fixture

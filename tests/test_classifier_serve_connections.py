@@ -8,23 +8,10 @@ from dataclasses import replace
 
 import pytest
 from running_service import BODY, LIMITS, Running
-from toy_model import write_toy_model
 
 from classifier.serve import connections
 from classifier.serve import server as server_module
 from synth.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def onnx(tmp_path_factory):
-    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
-
-
-@pytest.fixture
-def running(onnx):
-    it = Running(onnx)
-    yield it
-    it.end()
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(running):

@@ -9,24 +9,11 @@ from dataclasses import replace
 
 import pytest
 from running_service import BODY, LIMITS, Running
-from toy_model import write_toy_model
 
 from classifier.serve import server as server_module
 from classifier.serve.limits import Limits
 from classifier.serve.server import Server
 from synth.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def onnx(tmp_path_factory):
-    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
-
-
-@pytest.fixture
-def running(onnx):
-    it = Running(onnx)
-    yield it
-    it.end()
 
 
 def test_it_answers_and_the_port_is_free_afterwards(onnx):

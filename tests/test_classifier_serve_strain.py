@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from toy_model import write_toy_model
 
 from classifier.serve import connections
 from synth import decode
@@ -65,11 +64,6 @@ def script(code: str, *arguments: object, **options) -> str:
     done = subprocess.run(words, capture_output=True, text=True, env=environment, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def onnx(tmp_path_factory) -> Path:
-    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
 
 
 def test_large_images_at_once_take_bounded_memory(onnx):
