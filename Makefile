@@ -52,7 +52,7 @@ lint: $(DEV_STAMP)  ## format and rules
 types: $(DEV_STAMP)  ## types, by mypy
 	$(RUN) -m mypy
 
-licences: $(STAMP)  ## docs/LICENCES.md: every package and font, refused where one may not be used
+licences: $(DEV_STAMP)  ## docs/LICENCES.md: every package and font, refused where one may not be used
 	$(RUN) scripts/licences.py --out docs/LICENCES.md
 
 bench: $(STAMP)  ## the benchmarks that need no data of yours; the others say what they want
@@ -60,8 +60,10 @@ bench: $(STAMP)  ## the benchmarks that need no data of yours; the others say wh
 		echo "== benchmarks/$$1.py"; name=$$1; shift; \
 		$(RUN) "benchmarks/$$name.py" "$$@" || missed="$$missed $$name"; \
 	}; \
-	for name in mix train_loop gan_step render render_memory torn_checkpoints; do try $$name; done; \
+	for name in mix train_loop gan_step render render_memory torn_checkpoints scale; do try $$name; done; \
 	try loaders --rounds 3 --total 500 --batch-sizes 64; \
+	try train_processes --rounds 2 --steps 5 15; \
+	try font_check assets/fonts; \
 	if [ -n "$$missed" ]; then echo "missed or failed:$$missed" >&2; exit 1; fi
 
 clean:  ## removes the environment, the caches and runs/demo; other runs stay

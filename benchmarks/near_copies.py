@@ -6,8 +6,9 @@
 caught    of so many originals a copy is made of the image as it stands in the store, saved, decoded
           as at import, and put among --among other images; caught is one that is found to be a copy
           of its own original
-false     pairs within the whole store, a tenth of it against the rest; the nearest are named, and
-          with --sheet drawn side by side: look at them, one sample twice is no mistake
+false     pairs within the store, a random tenth of its images against the other nine; the nearest
+          are named, and with --sheet drawn side by side: look at them, one sample twice is no
+          mistake
 cost      seconds of processor time of a tenth against the rest, and of reading an import's note
 
 Fixed draws: --seed. The exit code is 1 where a kind but those of HARD is caught less often than
@@ -95,9 +96,12 @@ def tenth(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[: size // 10]), np.sort(order[size // 10 :])
 
 
-def mistaken(store: Store, rng: np.random.Generator) -> list[tuple[float, int, int]]:
+def mistaken(
+    store: Store,
+    asked: np.ndarray,  # rows, each held against all of
+    known: np.ndarray,  # these
+) -> list[tuple[float, int, int]]:
     """Distance, row and row of the pairs found in the store itself, the nearest first."""
-    asked, known = tenth(len(store), rng)
     found = copies(Pictures.at(store, asked), Pictures.at(store, known))
     pairs = np.array([*found.items()], np.int64).reshape(-1, 2)
     apart = distances(store.take(pairs[:, 0]), store.take(pairs[:, 1])) if len(pairs) else []
@@ -148,8 +152,12 @@ def main() -> int:
         print(f"{kind:<14}{share:>8.3f}", flush=True)
         if share < args.least and kind not in HARD:
             missed.append(kind)
-    pairs = mistaken(store, rng)
-    print(f"pairs within the store: {len(pairs)} of {len(store)} images")
+    asked, known = tenth(len(store), rng)
+    pairs = mistaken(store, asked, known)
+    print(
+        f"pairs within the store: {len(pairs)} of {len(asked):,} images, a random tenth, against "
+        f"the other {len(known):,}"
+    )
     for apart, a, b in pairs[:NAMED]:
         print(f"  {apart:.3f}  {name_of(store, a)}  {name_of(store, b)}")
     if args.sheet and pairs:

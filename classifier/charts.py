@@ -40,11 +40,12 @@ class _Frame:
 
 
 def lines(series: Sequence[Series], x_label: str, share: bool) -> str:
-    """Lines over steps. share: the values are shares, so the axis runs from 0 to 100 %."""
+    """Lines over steps. share: the values are shares, so the axis runs from 0 to 100 %; else it
+    has 0 on it, and goes below for values that do."""
     high_x = max(max(s.x) for s in series)
     low_x = min(min(s.x) for s in series)
-    high_y = 1.0 if share else max(max(s.y) for s in series) * 1.05
-    frame = _Frame((min(0, low_x), high_x if high_x > 0 else 1.0), (0.0, high_y or 1.0))
+    low_y, high_y = (0.0, 1.0) if share else _around_0([y for s in series for y in s.y])
+    frame = _Frame((min(0, low_x), high_x if high_x > 0 else 1.0), (low_y, high_y))
     y_ticks = _ticks(*frame.y, 4)
     body = [_grid(frame, _ticks(*frame.x, 4), y_ticks, x_label, _percent if share else _short)]
     for s in series:
@@ -58,6 +59,12 @@ def lines(series: Sequence[Series], x_label: str, share: bool) -> str:
             f"<title>{escape(s.name)}: {last} at {s.x[-1]:g}</title></circle>"
         )
     return _svg("".join(body))
+
+
+def _around_0(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis with room for all values and for 0, never at one place."""
+    low, high = 1.05 * min(0.0, *values), 1.05 * max(0.0, *values)
+    return low, high if high > low else 1.0
 
 
 def bars(groups: Sequence[str], series: Sequence[Series]) -> str:

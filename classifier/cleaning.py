@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,8 @@ class Cleaner(pl.Callback):
     """Leaves out real images whose given label the network finds improbable.
 
     Synthetic images carry right labels and hold the classes apart, so early in the run the network
-    disagrees with wrong real labels that it has not learned by heart yet.
+    disagrees with wrong real labels that it has not learned by heart yet. It is asked at ends of
+    epochs, never at the end of the run: there is nothing left to leave an image out of.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Cleaner(pl.Callback):
         self.trusted = np.zeros(0, np.int64) if trusted is None else trusted
         self.pools = data.mix.pools
         epochs = max(1, round(config.steps / config.steps_per_epoch))
-        self.epochs = {max(1, round(share * epochs)) for share in config.clean_at}
+        last = math.ceil(config.steps / config.steps_per_epoch) - 1  # that others come after
+        at = (max(1, round(share * epochs)) for share in config.clean_at)
+        self.epochs = {min(epoch, last) for epoch in at if last}
 
     @torch.no_grad()
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal, Self
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 _EASE_FROM = 0.7  # of the run
+# With fewer, labels would be doubted at quite other parts of the run than `clean_at`.
+_LEAST_EPOCHS, _SHORT_RUNS_EPOCHS = 4, 5
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class ClassifierConfig:
         """With steps for that many known characters: the preset's are for a hundred, more take
         longer, but each character less than its share."""
         return replace(self, steps=round(self.steps * max(1.0, known / 100) ** 0.75))
+
+    def with_epochs(self) -> Self:
+        """With shorter epochs where the run has too few steps for the preset's."""
+        if round(self.steps / self.steps_per_epoch) >= _LEAST_EPOCHS:
+            return self
+        return replace(self, steps_per_epoch=max(1, round(self.steps / _SHORT_RUNS_EPOCHS)))
 
     def ease(self, step: int) -> float:
         """Share of the augmentation's ranges at a step: all, and at the end less, so that the last

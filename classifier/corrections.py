@@ -23,6 +23,7 @@ from synth.store import Store
 
 REMOVE = "remove"
 DECIDED_BY, NOBODY = "decided_by", "nobody"
+_MARK = "\ufeff"  # byte-order mark
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Corrections:
             raise InputError(f"--corrections {path}: no such file")
         raw = path.read_bytes()
         try:
-            reader = csv.DictReader(raw.decode("utf-8-sig").splitlines())
+            # each of several joined files may begin with a byte-order mark
+            lines = [line.removeprefix(_MARK) for line in raw.decode("utf-8").splitlines()]
+            reader = csv.DictReader(lines)
             table = [(reader.line_num, row) for row in reader]
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"--corrections {path}: no CSV in UTF-8 ({error})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 import subprocess
@@ -147,7 +148,6 @@ def _damaged(path: Path, why: object, advice: str = _ANEW) -> InputError:
 def facts(run: Finished) -> list[tuple[str, str]]:
     """What a reader wants to know first about how the model came about."""
     config, figures = run.info["config"], run.figures
-    minutes, seconds = divmod(round(figures["seconds"]), 60)
     shown = config["steps"] * config["batch_size"]
     chosen = figures.get("validation") or {}
     members = config.get("members", 1)
@@ -156,7 +156,7 @@ def facts(run: Finished) -> list[tuple[str, str]]:
         ("Network", f"{run.model['model']}{several}, {config['precision']}"),
         ("Alphabet", f"{len(run.alphabet)} characters and other, {run.model['digest']}"),
         ("Training", f"{config['steps']:,} steps of {config['batch_size']} = {shown:,} images"),
-        ("Time", f"{minutes} min {seconds} s, {figures['images_per_second']:,} images/s"),
+        ("Time", _time(figures)),
         *_ended(run),
         ("Threshold of the other score", f"{figures['threshold']:.3f}"),
         *_doubted(config, figures),
@@ -167,6 +167,17 @@ def facts(run: Finished) -> list[tuple[str, str]]:
         name = f"Rates at {several or 'that threshold when it was'} set"
         rows.append((name, ", ".join(rates)))
     return rows
+
+
+def _time(figures: dict[str, Any]) -> str:
+    """How long training took; of a resumed run that is known of its last part alone."""
+    minutes, seconds = divmod(round(figures["seconds"]), 60)
+    told = f"{minutes} min {seconds} s"
+    if first := figures.get("since_step", 0):
+        told += f" since step {first:,}, where it went on"
+    if first >= figures.get("steps", math.inf):  # it had been trained, only its end was missing
+        return told
+    return f"{told}, {figures['images_per_second']:,} images/s"
 
 
 def _doubted(config: dict[str, Any], figures: dict[str, Any]) -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ from classifier.lit import CheckedCheckpoints, ClassifierModule
 from classifier.pipeline import Device
 from classifier.processes import Processes
 from classifier.progress import Metrics, Progress, Saver
+from classifier.schedules import Plateau
 from classifier.setup import Setup, steady_images
 from synth.files import has_checkpoint
 
@@ -113,6 +114,7 @@ def fit(
             Saver(last),
             *([Progress(config)] if bar else []),
             Metrics(out / "metrics.jsonl"),
+            Plateau(),  # the rate that a validation is noted with is the one before it
         ],
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         profiler=PROFILERS[profile](out, "profile") if profile else None,

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from classifier.bending import Bending
@@ -253,6 +254,11 @@ class ClassifierModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         rate = optimiser(self.network, self.config)
         return [rate], schedule(rate, self.config)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """As Lightning does it, but for the one that `schedules.Plateau` steps."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any

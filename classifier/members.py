@@ -31,7 +31,7 @@ from classifier.export import write_weights
 from classifier.fit import fit
 from classifier.networks import Ensemble
 from classifier.processes import Processes
-from classifier.setup import prepare
+from classifier.setup import Setup, prepare
 from synth.errors import InputError
 from synth.store import Store
 from synth.workers import end_with_parent
@@ -49,6 +49,9 @@ class Members:
     config: ClassifierConfig
     seed: int  # of the run
     corrections: Path | None
+    # of the first network, which the others are averaged with
+    contents: tuple[str, ...]  # of its stores, the real one first, see Store.content
+    decided: str  # digest of its corrections
 
     @property
     def threads(self) -> int:
@@ -148,12 +151,29 @@ class Members:
         folder = self._folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        real, *synth = map(Store.open, (self.real, *self.synth))
-        setup = prepare(real, synth, self.config, seed, None, self.corrections)
+        setup = self._setup(seed)
         processes = Processes.here()
         module = fit(setup, folder, config, seed, processes, bar=bar).module
         if processes.first:
             write_weights(folder / NAME, module.average.module)
+
+    def _setup(self, seed: int) -> Setup:
+        """Read anew, hours later perhaps. Raises InputError where that is no more what the first
+        network learned."""
+        stores = [Store.open(path) for path in (self.real, *self.synth)]
+        for store, content in zip(stores, self.contents, strict=True):
+            self._require_same(str(store.path), content, store.content)
+        setup = prepare(stores[0], stores[1:], self.config, seed, None, self.corrections)
+        read = setup.corrections.digest
+        self._require_same(f"--corrections {self.corrections}", self.decided, read)
+        return setup
+
+    def _require_same(self, what: str, begun: str, now: str) -> None:
+        if now != begun:
+            raise InputError(
+                f"{what}: changed since the first network of {self.out} was trained "
+                f"({begun or 'none'} -> {now or 'none'}); put it back, or remove that folder"
+            )
 
 
 def _beside(members: Members, number: int, threads: int) -> None:

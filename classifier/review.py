@@ -19,6 +19,7 @@ from classifier.export import Model, fastest_device
 from classifier.fit import fit
 from classifier.setup import prepare
 from classifier.suspects import Suspects, fold
+from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.files import write_whole
 from synth.near_copies import refuse_copies
@@ -154,21 +155,24 @@ def undecided(suspects: Suspects, real: Store, how: str) -> str:
 
 
 def true_classes(truth: Path, real: Store) -> np.ndarray:
-    """[n] int64: the true class of each real training image, -1 for one outside the alphabet.
+    """[n] int64: the true class of each real training image, "other" for what is outside the
+    alphabet.
 
     truth: CSV with the columns path (whose last part is that of the store's `origin`) and label
-    (the true one). Raises InputError for a file that cannot be read, and for images that it does
-    not tell about.
+    (the true one; a row without one tells nothing). Raises InputError for a file that cannot be
+    read, and for images that it does not tell about.
     """
     if not truth.is_file():
         raise InputError(f"--truth {truth}: no such file")
     true_label: dict[str, str] = {}
     try:
-        with truth.open(encoding="utf-8", newline="") as f:
+        with truth.open(encoding="utf-8-sig", newline="") as f:
             reader = csv.DictReader(f)
             if not {"path", "label"} <= set(reader.fieldnames or ()):
                 raise InputError(f"--truth {truth}: needs the columns path and label")
             for row in reader:
+                if not row["label"]:
+                    continue
                 name = Path(row["path"] or "").name
                 if true_label.setdefault(name, row["label"]) != row["label"]:
                     raise InputError(f"--truth {truth}: two files called {name} with other labels")
@@ -179,7 +183,7 @@ def true_classes(truth: Path, real: Store) -> np.ndarray:
     if missing:
         raise InputError(f"--truth {truth}: nothing about {len(missing)} images, as {missing[0]}")
     index = real.alphabet.index()
-    return np.array([index.get(true_label[o], -1) for o in origin], np.int64)
+    return np.array([index.get(true_label[o], index[OTHER]) for o in origin], np.int64)
 
 
 def measure(

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -55,7 +56,8 @@ def schedule(rate: Optimizer, config: ClassifierConfig) -> list[dict[str, Any]]:
     one-cycle: up, then down to nothing by a cosine (Smith and Topin 2019). cosine: a line up, then
     half a cosine to nothing. step: a line up, then a tenth from half of the run and a hundredth
     from three quarters (He et al. 2015, sec. 4.2). plateau: a line up, then 0.3 times the rate
-    whenever three validations in a row bring nothing better. All rise over `warmup_share`.
+    whenever three validations in a row bring nothing better (`Plateau` steps it). All rise over
+    `warmup_share`.
     """
     warm = max(1, round(config.warmup_share * config.steps))
     if config.schedule == "one-cycle":
@@ -63,7 +65,7 @@ def schedule(rate: Optimizer, config: ClassifierConfig) -> list[dict[str, Any]]:
             rate,
             max_lr=[group["lr"] for group in rate.param_groups],
             total_steps=config.steps + 1,
-            pct_start=config.warmup_share,
+            pct_start=_rise(config.warmup_share, config.steps + 1),
         )
         return [{"scheduler": cycle, "interval": "step"}]
     if config.schedule == "plateau":
@@ -77,6 +79,26 @@ def schedule(rate: Optimizer, config: ClassifierConfig) -> list[dict[str, Any]]:
     shape = _cosine if config.schedule == "cosine" else _step
     by_step = schedulers.LambdaLR(rate, partial(shape, warm, config.steps))
     return [{"scheduler": by_step, "interval": "step"}]
+
+
+class Plateau(pl.Callback):
+    """Steps what falls on a plateau, after each validation.
+
+    Lightning does it at the end of the epoch, behind all callbacks: the checkpoint of that epoch
+    would lack it, and a resumed run, which does not validate again, would never hear of it.
+    """
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for plan in trainer.lr_scheduler_configs:
+            if isinstance(plan.scheduler, schedulers.ReduceLROnPlateau):
+                assert plan.monitor is not None
+                plan.scheduler.step(float(trainer.callback_metrics[plan.monitor]))
+
+
+def _rise(share: float, steps: int) -> float:
+    """The part of a cycle that rises: none where it is a single step, whose length less one
+    OneCycleLR divides by."""
+    return 0.0 if share * steps == 1 else share
 
 
 def _cosine(warm: int, steps: int, step: int) -> float:

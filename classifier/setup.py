@@ -236,10 +236,21 @@ def _other_share(
     config: ClassifierConfig, pools: list[Pool], known: int, weights: dict[str, float]
 ) -> float | None:
     """The wanted share of "other" in a batch, or None (like one class of the alphabet) where there
-    are fewer than ENOUGH_OTHERS images of it in the sources in use."""
+    are fewer than ENOUGH_OTHERS images of it in the sources in use.
+
+    Raises InputError where it is in force and a weight of "other" would do nothing.
+    """
     in_use = np.array([weights[name] > 0 for name in SOURCES])
     others = sum(int(((p.targets >= known) & in_use[p.sources]).sum()) for p in pools)
-    return config.other_share if others >= ENOUGH_OTHERS else None
+    if config.other_share is None or others < ENOUGH_OTHERS:
+        return None
+    for flag, given in (("group", config.group_weights), ("class", config.class_weights)):
+        if OTHER in given:
+            raise InputError(
+                f"--{flag}-weights: with {others:,} other images --other-share "
+                f"({config.other_share:g}) alone decides how often 'other' is shown; change that"
+            )
+    return config.other_share
 
 
 def steady_images(setup: Setup, seed: int) -> np.ndarray:

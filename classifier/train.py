@@ -184,7 +184,8 @@ def _train(
     )
     spent = {"training": round(seconds, 1)}  # seconds of each part
     figures: dict[str, Any] = {
-        "seconds": round(seconds, 1),  # of this process: a resumed run has fewer steps in it
+        "seconds": round(seconds, 1),  # of this process, which began at `since_step`
+        "since_step": fitted.first,  # not 0: the run was resumed there
         # of the first network, whatever trains beside it
         "images_per_second": round((fitted.steps - fitted.first) * config.batch_size / of_one),
         "steps": fitted.steps,
@@ -235,7 +236,9 @@ def _members(
     setup: Setup, out: Path, config: ClassifierConfig, seed: int, corrections: Path | None
 ) -> Members:
     real, *synth = (store.path for store in setup.stores)
-    return Members(real, tuple(synth), out, config, seed, corrections)
+    contents = tuple(store.content for store in setup.stores)
+    decided = setup.corrections.digest
+    return Members(real, tuple(synth), out, config, seed, corrections, contents, decided)
 
 
 @dataclass(frozen=True)

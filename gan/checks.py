@@ -24,7 +24,7 @@ from gan.skeleton import fitted_hausdorff_px, hausdorff_px, skeletons
 from synth.alphabet import Alphabet
 from synth.canvas import to_float
 from synth.checks import check
-from synth.fonts import FontFile
+from synth.fonts import Coverage, FontFile
 from synth.plan import Plan, make_plan
 from synth.quota import Quota
 
@@ -77,16 +77,11 @@ class Checks:
         not hang on what else is asked for."""
         recogniser = recogniser.to(device).to(memory_format=torch.channels_last)
         number = {c: i for i, c in enumerate(known)}
-        whole = np.flatnonzero(plan.whole)
-        order = whole[np.argsort(plan.char[whole], kind="stable")]
-        nth = np.arange(len(order)) - np.searchsorted(plan.char[order], plan.char[order])
-        rows = order[nth < GLYPHS]
         # other draws than those that are generated from
-        drawn = replace(plan, seed=plan.seed + 97)
-        typical = _typical(recogniser, drawn, rows, device, precision)
+        drawn = _references(replace(plan, seed=plan.seed + 97))
+        typical = _typical(recogniser, drawn, device, precision)
         if more := _plan_of(sorted(number.keys() - set(plan.chars)), drawn, fonts):
-            at = np.arange(len(more))
-            typical = np.concatenate([typical, _typical(recogniser, more, at, device, precision)])
+            typical = np.concatenate([typical, _typical(recogniser, more, device, precision)])
         likeness = typical @ typical.T
         np.fill_diagonal(likeness, -1)
         return cls(
@@ -140,6 +135,21 @@ class Checks:
         return np.where(wanted >= 0, there, np.nan).astype(np.float32)
 
 
+def _references(plan: Plan) -> Plan:
+    """GLYPHS places of each of its characters, dealt out among the fonts that have it, however few
+    images of it are asked for: one glyph alone may be of the very font that draws it wrongly."""
+    usable = plan.usable if plan.usable is not None else np.ones((len(plan.fonts), 1), bool)
+    shows = np.broadcast_to(usable, (len(plan.fonts), len(plan.chars)))
+    chars = np.array(plan.chars, object)
+    coverages = [
+        Coverage(font, frozenset(chars[can]), {})
+        for font, can in zip(plan.fonts, shows, strict=True)
+    ]
+    quota = Quota(0, dict.fromkeys(plan.chars, GLYPHS), 0, {})
+    alphabet = Alphabet(tuple(sorted(plan.chars)))  # as they are: fonts name them
+    return make_plan(alphabet, coverages, {}, quota, plan.style, plan.canvas, plan.seed)
+
+
 def _plan_of(chars: Sequence[str], like: Plan, fonts: Sequence[FontFile]) -> Plan | None:
     """GLYPHS places of each of the characters that the fonts have, drawn as another plan's are;
     None: there is no such character."""
@@ -158,15 +168,15 @@ def _plan_of(chars: Sequence[str], like: Plan, fonts: Sequence[FontFile]) -> Pla
 
 def _typical(
     recogniser: Recogniser,
-    plan: Plan,
-    rows: np.ndarray,  # [n] int64: places
+    plan: Plan,  # of whole characters
     device: torch.device,
     precision: torch.dtype,
 ) -> np.ndarray:
     """[C, F] float32 of length 1: the mean features of each of the plan's characters."""
-    features = _unit(features_of(recogniser, written_glyphs(plan, rows), device, precision))
+    glyphs = written_glyphs(plan, np.arange(len(plan)))
+    features = _unit(features_of(recogniser, glyphs, device, precision))
     total = np.zeros((len(plan.chars), features.shape[1]), np.float32)
-    np.add.at(total, plan.char[rows], features)
+    np.add.at(total, plan.char, features)
     return _unit(total)
 
 

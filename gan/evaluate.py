@@ -94,14 +94,10 @@ def reading(sets: Evaluated, reader: Reader) -> dict[str, Any]:
         "font": reader.accuracy(sets.font),
         "gan": reader.accuracy(sets.gan),
     }
-    means: dict[str, dict[str, float | None]] = {}
-    for name, chars in (("seen", sets.seen), ("never", sets.never)):
-        # of all sources the same characters, where they have them
-        read = chars & classes["gan"].keys()
-        means[name] = {"characters": len(read)} | {
-            source: _mean([a for c, a in found.items() if c in read])
-            for source, found in classes.items()
-        }
+    means = {
+        name: _read_of(chars & classes["gan"].keys(), classes)
+        for name, chars in (("seen", sets.seen), ("never", sets.never))
+    }
     groups: dict[str, list[float]] = {}
     for c in classes["gan"]:
         groups.setdefault(group_of(sets.counts.get(c, 0)), []).append(classes["gan"][c])
@@ -110,6 +106,23 @@ def reading(sets: Evaluated, reader: Reader) -> dict[str, Any]:
         **means,
         "gan_by_group": {g: _mean(v) for g, v in groups.items()},
         "classes": classes,
+    }
+
+
+def _read_of(chars: set[str], classes: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Means over `chars`, some of those that the GAN drew. "real" and "gan" are over the same ones,
+    those of which there are held-out real images, since characters are not equally hard. Under
+    "all" stand the means over all that each source has, and of how many."""
+    both = sorted(chars & classes["real"].keys())  # in one order, or a mean's last bit may differ
+    own = {source: [a for c, a in found.items() if c in chars] for source, found in classes.items()}
+    return {
+        "characters": len(both),
+        "real": _mean(classes["real"][c] for c in both),
+        "gan": _mean(classes["gan"][c] for c in both),
+        "all": {
+            source: {"characters": len(shares), "read": _mean(shares)}
+            for source, shares in own.items()
+        },
     }
 
 

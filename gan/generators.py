@@ -1,9 +1,11 @@
 """Two generators of one budget: one bends and inks the glyph, the other paints over it.
 
 The bending one cannot paint: it moves the glyph's ink by smooth fields, makes it thicker, thinner,
-paler or grainier, and so cannot lose a stroke or invent one. That is what keeps the label right for
-characters it has never seen, and what lets it learn from few images. The painting one may draw
-anything, joined strokes too, and has to learn what must stay.
+paler or grainier, and makes none out of paper. That is what keeps the label right for characters it
+has never seen, and what lets it learn from few images. It can still lose a stroke, a thin one to a
+thin pen or any to the palest ink, and fold the picture where its fields add up; `gan.checks`
+compares skeletons for that reason. The painting one may draw anything, joined strokes too, and has
+to learn what must stay.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ GENERATORS = ("bend", "paint")
 _STYLE = 64  # numbers a style is mapped to, before it acts
 # The bending field is a sum of fields of cells a side, each with its largest displacement in half
 # image widths (0.16 is 5 px of 64): parts of a character move far, single strokes a little. No
-# limit exceeds a fifth of its cell, so that neighbouring cells cannot change places. Coordinates
-# are never taken in bfloat16: in its 8 bits ink would move by up to an eighth of a pixel of 64.
+# limit exceeds a fifth of its cell, so that in one field alone neighbours along a row or column
+# keep their order, whatever its values. The sum of all can fold: 5 % of the area where every value
+# is at its limit with a sign of its own, .1 % of it with values as of a normal distribution.
+# Coordinates are never taken in bfloat16: in its 8 bits ink would move by up to an eighth of a
+# pixel of 64.
 FIELDS = ((4, 0.10), (8, 0.05), (16, 0.025))
 SLANT_LIMIT, ASPECT_LIMIT, TURN_LIMIT = 0.40, 0.30, 0.15  # shear, log of width by height, radians
 
@@ -188,13 +193,19 @@ def bend(ink: Tensor, matrix: Tensor, fields: list[Tensor]) -> Tensor:
     """[B, 1, H, W] sampled where the matrix [B, 2, 3] and the sum of the fields [B, 2, n, n] say,
     in half image widths; what comes from outside is paper (0)."""
     with torch.autocast(ink.device.type, enabled=False):
-        grid = F.affine_grid(matrix, list(ink.shape), align_corners=False)
-        for field in fields:
-            fine = F.interpolate(
-                field.float(), size=ink.shape[2:], mode="bicubic", align_corners=False
-            )
-            grid = grid + fine.permute(0, 2, 3, 1)
+        grid = sources(matrix, fields, *ink.shape[2:])
         return F.grid_sample(ink.float(), grid, padding_mode="zeros", align_corners=False)
+
+
+def sources(matrix: Tensor, fields: list[Tensor], height: int, width: int) -> Tensor:
+    """-> [B, height, width, 2]: the places that `bend` takes each pixel from, x and y."""
+    grid = F.affine_grid(matrix, [len(matrix), 1, height, width], align_corners=False)
+    for field in fields:
+        fine = F.interpolate(
+            field.float(), size=(height, width), mode="bicubic", align_corners=False
+        )
+        grid = grid + fine.permute(0, 2, 3, 1)
+    return grid
 
 
 def thicker(ink: Tensor) -> Tensor:

@@ -24,16 +24,17 @@ from gan.losses import (
 )
 from gan.networks import Discriminator, Generator, Recogniser
 
-_LOGGED = {  # term -> its name in the curves
+_LOGGED = {  # term -> its name in the curves, in their order
     "discriminator loss": "d_loss",
-    "generator loss": "g_loss",
     "R1": "r1",
     "R2": "r2",
+    "generator loss": "g_loss",
     "diversity": "diversity",
-    "recogniser": "read_loss",
     "rebuilding": "rebuild",
     "style prior": "style_prior",
+    "recogniser": "read_loss",
 }
+_PENALTIES = ("r1", "r2")  # of their names, those that are not computed in every step
 
 
 def numbers(seed: int, step: int) -> torch.Generator:
@@ -67,6 +68,9 @@ class GanModule(pl.LightningModule):
         # half the time of a step on a CPU, together with bfloat16
         self.lay_out(torch.channels_last)
         self.steps_done = 0
+        # As computed last. Lines and curves show these in every step: no line may ever fall on a
+        # step that computes them (each 8th and each 10th, say).
+        self._penalties: dict[str, Tensor] = {}
 
     def lay_out(self, layout: torch.memory_format) -> None:
         """All networks in this layout, the recogniser too: one that is read back from a file has
@@ -141,7 +145,10 @@ class GanModule(pl.LightningModule):
         self._follow(config.batch_size)
         self._decay(g_opt, d_opt)
         self.steps_done += 1
-        log |= {_LOGGED[name]: term.detach() for name, term in (terms | own).items()}
+        now = {_LOGGED[name]: term.detach() for name, term in (terms | own).items()}
+        self._penalties |= {name: now[name] for name in _PENALTIES if name in now}
+        known = self._penalties | now
+        log |= {n: known[n].to(self.device) for n in _LOGGED.values() if n in known}
         self.log_dict(
             log, prog_bar=True, batch_size=len(real), sync_dist=self.trainer.world_size > 1
         )
@@ -209,6 +216,12 @@ class GanModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["steps_done"] = self.steps_done
+        # of all processes together
+        known = self.trainer.callback_metrics
+        checkpoint["penalties"] = {n: float(known[n]) for n in _PENALTIES if n in known}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.steps_done = checkpoint["steps_done"]
+        # a checkpoint of an earlier version has none
+        found = checkpoint.get("penalties", {})
+        self._penalties = {name: torch.tensor(value) for name, value in found.items()}

@@ -29,6 +29,10 @@ COPY_BELOW = 0.6  # of the class's median: between the copies and the strangers 
 # A class with fewer real images is measured by the median class: its own says too little.
 OWN_MEDIAN_FROM = 10
 UNRELATED = 0.7  # median of the classes above, where a store has no two images of one character
+# Of a larger class so many images, always the same ones, are held against all its others: a median
+# needs no more.
+MEDIAN_IMAGES = 2000
+_ROWS = 512  # compared at once: all with all of a large class would not fit into memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +61,15 @@ class Neighbours:
         return out
 
     def among_real(self, char: str) -> np.ndarray:
-        """[n] float: of each real image of a character to the nearest other one of them."""
+        """[n] float: of each real image of a character, or MEDIAN_IMAGES of them, to the nearest
+        other one of them."""
         mine = unit(self.small[self.char == char])
         if len(mine) < 2:
             return np.zeros(0)
-        return _nearest(mine, mine, leave_one_out=True)
+        asked = np.arange(len(mine))
+        if len(mine) > MEDIAN_IMAGES:
+            asked = np.sort(np.random.default_rng(0).choice(asked, MEDIAN_IMAGES, replace=False))
+        return _nearest(mine[asked], mine, asked)
 
     def _median_of(self, char: str) -> float:
         return self._medians.get(char, self._medians[OTHER])
@@ -111,9 +119,17 @@ def unit(small: np.ndarray) -> np.ndarray:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
-def _nearest(these: np.ndarray, those: np.ndarray, leave_one_out: bool = False) -> np.ndarray:
+def _nearest(
+    these: np.ndarray,
+    those: np.ndarray,
+    own: np.ndarray | None = None,  # [n] int: row of `those` that each is itself, left out
+) -> np.ndarray:
     """[n, D] and [m, D] of length 1 -> [n] Euclidean distances to the nearest."""
-    likeness = these @ those.T
-    if leave_one_out:
-        np.fill_diagonal(likeness, -1)
-    return np.sqrt(np.maximum(2 - 2 * likeness.max(1), 0))
+    best = np.zeros(len(these), np.float32)
+    for start in range(0, len(these), _ROWS):
+        rows = slice(start, start + _ROWS)
+        likeness = these[rows] @ those.T
+        if own is not None:
+            likeness[np.arange(len(likeness)), own[rows]] = -1
+        best[rows] = likeness.max(1)
+    return np.sqrt(np.maximum(2 - 2 * best, 0))

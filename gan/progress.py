@@ -46,7 +46,7 @@ class Progress(pl.Callback):
 
 
 class Metrics(pl.Callback):
-    """metrics.jsonl: a line every 10 steps."""
+    """metrics.jsonl: a line every 10 steps; r1 and r2 in it are those computed last."""
 
     def __init__(self, path: Path, every: int = 10) -> None:
         self.file, self.every = MetricsFile(path), every

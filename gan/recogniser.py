@@ -92,17 +92,18 @@ def train_recogniser(
             keep, given = found["keep"].numpy(), found["given"].numpy()
             recent.extend(x.to(device) for x in found["recent"])
         print(f"recogniser: going on at step {start} of {steps}", flush=True)
+    real_rows = _by_class(real_class, keep)
     with progress(steps, "step", "recogniser", start) as bar:
         for step in range(start, steps):
             if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
                 update_bn(list(recent), network)  # a running average lags behind the weights
                 given = probabilities(network, real, real_class, device)
                 keep = believed(given)
+                real_rows = _by_class(real_class, keep)
             picked_font = _balanced(font_rows, batch_size - n_real, generator)
             images, target = [font[picked_font]], [font_class[picked_font]]
             if n_real:
-                rows = _by_class(real_class, keep)
-                picked = _balanced(rows, n_real, generator)
+                picked = _balanced(real_rows, n_real, generator)
                 images.append(real[picked])
                 target.append(real_class[picked])
             x = torch.from_numpy(to_float(np.concatenate(images)))[:, None].to(device)
@@ -183,7 +184,7 @@ def probabilities(
 
 
 def _by_class(classes: np.ndarray, keep: np.ndarray | None = None) -> list[np.ndarray]:
-    """Rows of each class that has some."""
+    """Rows of each class that has some. It sorts them all: not for every step."""
     rows = np.arange(len(classes)) if keep is None else np.flatnonzero(keep)
     order = rows[np.argsort(classes[rows], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(classes[order])) + 1)

@@ -8,19 +8,28 @@ from typing import Any
 
 READ_SEEN, READ_NEVER, RECALL, KID = 0.98, 0.95, 0.7, 0.5
 WEAK_READER = 0.9  # a reader worth its name reads more of the real images
+_WIDE = 35  # the first column
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One line of the table. None: not measured."""
+    """One line of the table."""
 
     what: str
-    gan: float | None
+    gan: float | None  # None: not measured
     other: float | None
     of: str  # what the other one is
     wanted: str  # of their ratio, in words
-    ratio: float | None  # gan by other
-    reached: bool | None
+    ratio: float | None  # gan by other; None: one is not measured, or the other is not above 0
+    reached: bool | None  # None: there is no ratio
+
+    @property
+    def verdict(self) -> str:
+        if self.gan is None or self.other is None:
+            return "not measured"
+        if self.reached is None:
+            return "no ratio, the other one is not above 0"
+        return "reached" if self.reached else "missed"
 
 
 def shown(figures: dict[str, Any]) -> list[Shown]:
@@ -28,17 +37,15 @@ def shown(figures: dict[str, Any]) -> list[Shown]:
     seen, never = figures["reading"]["seen"], figures["reading"]["never"]
     features = figures["features"]
     score = figures.get("score", {})
-    # real images of characters never seen are there only with a clean store that shows them
-    by_itself = never["real"] is not None
     return [
-        _at_least("read, seen characters", seen["gan"], seen["real"], "real", READ_SEEN),
         _at_least(
-            "read, never seen characters",
-            never["gan"],
-            never["real"] if by_itself else seen["real"],
-            "real" if by_itself else "real, seen ones",
-            READ_NEVER,
+            f"read, seen characters ({seen['characters']})",
+            seen["gan"],
+            seen["real"],
+            "real",
+            READ_SEEN,
         ),
+        _read_never(seen, never),
         _at_least(
             "recall", features["gan"]["recall"], features["real"]["recall"], "real split", RECALL
         ),
@@ -61,6 +68,21 @@ def shown(figures: dict[str, Any]) -> list[Shown]:
     ]
 
 
+def _read_never(seen: dict[str, Any], never: dict[str, Any]) -> Shown:
+    """Real images of characters never seen are there only with a clean store that shows them; all
+    that were drawn are held against real images of the seen ones otherwise."""
+    by_itself = never["real"] is not None
+    drawn = never["all"]["gan"]
+    count = never["characters"] if by_itself else drawn["characters"]
+    return _at_least(
+        f"read, never seen characters ({count})",
+        never["gan"] if by_itself else drawn["read"],
+        never["real"] if by_itself else seen["real"],
+        "real" if by_itself else "real, seen ones",
+        READ_NEVER,
+    )
+
+
 def _at_least(what: str, gan: float | None, other: float | None, of: str, bound: float) -> Shown:
     return _line(what, gan, other, of, f"at least {bound}", lambda ratio: ratio >= bound)
 
@@ -80,14 +102,13 @@ def _line(
 
 def table(figures: dict[str, Any]) -> str:
     """The five lines, then what else was measured."""
-    lines = [f"{'':30}{'GAN':>9}{'':3}{'against':26}{'ratio':>7}  wanted"]
+    lines = [f"{'':{_WIDE}}{'GAN':>9}{'':3}{'against':26}{'ratio':>7}  wanted"]
     for row in shown(figures):
         against = f"{_number(row.other)} ({row.of})"
-        verdict = {True: "reached", False: "missed", None: "not measured"}[row.reached]
         ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
         lines.append(
-            f"{row.what:30}{_number(row.gan):>9}{'':3}{against:26}{ratio:>7}  "
-            f"{row.wanted}: {verdict}"
+            f"{row.what:{_WIDE}}{_number(row.gan):>9}{'':3}{against:26}{ratio:>7}  "
+            f"{row.wanted}: {row.verdict}"
         )
     real = figures["reading"]["seen"]["real"]
     if real is not None and real < WEAK_READER:
@@ -96,15 +117,17 @@ def table(figures: dict[str, Any]) -> str:
             "others says little; give it --reader STORE or more --reader-steps"
         )
     features = figures["features"]
-    lines += ["", f"{'':30}{'real split':>12}{'font':>12}{'GAN':>12}"]
+    lines += ["", f"{'':{_WIDE}}{'real split':>12}{'font':>12}{'GAN':>12}"]
     for name in ("kid", "kid_std", "precision", "recall"):
         values = (_number(features[source][name]) for source in ("real", "font", "gan"))
-        lines.append(f"{name.replace('_', ' '):30}" + "".join(f"{v:>12}" for v in values))
+        lines.append(f"{name.replace('_', ' '):{_WIDE}}" + "".join(f"{v:>12}" for v in values))
     for where in ("features", "pixels"):
         told = (_number(figures["gap"][source][where]) for source in ("font", "gan"))
         lines.append(
-            f"{f'told from real, AUROC, {where}':30}{'':12}" + "".join(f"{v:>12}" for v in told)
+            f"{f'told from real, AUROC, {where}':{_WIDE}}{'':12}"
+            + "".join(f"{v:>12}" for v in told)
         )
+    lines += [_all_read(name, figures["reading"][name]["all"]) for name in ("seen", "never")]
     memorised = figures["memorised"]
     for name, text in (("gan", "GAN"), ("held_out", "held-out real")):
         found = memorised[name]
@@ -114,6 +137,15 @@ def table(figures: dict[str, Any]) -> str:
             f"{found['images']} under {memorised['copy_below']}"
         )
     return "\n".join(lines)
+
+
+def _all_read(name: str, found: dict[str, Any]) -> str:
+    """What is read of all characters that each source has, which are not the same ones."""
+    parts = (
+        f"{text} {_number(found[source]['read'])} ({found[source]['characters']})"
+        for source, text in (("real", "real"), ("font", "font"), ("gan", "GAN"))
+    )
+    return f"read, {name}, each over all characters it has: {', '.join(parts)}"
 
 
 def _number(value: float | None) -> str:

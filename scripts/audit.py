@@ -24,8 +24,9 @@ def options() -> ArgumentParser:
         (__doc__ or "")
         + " Follows generated images to the images that their generator learned from. Refuses a "
         "model whose stores are gone or hold other images than it was trained on, a font without a "
-        "stated licence, and a validation or test image that was trained on: exactly, or nearly "
-        "but for images drawn with fonts.",
+        "stated licence, generated images of which nothing says what their generator learned from, "
+        "and a validation or test image that was trained on: exactly, or nearly but for images "
+        "drawn with fonts.",
         "python scripts/audit.py --model runs/classifier --allow mydata",
     )
     p.add_argument("--model", type=Path, required=True, help="finished classifier run")
@@ -56,7 +57,7 @@ def options() -> ArgumentParser:
 def main(args: Namespace) -> None:
     import numpy as np
 
-    from synth.provenance import learned_from, refuse_trained
+    from synth.provenance import learned_from, refuse_trained, refuse_unknown_generator
     from synth.store import Store
 
     if args.redraw < 0:
@@ -67,6 +68,8 @@ def main(args: Namespace) -> None:
         unknown |= tell(store, "")
     seen = {store.path.resolve() for store in stores}
     behind: list[Store] = []
+    for store in stores:
+        refuse_unknown_generator(store)
     for store in stores[1:]:  # the first one is the real one
         origin = learned_from(store)
         if origin is not None and origin.path.resolve() not in seen:

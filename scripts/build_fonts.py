@@ -663,6 +663,8 @@ def build(source: Source, packages: Path, out: Path) -> tuple[FontRow, str]:
     return row, ", ".join(notes)
 
 
+# what the folder of a build may hold but fonts.toml
+NAMES = tuple(f"{s.stem}.{end}" for s in SOURCES for end in ("woff", "LICENSE.txt"))
 HEADER = """\
 # The fonts of this folder: written by scripts/build_fonts.py, not by hand.
 # renamed: Reserved Font Names of the original, replaced in the name table and the file name.
@@ -708,12 +710,35 @@ def refuse_strange(folder: Path, more: Iterable[str] = ()) -> None:
         )
 
 
+def exchange(out: Path) -> None:
+    """Puts the whole set beside `out` in its place. Killed at any point, a whole set is there, and
+    `finish_exchange` finds it."""
+    part, old = (out.with_name(out.name + end) for end in (".part", ".old"))
+    if out.exists():
+        out.rename(old)
+    part.rename(out)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def finish_exchange(out: Path) -> None:
+    """What a killed `exchange` left undone. Raises SystemExit where the folder that it puts aside
+    holds what no build made."""
+    part, old = (out.with_name(out.name + end) for end in (".part", ".old"))
+    if not old.exists():
+        return
+    refuse_strange(old, NAMES)  # half deleted it has no fonts.toml
+    if not out.exists():  # the new set goes in only when it is whole
+        (part if (part / "fonts.toml").exists() else old).rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def build_all(sources: tuple[Source, ...], packages: Path, out: Path) -> Iterator[str]:
     """Build into a folder beside out and exchange them when all is whole; a line a font."""
     part = out.with_name(out.name + ".part")
+    finish_exchange(out)
     refuse_strange(out)
-    # an unfinished build has no fonts.toml
-    refuse_strange(part, [f"{s.stem}.{end}" for s in SOURCES for end in ("woff", "LICENSE.txt")])
+    refuse_strange(part, NAMES)  # an unfinished build has no fonts.toml
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     stems = {source.stem for source in sources}
@@ -738,9 +763,7 @@ def build_all(sources: tuple[Source, ...], packages: Path, out: Path) -> Iterato
     if total_bytes >= LIMIT_BYTES:
         raise SystemExit(f"{part} is {total_bytes:,} bytes, more than {LIMIT_BYTES:,}; kept there")
     refuse_strange(out)  # again: the build took long
-    if out.exists():
-        shutil.rmtree(out)
-    part.rename(out)
+    exchange(out)
     yield f"{len(ordered)} fonts, {total_bytes / 1e6:.1f} MB -> {out}"
 
 

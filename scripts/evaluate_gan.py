@@ -93,8 +93,9 @@ def main(args: Namespace) -> None:
         require_inception(args.inception)
     sets = prepare(real, test, font, gan, readers, args.seed)
     stores = [real, font, *gan, *readers, *([test] if test else [])]
-    # method 2: the default reader learns from one half of the font images, the other is judged
-    start = {"stores": [store.content for store in stores], "method": 2}
+    # method 2: the default reader learns from one half of the font images, the other is judged;
+    # 3: what is read of real and generated images is compared over the same characters
+    start = {"stores": [store.content for store in stores], "method": 3}
     new = not args.out.exists()
     lock = lock_output(args.out)
     try:

@@ -38,8 +38,10 @@ def options() -> ArgumentParser:
         "Turn labelled character images into a store, which all other commands read, or a store "
         "into another format. "
         "Unreadable and blank images are skipped and listed in the store's store.json, exact "
-        "duplicates dropped, part of every class is put aside for validation, and copies of that "
-        "part (saved again, moved, rescaled) are left out of training.",
+        "duplicates dropped, a share of each class is put aside for validation (of classes of 5 or "
+        "fewer images none, at the usual share), and copies of that share (saved again, moved, "
+        "rescaled) are left out of training. Images that were drawn or generated (an export says "
+        "so) are all kept.",
         "python scripts/import_data.py IMAGES --alphabet alphabet.txt --out runs/real",
     )
     result.add_argument(
@@ -100,7 +102,8 @@ def options() -> ArgumentParser:
         type=Path | None,
         default=None,
         metavar="FILE",
-        help="UTF-8 file, one character a line (null: the labels found)",
+        help="UTF-8 file, one character a line (null: the labels found and, but of .gnt, the "
+        "alphabet of the store that was exported)",
     )
     result.add_argument(
         "--outside",
@@ -130,7 +133,8 @@ def options() -> ArgumentParser:
         type=str | None,
         default=None,
         metavar="TEXT",
-        help="of the images, kept in the store and told by audit.py (null: not stated)",
+        help="of the images, kept in the store and told by audit.py (null: not stated, or what an "
+        "export says)",
     )
     result.add_argument(
         "--as-is",
@@ -143,7 +147,8 @@ def options() -> ArgumentParser:
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="share 0..1 of each class's images that goes to validation",
+        help="share 0..1 of each class's images that goes to validation, rounded: at 0.1 none of 5 "
+        "images or fewer",
     )
     result.add_argument(
         "--split",
@@ -284,6 +289,9 @@ def summary(store: Store) -> str:
             span = f"{least} or more" if limit is None else f"{least} to {limit - 1}"
             lines.append((name, f"{len(group)} characters with {span} training images"))
             limit = least
+        bare = counts["train"].keys() - {OTHER} - counts.get("val", {}).keys()
+        if bare:
+            lines.append(("unvalidated", f"{len(bare)} characters without a validation image"))
     lines.append((OTHER, f"{sum(of.get(OTHER, 0) for of in counts.values())} images"))
     lines.append(("skipped", _with_first(notes["skipped"])))
     lines.append(("duplicates", f"{len(notes['duplicates'])} dropped"))

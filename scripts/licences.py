@@ -1,8 +1,10 @@
-"""The licences of all that this project needs and carries: packages and fonts.
+"""The licences of all that this project needs and carries: packages, what their wheels hold beside
+their own code, and fonts.
 
 Refuses a package or a font that may not be used freely in a closed product (copyleft, no commercial
-use, no changes) unless it stands in EXCEPTIONS with the reason, one whose licence is unknown, and a
-font without its licence file.
+use, no changes, terms of its maker's own) unless licences.toml has it with the reason; one whose
+licence is unknown; and a font without its licence file. The table is of what is installed: where a
+requirement is not, nothing is written.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from jsonargparse import ArgumentParser, Namespace
 from packaging.requirements import Requirement
@@ -25,18 +28,44 @@ BOUND = re.compile(
     r"non-?commercial|\bNC\b|\bND\b|(academic|research|personal|evaluation)[- ](use|only|purpose)",
     re.IGNORECASE,
 )
-# Used as they are, unchanged and not linked in: what each licence asks for in that case is kept.
-EXCEPTIONS = {
-    "tqdm": "MPL-2.0 AND MIT: the MPL binds changes to its own files only",
-    "certifi": "MPL-2.0: binds changes to its own files only",
-    "hypothesis": "MPL-2.0: a test tool, and binds changes to its own files only",
-    "pathspec": "MPL-2.0: of the type checker, and binds changes to its own files only",
-}
-# Packages whose metadata names no licence that a program can read: looked up by hand.
-KNOWN = {
-    "atheris": "Apache-2.0",  # its LICENSE file says so, its metadata nothing
-    "cuda-toolkit": "none: holds no files, names other packages",
-}
+# No licence that is known by its name: only who reads it knows what it allows.
+OWN_TERMS = re.compile(
+    r"proprietary|licen[cs]e agreement|\bEULA\b|all rights reserved", re.IGNORECASE
+)
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+EXCEPTIONS: dict[str, str] = _TABLE["exceptions"]  # pattern of names -> why they may be used
+KNOWN: dict[str, str] = _TABLE["known"]  # name -> licence that its metadata lacks
+ABSENT: dict[str, str] = _TABLE["absent"]  # name -> licence; need not be installed
+
+
+class Carried(NamedTuple):
+    """What a wheel holds that is not its own code, and is copyleft or under its maker's terms."""
+
+    what: str
+    files: re.Pattern[str]  # their paths in the wheel
+    licence: str
+    reason: str  # why it may be used; "": it may not
+
+    @classmethod
+    def of(cls, row: dict[str, str]) -> Self:
+        # a wheel's maker puts a digest behind the name of a library
+        files = (
+            row.get("files") or rf"(^|/)lib({row['libraries']})(-[0-9a-f]{{8}})*\.([\w.]+\.)?so\b"
+        )
+        return cls(row["what"], re.compile(files), row["licence"], row["reason"])
+
+
+CARRIED = [Carried.of(row) for row in _TABLE["carried"]]
+
+
+class Found(NamedTuple):
+    """Of the packages: the lines of the tables, and what is wrong."""
+
+    packages: list[tuple[str, str, str]]  # name, version, licence
+    carried: dict[Carried, list[str]]  # by these packages
+    exceptions: dict[str, list[str]]  # reason -> packages
+    faults: list[str]
+    missing: list[str]  # required, not installed, not ABSENT
 
 
 def options() -> ArgumentParser:
@@ -47,21 +76,41 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
-    rows, faults = packages(args.package)
-    lines = ["| package | version | licence |", "|---|---|---|"]
-    lines += [f"| {name} | {version} | {licence} |" for name, version, licence in rows]
-    table, more = fonts()
-    faults += more
-    text = "\n".join([*lines, "", *table]) + "\n"
+    found = packages(args.package)
+    if found.missing:
+        names = ", ".join(found.missing)
+        raise InputError(f"required, but not installed: {names}; see make licences")
+    fonts_table, faults = fonts()
+    text = "\n".join([*tables(found), "", *fonts_table]) + "\n"
     if args.out:
         from synth.files import write_text
 
         write_text(args.out, text)
-        print(f"{args.out}: {len(rows)} packages")
+        print(f"{args.out}: {len(found.packages)} packages")
     else:
         print(text, end="")
-    if faults:
+    if faults := found.faults + faults:
         raise InputError("; ".join(faults))
+
+
+def tables(found: Found) -> list[str]:
+    """The lines of the packages' tables."""
+    tabled = (
+        (("package", "version", "licence"), found.packages),
+        (
+            ("carried beside their own code", "licence", "by", "why it may be used"),
+            [(c.what, c.licence, ", ".join(by), c.reason) for c, by in found.carried.items()],
+        ),
+        (
+            ("exceptions", "why they may be used"),
+            [(", ".join(names), reason) for reason, names in found.exceptions.items()],
+        ),
+    )
+    lines: list[str] = []
+    for head, rows in tabled:
+        lines += ["", *(f"| {' | '.join(row)} |" for row in (head, *rows))]
+        lines.insert(len(lines) - len(rows), "|---" * len(head) + "|")
+    return lines[1:]
 
 
 def fonts() -> tuple[list[str], list[str]]:
@@ -79,32 +128,73 @@ def fonts() -> tuple[list[str], list[str]]:
 
 def fault(name: str, licence: str) -> list[str]:
     """What keeps it out of a closed product that is sold."""
-    if name in EXCEPTIONS:
-        return []
+    why = wrong(licence)
+    return [f"{name}: {licence} {why}"] if why and not exception(name) else []
+
+
+def wrong(licence: str) -> str:
     if COPYLEFT.search(licence):
-        return [f"{name}: {licence} is copyleft"]
+        return "is copyleft"
     if BOUND.search(licence):
-        return [f"{name}: {licence} forbids sale or change"]
-    return []
+        return "forbids sale or change"
+    return "is its maker's own terms" if OWN_TERMS.search(licence) else ""
 
 
-def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Name, version and licence of everything `start` needs and has installed, with its extras, by
-    name; and what is wrong with them."""
+def exception(name: str) -> str:
+    """Why a package may be used whatever its licence says; "": there is no reason."""
+    return next((why for names, why in EXCEPTIONS.items() if re.fullmatch(names, name)), "")
+
+
+def packages(start: str) -> Found:
+    """Everything `start` needs, with its extras, by name. Raises InputError where `start` is not
+    installed."""
+    found = Found([], {}, {}, [], [])
+    there, absent = required(start)
+    for name, by in sorted(absent.items()):
+        if name in ABSENT:
+            found.packages.append((name, "not installed here", ABSENT[name]))
+        else:
+            found.missing.append(f"{name} (for {by})")
+    for name, dist in sorted(there.items()):
+        licence = licence_of(dist) or KNOWN.get(name, "")
+        found.packages.append((name, dist.version, licence or "unknown"))
+        if not licence:
+            found.faults.append(f"{name}: licence unknown")
+        found.faults.extend(fault(name, licence))
+        if wrong(licence) and (reason := exception(name)):
+            found.exceptions.setdefault(reason, []).append(name)
+        _carried(name, dist, found)
+    found.packages.sort()
+    return found
+
+
+def _carried(name: str, dist: Distribution, found: Found) -> None:
+    for one in CARRIED:
+        if any(one.files.search(file.as_posix()) for file in dist.files or ()):
+            if one.reason:
+                found.carried.setdefault(one, []).append(name)
+            else:
+                found.faults.append(f"{name}: carries {one.what}, {one.licence}")
+
+
+def required(start: str) -> tuple[dict[str, Distribution], dict[str, str]]:
+    """What is installed of it by name, without `start` itself, and what is not, with the package
+    that asks for it."""
     try:
         waiting: list[tuple[Distribution, set[str] | None]] = [(distribution(start), None)]
     except PackageNotFoundError:
         raise InputError(f"{start}: not installed") from None
-    seen: dict[str, Distribution] = {}
+    there: dict[str, Distribution] = {}
+    absent: dict[str, str] = {}
     asked: dict[str, set[str]] = {}  # with which extras each was looked at
     while waiting:
         dist, extras = waiting.pop()
         name = canonicalize_name(dist.metadata["Name"])
         if extras is None:  # the start: all of its extras
             extras = set(dist.metadata.get_all("Provides-Extra") or ())
-        if name in seen and extras <= asked[name]:
+        if name in there and extras <= asked[name]:
             continue
-        seen[name] = dist
+        there[name] = dist
         extras = asked[name] = asked.get(name, set()) | extras
         for text in dist.requires or ():
             need = Requirement(text)
@@ -114,21 +204,14 @@ def packages(start: str) -> tuple[list[tuple[str, str, str]], list[str]]:
             try:
                 waiting.append((distribution(need.name), set(need.extras)))
             except PackageNotFoundError:
-                continue  # an extra that is not installed here
-    rows, faults = [], []
-    for name, dist in sorted(seen.items()):
-        if name == canonicalize_name(start):
-            continue
-        licence = licence_of(dist) or KNOWN.get(name, "")
-        rows.append((name, dist.version, licence or "unknown"))
-        if not licence:
-            faults.append(f"{name}: licence unknown")
-        faults += fault(name, licence)
-    return rows, faults
+                absent[canonicalize_name(need.name)] = name
+    del there[canonicalize_name(start)]
+    return there, absent
 
 
 def licence_of(dist: Distribution) -> str:
-    """The SPDX expression, or the classifiers, or the first line of the licence field."""
+    """The SPDX expression, or the classifiers, or the first line of the licence field; a classifier
+    that names none counts only where there is nothing else."""
     if expression := _field(dist, "License-Expression"):
         return expression
     classifiers = [
@@ -136,9 +219,9 @@ def licence_of(dist: Distribution) -> str:
         for c in dist.metadata.get_all("Classifier") or ()
         if c.startswith("License :: ") and not c.endswith("OSI Approved")
     ]
-    if classifiers:
-        return ", ".join(sorted(classifiers))
     lines = _field(dist, "License").strip().splitlines()
+    if classifiers and not (lines and classifiers == ["Other/Proprietary License"]):
+        return ", ".join(sorted(classifiers))
     return lines[0].strip()[:80] if lines else ""
 
 

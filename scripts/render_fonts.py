@@ -29,7 +29,8 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--target",
         type=int | Literal["median"] | None,
-        help="real + rendered a class; 'median': the median class; default: 2 x median",
+        help="real + rendered a class; 'median': the median class; default: 2 x median, but at "
+        "least 100, and 200 without real images",
     )
     p.add_argument(
         "--cap",

@@ -75,7 +75,7 @@ def main(args: Namespace) -> None:
     config = replace(config.for_classes(len(real.alphabet)), noise_loss=args.noise_loss)
     if args.steps is not None:
         config = replace(config, steps=args.steps)
-    config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
+    config = config.with_epochs()
     require(real, synth, config, args.seed, args.folds)
     true = true_classes(args.truth, real) if args.truth else None  # now: what it is for takes hours
     how, file = args.write_corrections or ("", "")

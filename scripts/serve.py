@@ -66,6 +66,12 @@ def options() -> ArgumentParser:
         "--receive-s", type=float, default=30.0, help="for a request to come whole, then it is cut"
     )
     p.add_argument(
+        "--max-held-bytes",
+        type=int,
+        default=256 * 2**20,
+        help="of bodies that lie in files (TMPDIR), of all requests together; one beyond gets 503",
+    )
+    p.add_argument(
         "--grace-s", type=float, default=10.0, help="longest wait for the last answers at the end"
     )
     return p
@@ -85,6 +91,7 @@ def main(args: Namespace) -> None:
         args.max_requests,
         args.deadline_s,
         args.receive_s,
+        args.max_held_bytes,
     )
     export = [str(Path(__file__).with_name("export_model.py")), "--model", str(args.model)]
     if args.own_code:

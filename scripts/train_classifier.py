@@ -6,6 +6,7 @@ The same command on an unfinished run goes on where it stopped.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -111,8 +112,8 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--lr-decay-by-depth",
         type=float | None,
-        help="learning rate of a block as a share of the next one's, nearer to the head, 0..1 "
-        "(default 1)",
+        help="learning rate of a block as a share of the next one's, nearer to the head, "
+        "0.001..1 (default 1)",
     )
     p.add_argument(
         "--clip-norm", type=float | None, help="of all gradients together; 0: off (default 5)"
@@ -192,7 +193,8 @@ def options() -> ArgumentParser:
         "--group-weights",
         type=dict[str, float] | None,
         help="how often a group's classes are shown, factors on --sampling: common, rare, few, "
-        "none, other; for instance '{rare: 2}'",
+        "none, other (which --other-share decides about where it is in force); for instance "
+        "'{rare: 2}'",
     )
     p.add_argument(
         "--class-weights", type=dict[str, float] | None, help="the same of single classes"
@@ -306,6 +308,11 @@ def options() -> ArgumentParser:
     return p
 
 
+def _named(value: Any) -> Any:
+    """A mapping's keys as text: in YAML the class 1 is a number."""
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+
 def main(args: Namespace) -> None:
     from classifier.finished import is_finished
     from synth.near_copies import told_copies
@@ -336,11 +343,11 @@ def main(args: Namespace) -> None:
         "smoothing_synthetic doubt_below other_share others other_score threshold_by"
     )
     changes = {n: getattr(args, n) for n in names.split()}
-    config = config.changed({k: v for k, v in changes.items() if v is not None})
+    config = config.changed({k: _named(v) for k, v in changes.items() if v is not None})
     config = replace(config, replace=tuple(args.replace))
     clean_at = config.clean_at if args.clean_at is None else tuple(args.clean_at)
     config = replace(config, clean_at=clean_at if args.cleaning else ())
-    config = replace(config, steps_per_epoch=min(config.steps_per_epoch, config.steps))
+    config = config.with_epochs()
     print(
         f"preset {name}: {config.model}{f' x {config.members}' if config.members > 1 else ''}, "
         f"{config.steps} steps of {config.batch_size}, {config.precision}"

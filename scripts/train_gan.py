@@ -130,6 +130,7 @@ def main(args: Namespace) -> None:
     if args.real is None:
         raise InputError("give --real STORE (make it with import_data.py)")
     real = Store.open(args.real)
+    _refuse_nothing(real, args.per_class, args.other)
     refuse_apart(real, args.apart_from)
 
     from dataclasses import replace
@@ -174,6 +175,7 @@ def main(args: Namespace) -> None:
             args.fonts,
             args.per_class,
             other_images=args.other,
+            whole_others=args.other is not None,
             seed=args.seed,
             style=studio.style,
         )
@@ -204,6 +206,15 @@ def _refuse(args: Namespace, names: Sequence[str], why: str) -> None:
             raise InputError(f"--{name.replace('_', '-')} {why}")
 
 
+def _refuse_nothing(real: Store, per_class: int | None, other: int | None) -> None:
+    """Raises InputError, before any training, for numbers of images that make no sense or are 0."""
+    from synth.studio import quota_of
+
+    quota = quota_of(real.alphabet, real, per_class, other_images=other)
+    if not quota.other and not any(quota.lacking.values()):
+        raise InputError("--per-class and --other: no image is asked for")
+
+
 def _refuse_another_request(store: Store, wanted: dict[str, Any]) -> None:
     """Raises InputError where the images that are there were generated to another request."""
     made = store.info["made"]
@@ -219,7 +230,6 @@ def _generate_more(args: Namespace) -> None:
     from gan.generate import generate
     from gan.run import GanRun
     from synth.alphabet import Alphabet
-    from synth.other import NON_CHARACTER_SHARE
     from synth.studio import Studio
 
     gan = GanRun.open(args.run)
@@ -232,8 +242,8 @@ def _generate_more(args: Namespace) -> None:
             listed = set(Alphabet.read(args.other_from).chars) - set(alphabet.chars)
             if not listed:
                 raise InputError(f"{args.other_from}: every character in it is in the alphabet")
-            if other is None:  # so many that this many are left without the non-characters
-                other = round((per_class or PER_CLASS) * len(listed) / (1 - NON_CHARACTER_SHARE))
+            if other is None:
+                other = (per_class or PER_CLASS) * len(listed)
             if per_class is None and args.alphabet is None:
                 per_class = 0
         per_class, other = PER_CLASS if per_class is None else per_class, other or 0
@@ -243,14 +253,13 @@ def _generate_more(args: Namespace) -> None:
         args.fonts,
         per_class,
         other_images=other,
+        whole_others=True,
         other_from=args.other_from,
         seed=args.seed,
         canvas=gan.canvas,
         style=gan.style,
         quota_file=args.quota,
     )
-    if args.other_from is not None and not studio.others:
-        raise InputError(f"{args.quota}: asks for no image of other, so --other-from gives none")
     if args.seed == gan.seed and set(studio.plan.chars) & set(gan.alphabet.chars):
         print(f"--seed {args.seed} is the run's own: its samples may be drawn again", flush=True)
     gan.refuse_unknown(list(studio.others))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,4 +102,5 @@ class Alphabet:
         return len(self.chars)
 
     def __contains__(self, label: str) -> bool:
-        return label in self.chars
+        at = bisect_left(self.chars, label)  # asked for every image of a store
+        return self.chars[at : at + 1] == (label,)

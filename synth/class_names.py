@@ -29,7 +29,7 @@ class ClassNames:
         (`10 65`) are such files. Raises InputError, with the line number.
         """
         file = Path(given)
-        if not file.is_file():
+        if not _is_file(file):
             chars = [c for c in given if not c.isspace()]
             if set(given) & {".", "/"} or len(set(chars)) != len(chars) or not chars:
                 raise InputError(f"classes {given!r}: no such file, nor distinct characters")
@@ -75,6 +75,14 @@ class ClassNames:
             if label is not None:
                 return label
         return None
+
+
+def _is_file(path: Path) -> bool:
+    """False too for characters that are no possible name: a file's may have 255 bytes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _columns(line: str) -> list[str]:

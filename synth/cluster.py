@@ -24,8 +24,8 @@ import PIL
 import scipy
 
 from synth.errors import InputError
-from synth.files import sha256_of
-from synth.fonts import ASSETS
+from synth.files import file_stamp, sha256_of
+from synth.fonts import ASSETS, forget_changed
 from synth.plan import Plan
 from synth.render import chunks_of, render_range
 from synth.store import Sample
@@ -140,11 +140,17 @@ def _unpacked(parcel: _Parcel) -> Plan:
         if not path.is_file() or _digest(path) != digest:
             raise InputError(f"a worker has no {path}, or another version of it")
         fonts.append(replace(font, path=path))
+    forget_changed(fonts)  # a worker may have drawn for an earlier plan
     return replace(parcel.plan, fonts=tuple(fonts))
 
 
-@lru_cache(maxsize=256)
 def _digest(path: Path) -> str:
+    return _digest_of(path, file_stamp(path))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, stamp: tuple[int, int]) -> str:
+    """`stamp`: only to tell a file from one of the same name that was there before."""
     return sha256_of(path)
 
 

@@ -23,19 +23,20 @@ import numpy as np
 import PIL
 
 from synth import format_hdf5, format_idx, format_lmdb, format_tfrecord
-from synth.alphabet import OTHER, Alphabet
+from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.class_names import ClassNames
 from synth.decode import SUFFIXES, decode, open_image
 from synth.errors import InputError
+from synth.filing import apply_alphabet, carried, found_alphabet, sample_of
 from synth.format_folder import list_folder, opened_zip
 from synth.format_gnt import list_gnt
 from synth.format_tar import list_tar
-from synth.found import SPLITS, Found, Listing, files_below, printable
+from synth.found import SPLITS, Listing, about_of, files_below, printable
 from synth.near_copies import Pictures, apart_note, copies_in_training, copies_of
 from synth.splits import choose_splits, drop_duplicates, label_conflicts, rejoin
 from synth.spool import spool_images
-from synth.store import Sample, Store, StoreWriter, refuse_existing
+from synth.store import Store, StoreWriter, refuse_existing
 
 __all__ = ["SUFFIXES", "decode", "import_images", "open_image", "opened"]
 
@@ -115,7 +116,7 @@ def _list_containers(
 def import_images(
     images: Path,  # see `opened`
     out: Path,  # the store to make; must not exist
-    alphabet: Alphabet | None,  # None: the labels found
+    alphabet: Alphabet | None,  # None: the labels found, and the alphabet of an export
     canvas: Canvas,
     val_share: float = 0.1,  # of each class, into the split "val"
     split: str | None = None,  # all images into this split; None: an export's own, or val_share
@@ -130,7 +131,8 @@ def import_images(
     """Makes a store. Raises InputError and leaves nothing where that fails.
 
     Its source is "real", but for exports of stores, whose rows say what they are: an image that was
-    drawn or put aside for validation does not become another by going through a file.
+    drawn or put aside for validation does not become another by going through a file, and what was
+    drawn or generated is kept to the last image, alike or not.
     """
     if not 0 <= val_share < 1:
         raise InputError(f"validation share {val_share}: wanted 0 <= share < 1")
@@ -142,9 +144,10 @@ def import_images(
     names = ClassNames.read(classes) if isinstance(classes, str) else classes
     with opened(images, names) as listing:
         found = sorted(listing.found, key=lambda f: (f.label, f.key))
+        about = about_of(found)
         if alphabet is None:
-            alphabet = _found_alphabet(images, found)
-        found = _apply_alphabet(images, found, alphabet, outside)
+            alphabet = found_alphabet(images, found, about)
+        found = apply_alphabet(images, found, alphabet, outside)
         made = {
             "command": "import_data",
             "images": printable(str(images)),
@@ -154,11 +157,11 @@ def import_images(
             "outside": outside,
             "classes": dict(classes.of) if isinstance(classes, ClassNames) else classes,
             "as_is": as_is,
-            "licence": licence,
+            **carried(about, found, licence),
             "apart_from": [str(store.path) for store in apart_from],
             "pillow": PIL.__version__,
         }
-        notes: dict[str, object] = {}
+        notes: dict[str, object] = dict(about.notes) if about else {}
         with (
             StoreWriter(out, canvas, alphabet, made, notes) as writer,
             tempfile.TemporaryFile(dir=out.parent) as spool,  # has no name: gone with the process
@@ -191,64 +194,19 @@ def import_images(
                 told = [
                     s if row is None else row.split for row, s in zip(rows, splits, strict=True)
                 ]
-                splits = rejoin(digests, told)
-            near = copies_in_training(Pictures(pixels, np.array(kept)), splits)
+                splits = rejoin(digests, told, [usable[i].is_real for i in kept])
+            # of drawn images none is a copy: a plain stroke may come to lie near a written one
+            real = [(i, s) for i, s in zip(kept, splits, strict=True) if usable[i].is_real]
+            written = Pictures(pixels, np.array([i for i, _ in real], np.int64))
+            near = copies_in_training(written, [s for _, s in real])
             notes["near_copies"] = {usable[i].path: usable[j].path for i, j in near.items()}
             left = [(i, s) for i, s in zip(kept, splits, strict=True) if i not in near]
             kept = [i for i, _ in left]
-            notes["apart"] = apart_note(Pictures(pixels, np.array(kept)), [s for _, s in left])
-            samples = [_sample(usable[i], s) for i, s in left]
+            if len(real) == len(left) + len(near):  # else not all were looked at
+                apart = Pictures(pixels, np.array(kept))
+                notes["apart"] = apart_note(apart, [s for _, s in left])
+            samples = [sample_of(usable[i], s) for i, s in left]
             for at in range(0, len(kept), APPEND_IMAGES):
                 part = slice(at, at + APPEND_IMAGES)
                 writer.append(pixels[kept[part]], samples[part])
     return Store.open(out)
-
-
-def _sample(found: Found, split: str) -> Sample:
-    row = found.row
-    if row is not None and row.label == found.label:
-        return replace(row, split=split)
-    return Sample(
-        label=found.label,
-        char=found.char,
-        source="real" if row is None else row.source,
-        split=split,
-        kind="unknown" if found.label == OTHER else "character",
-        origin=found.path,
-    )
-
-
-def _found_alphabet(images: Path, found: Sequence[Found]) -> Alphabet:
-    labels = {f.label for f in found} - {OTHER}
-    if not labels:
-        raise InputError(f"{images}: only images of 'other' in it; give --alphabet")
-    return Alphabet.of(labels)
-
-
-def _apply_alphabet(
-    images: Path, found: Sequence[Found], alphabet: Alphabet, outside: str
-) -> list[Found]:
-    """Sets `char`, and files labels outside the alphabet under "other" or refuses them."""
-    if outside not in ("error", "other"):
-        raise InputError(f"outside {outside!r}: wanted 'error' or 'other'")
-    known = set(alphabet.classes)
-    strange = [f for f in found if f.label not in known]
-    if strange and outside == "error":
-        labels = sorted({f.label for f in strange})
-        shown = "".join(labels[:20]) + (" ..." if len(labels) > 20 else "")
-        raise InputError(
-            f"{images}: {strange[0].path} has the label {strange[0].label!r}, which is not in the "
-            f"alphabet ({len(strange)} images of {len(labels)} such labels: {shown}); "
-            "add it to the alphabet or file it under other with --outside other"
-        )
-    return sorted(
-        (
-            replace(
-                f,
-                label=f.label if f.label in known else OTHER,
-                char="" if f.label == OTHER else f.label,
-            )
-            for f in found
-        ),
-        key=lambda f: (f.label, f.key),
-    )

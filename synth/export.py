@@ -1,7 +1,8 @@
 """A store -> a format that others read. `import_data.py --as-is` makes the same store of it again.
 
 Images go out as on paper: dark ink, white ground, the size of the canvas. The formats that can
-carry it hold the row of each image too; .gnt holds characters alone.
+carry it hold the row of each image too, the first one's with what the store says of itself (how it
+was made, notes, alphabet); .gnt holds characters alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from synth.about import KEY, About
 from synth.command import progress
 from synth.errors import InputError
 from synth.format_folder import write_flat, write_folder, write_zip
@@ -98,6 +100,8 @@ def _images(store: Store, rows: np.ndarray, bar: tqdm) -> Iterator[Stored]:
         some = rows[at : at + _READ_IMAGES]
         pixels = store.take(some)
         told = table.take(some).to_pylist()
+        if at == 0:
+            told[0][KEY] = About.of(store).value()
         for number, image, row in zip(some.tolist(), pixels, told, strict=True):
             yield Stored(number, image, row)
             bar.update()

@@ -32,6 +32,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Time of change in ns, bytes: another where a file was replaced. Raises OSError."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
 def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode("utf-8"))
 

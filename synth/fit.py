@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from synth.fonts import Coverage
+from synth.grouping import rows_by_label
 from synth.near_copies import refuse_copies
 from synth.plan import make_plan
 from synth.quota import Quota
@@ -119,12 +120,12 @@ def fit_style(
     if not checked:
         refuse_copies(real)
     chars = [c for c in real.alphabet.chars if any(c in f.usable for f in coverages)]
-    labels = real.column("label").astype(str)
     train = real.rows("train")
-    chars = [c for c in chars if c in set(labels[train])]
+    rows_of = rows_by_label(real.column("label")[train])
+    chars = [c for c in chars if c in rows_of]
     chars = [chars[i] for i in range(0, len(chars), max(1, -(-len(chars) // CHARACTERS)))]
     each = max(1, IMAGES // max(1, len(chars)))
-    rows = [train[labels[train] == c][:each] for c in chars]
+    rows = [_spread(train[rows_of[c]], each) for c in chars]
     if not rows or not _inked(images := real.take(np.sort(np.concatenate(rows)))).any():
         return style
     goal = measure(images)
@@ -135,6 +136,13 @@ def fit_style(
         there = measure(np.concatenate([chunk for chunk, _ in render(plan)]))
         style = _nearer(style, goal, there)
     return style
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """[n] -> [min(n, most)], evenly over all: rows go by name, and names may go by writer."""
+    if len(rows) <= most:
+        return rows
+    return rows[((np.arange(most) + 0.5) * len(rows) / most).astype(int)]
 
 
 def _nearer(style: Style, goal: Measures, there: Measures) -> Style:

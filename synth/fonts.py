@@ -6,6 +6,7 @@ glyphs that show another character. What is judged is the outline, never the loo
 
 from __future__ import annotations
 
+import io
 import tomllib
 import unicodedata
 from collections import Counter, OrderedDict
@@ -19,9 +20,11 @@ import freetype
 import numpy as np
 
 from synth.errors import InputError
+from synth.files import file_stamp
 from synth.glyphs import RawBatch, RawOutline, raw_batch, raw_outline, too_complex
 from synth.outlines import Outline, flatten, most_points
 from synth.stand_ins import SHARED_BY, Shape, is_letter, pictures, same_size, shape_of
+from synth.woff2 import is_woff2, unpacked
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "fonts"
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
@@ -105,8 +108,18 @@ def _face_count(path: Path) -> int:
 
 @lru_cache(maxsize=256)
 def open_font(file: FontFile) -> Font:
-    """One object a font and process."""
+    """One object a font and process: see `forget_changed`."""
     return Font(file)
+
+
+def forget_changed(files: Iterable[FontFile]) -> None:
+    """Closes all fonts where the file of one is another than when it was opened.
+
+    For processes that outlive a run. Not asked at each glyph: a run that is going on must not turn
+    to another font because its file is replaced.
+    """
+    if any(open_font(file).stamp != file_stamp(file.path) for file in files):
+        open_font.cache_clear()
 
 
 class Font:
@@ -115,8 +128,11 @@ class Font:
     def __init__(self, file: FontFile) -> None:
         self.file = file
         try:
-            self._face = freetype.Face(str(file.path), index=file.face)
-        except freetype.FT_Exception as error:
+            self.stamp = file_stamp(file.path)
+            packed = is_woff2(file.path)
+            source = io.BytesIO(unpacked(file.path)) if packed else str(file.path)
+            self._face = freetype.Face(source, index=file.face)
+        except (OSError, freetype.FT_Exception) as error:
             raise InputError(f"{file.path}: not a readable font ({error})") from None
         if not self._face.is_scalable or self._face.units_per_EM < 16:
             raise InputError(f"{file.path}: no outlines in it (a bitmap or colour font?)")

@@ -24,6 +24,7 @@ from synth.found import (
     parse_table,
     relative,
     row_text,
+    unread,
 )
 from synth.store import Sample
 from synth.stored import Stored
@@ -39,8 +40,10 @@ def list_folder(top: Path, files: Sequence[Path], classes: ClassNames | None) ->
     sizes = {name: file.stat().st_size for name, file in names.items()}
     table = top / TABLE
     rows = _rows(top, table.stat().st_size, table.read_bytes) if table in files else None
-    found = label_paths(top, names, sizes, classes, rows)
-    return Listing(found, _read_file, {}, len(files) - len(pictures) - (rows is not None))
+    left = unread(relative(f, top) for f in files)
+    found = label_paths(top, names, sizes, classes, rows, left)
+    ignored = len(files) - len(pictures) - (rows is not None) - len(left)
+    return Listing(found, _read_file, left, ignored)
 
 
 def _rows(images: Path, bytes_on_disk: int, read: Callable[[], bytes]) -> dict[str, Sample]:
@@ -72,6 +75,7 @@ def opened_zip(images: Path, classes: ClassNames | None) -> Iterator[Listing]:
 def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None) -> Listing:
     """Nothing is extracted: members are read one by one into memory."""
     members: dict[str, zipfile.ZipInfo] = {}
+    left: dict[str, str] = {}
     ignored = total_bytes = 0
     rows = None
     for info in archive.infolist():
@@ -95,6 +99,8 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
             raise InputError(f"{images}: encrypted; unpack it and give the folder")
         if name == TABLE:
             rows = _rows(images, info.file_size, partial(_read_member, archive, info))
+        elif reason := unread([name]):
+            left |= reason
         elif path.suffix.lower() not in SUFFIXES:
             ignored += 1
         else:
@@ -106,8 +112,8 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
             f"{MAX_ZIP_BYTES / 2**30:.1f}; unpack it and give the folder"
         )
     sizes = {name: info.file_size for name, info in members.items()}
-    found = label_paths(images, members, sizes, classes, rows)
-    return Listing(found, lambda one: _read_member(archive, one.where), {}, ignored)
+    found = label_paths(images, members, sizes, classes, rows, left)
+    return Listing(found, lambda one: _read_member(archive, one.where), left, ignored)
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

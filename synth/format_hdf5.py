@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,18 @@ from synth.decode import pixel_file
 from synth.errors import InputError
 from synth.extras import need
 from synth.found import Found, Listing, parse_row, row_text
+from synth.guarded import require_walkable
 from synth.stored import Stored
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 _CHUNK_IMAGES = 64
+_WALK_TEXTS = 65_536
 
 
 @contextmanager
 def opened_hdf5(path: Path, classes: ClassNames | None) -> Iterator[Listing]:
     h5py = need("h5py", "hdf5")
+    require_walkable(path, "synth.format_hdf5:walk")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -42,6 +45,28 @@ def opened_hdf5(path: Path, classes: ClassNames | None) -> Iterator[Listing]:
         except (KeyError, RuntimeError, OSError) as error:
             raise InputError(f"{path}: damaged HDF5 ({error})") from None
         yield listing
+
+
+def walk(path: Path) -> Iterator[None]:
+    """Reads every data set that may be read, the texts into memory at once. For `synth.guarded`."""
+    h5py = need("h5py", "hdf5")
+    with h5py.File(path, "r") as file:
+        dict(file.attrs)
+        for name in ("labels", "samples", "classes", "images"):
+            try:
+                data = _data_set(h5py, path, file, name)
+            except (KeyError, ValueError, RuntimeError, OSError, InputError):
+                continue
+            if data is None:
+                continue
+            step, held = (_CHUNK_IMAGES if name == "images" else _WALK_TEXTS), []
+            for start in range(0, len(data), step):
+                # a damaged chunk says nothing of the next one
+                with suppress(ValueError, TypeError, RuntimeError, OSError):
+                    read = data[start : start + step]
+                    if name != "images":
+                        held.append(read)
+                yield
 
 
 def _listing(h5py: Any, path: Path, file: Any, classes: ClassNames | None) -> Listing:
@@ -100,6 +125,12 @@ def _data_set(h5py: Any, path: Path, file: Any, name: str) -> Any | None:
         raise InputError(f"{path}: {name} is a group; wanted a data set")
     if data.is_virtual or data.external:
         raise InputError(f"{path}: {name} lies in another file; refused")
+    try:
+        shape, _ = data.shape, data.dtype
+    except TypeError as error:  # dates, bit fields: numpy has no such type
+        raise InputError(f"{path}: {name} cannot be read ({error})") from None
+    if not shape:
+        raise InputError(f"{path}: {name} holds no list; wanted an entry an image")
     return data
 
 
@@ -126,8 +157,9 @@ def _labels(h5py: Any, path: Path, file: Any, labels: Any, classes: ClassNames |
 
 
 def _texts(h5py: Any, data: Any, path: Path) -> list[str]:
-    if not h5py.check_string_dtype(data.dtype):
-        raise InputError(f"{path}: {data.name} is {data.dtype}, not text")
+    if not h5py.check_string_dtype(data.dtype) or data.ndim != 1:
+        told = f"{data.name} is {data.shape} {data.dtype}"
+        raise InputError(f"{path}: {told}; wanted a list of texts")
     return [value.decode("utf-8", "replace") for value in data[:].tolist()]
 
 

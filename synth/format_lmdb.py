@@ -22,6 +22,7 @@ from synth.decode import SUFFIXES
 from synth.errors import InputError
 from synth.extras import need
 from synth.found import Found, Listing, label_paths, parse_row, row_text
+from synth.guarded import DamagedError, require_walkable
 from synth.stored import Stored
 
 _COUNT = b"num-samples"
@@ -36,6 +37,29 @@ def is_lmdb(path: Path) -> bool:
 @contextmanager
 def opened_lmdb(path: Path, classes: ClassNames | None) -> Iterator[Listing]:
     lmdb = need("lmdb", "lmdb")
+    require_walkable(path, "synth.format_lmdb:walk")
+    with _begun(lmdb, path) as transaction:
+        try:
+            yield _listing(path, transaction, classes)
+        except lmdb.Error as error:
+            raise InputError(f"{path}: damaged LMDB ({error})") from None
+
+
+def walk(path: Path) -> Iterator[None]:
+    """Every key in order, and looked for. For `synth.guarded`."""
+    lmdb = need("lmdb", "lmdb")
+    with _begun(lmdb, path) as transaction:
+        try:
+            for key, _ in transaction.cursor():
+                transaction.get(key)
+                yield
+        except lmdb.Error as error:
+            raise DamagedError(str(error)) from None
+
+
+@contextmanager
+def _begun(lmdb: Any, path: Path) -> Iterator[Any]:
+    """A transaction that reads. Raises InputError where the file is no LMDB, or cut."""
     try:
         environment = lmdb.open(
             str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False
@@ -49,10 +73,7 @@ def opened_lmdb(path: Path, classes: ClassNames | None) -> Iterator[Listing]:
             raise InputError(
                 f"{path}: cut: {file.stat().st_size} bytes, it says it has {wanted_bytes}"
             )
-        try:
-            yield _listing(path, transaction, classes)
-        except lmdb.Error as error:
-            raise InputError(f"{path}: damaged LMDB ({error})") from None
+        yield transaction
 
 
 def _listing(path: Path, transaction: Any, classes: ClassNames | None) -> Listing:

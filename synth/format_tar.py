@@ -24,7 +24,7 @@ from synth.found import Found, Listing, is_hidden, parse_row, printable, relativ
 from synth.store import Sample
 from synth.stored import Stored
 
-MAX_TEXT_BYTES = 2**20  # of a label or a row
+MAX_TEXT_BYTES = 2**22  # of a label or a row: the first one's holds an alphabet and notes
 _TEXTS = (".txt", ".json", ".cls")
 Place = tuple[Path, int, int]  # file, offset, bytes
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from synth.about import KEY, About
 from synth.alphabet import clean_label
 from synth.class_names import ClassNames
-from synth.decode import SUFFIXES
+from synth.decode import SUFFIXES, UNREAD_SUFFIXES
 from synth.errors import InputError
 from synth.store import SOURCES, Sample
 
@@ -21,6 +22,13 @@ TABLE = "samples.jsonl"  # beside exported image files: one row an image, with i
 MAX_TABLE_BYTES = 2**30
 _NAMED = re.compile(r"(?P<id>.+)_(?P<label>.+)", re.DOTALL)
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
+
+
+@dataclass(frozen=True)
+class FirstRow(Sample):
+    """The row of the first image of an export, with what its store said of itself."""
+
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class Found:
     where: Any  # what the format's `read` needs to find it
     char: str = ""  # what it shows; "" where unknown
     row: Sample | None = None  # of an export: the row that the image had in its store
+
+    @property
+    def is_real(self) -> bool:
+        """Whether somebody wrote it: what its row says, if it has one."""
+        return self.row is None or self.row.source == "real"
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ def printable(path: str) -> str:
 def row_text(row: Mapping[str, Any]) -> str:
     """A store's row as one line of JSON, for exports; `parse_row` is its inverse."""
     kept = {field.name: row[field.name] for field in fields(Sample)}
+    kept |= {KEY: row[KEY]} if KEY in row else {}
     if kept["score"] != kept["score"]:
         del kept["score"]  # NaN is no JSON; it is the default
     return json.dumps(kept, ensure_ascii=False)
@@ -125,7 +139,14 @@ def parse_row(text: str | bytes) -> Sample:
             raise InputError(f"its row of the store is damaged: {field.name} {value!r}")
     if row.source not in SOURCES or row.split not in SPLITS or abs(row.seed) >= 2**63:
         raise InputError(f"its row of the store is damaged: {row.source!r}, {row.split!r}")
-    return row
+    return FirstRow(**known, about=About.parse(values[KEY])) if KEY in values else row
+
+
+def about_of(found: Iterable[Found]) -> About | None:
+    """What the store said of itself that the images were exported from; None where no row carries
+    it, and where there are images of several stores."""
+    told = [f.row.about for f in found if isinstance(f.row, FirstRow) and f.row.about]
+    return told[0] if told and all(one == told[0] for one in told) else None
 
 
 def parse_table(text: bytes) -> dict[str, Sample]:
@@ -140,14 +161,30 @@ def parse_table(text: bytes) -> dict[str, Sample]:
     return rows
 
 
+def unread(names: Iterable[str]) -> dict[str, str]:
+    """Path -> reason, of the images whose names say that they are of a format that is not read."""
+    endings = {name: PurePosixPath(name.rpartition("/")[2]).suffix.lower() for name in names}
+    return {
+        printable(name): f"an image of a format that is not read ({ending}); save it as PNG"
+        for name, ending in endings.items()
+        if ending in UNREAD_SUFFIXES
+    }
+
+
 def label_paths(
     images: Path,
     where: Mapping[str, Any],  # path inside the data set -> what `read` needs
     sizes: Mapping[str, int],  # path -> bytes
     classes: ClassNames | None = None,  # labels of folders that are not named by theirs
     rows: Mapping[str, Sample] | None = None,  # path -> row, of an export
+    left: Mapping[str, str] | None = None,  # path -> why it is not read, to be told if it is all
 ) -> list[Found]:
     """Labels from folder names or, for files that lie in no folder, from `<id>_<label>.<ext>`."""
+    if not where and left:
+        path, reason = next(iter(left.items()))
+        raise InputError(
+            f"{images}: none of its {len(left)} images can be read; first: {path}: {reason}"
+        )
     if not where:
         kinds = ", ".join(SUFFIXES)
         raise InputError(f"{images}: no image in it ({kinds}); wanted {images}/<label>/*.png")

@@ -19,6 +19,7 @@ from synth.near_copies import Pictures, copies, name_of
 from synth.store import Store
 
 NOT_STATED = "not stated"
+_READ_IMAGES = 8192  # at once
 T = TypeVar("T")
 
 
@@ -54,9 +55,10 @@ def origins(store: Store) -> list[Origin]:
     """Every place that images come from, most images first, with the licence that was noted when
     they were made: of a font then, of real data what import_data.py --licence said. A store that
     notes no licences of fonts is of an earlier version: those of the project's fonts of now."""
-    made, noted = store.info["made"], _notes(store).get("licences")
+    noted = _notes(store).get("licences")
     licences = noted if isinstance(noted, dict) else font_licences()
-    data, terms = str(made.get("images", "unknown data")), made.get("licence") or NOT_STATED
+    data = str(_first_made(store).get("images", "unknown data"))
+    terms = store.info["made"].get("licence") or NOT_STATED
     counted: Counter[tuple[str, str, str]] = Counter()
     for source, origin in zip(store.column("source"), store.column("origin"), strict=True):
         if source == "real":
@@ -72,6 +74,12 @@ def origins(store: Store) -> list[Origin]:
 def _notes(store: Store) -> dict[str, Any]:
     notes = store.info.get("notes")
     return notes if isinstance(notes, dict) else {}
+
+
+def _first_made(store: Store) -> dict[str, Any]:
+    """How the images were made: of a store that went through an export, before it did."""
+    exported = store.info["made"].get("exported")
+    return exported if isinstance(exported, dict) else store.info["made"]
 
 
 def find_store(named: str, near: Path, fits: Callable[[Store], bool] = lambda _: True) -> Store:
@@ -125,7 +133,7 @@ def learned_from(store: Store) -> Store | None:
     """The real store that a generator was trained on, or that a font store's pen and quota are of;
     None: there is none. Raises InputError where it, or the GAN run between, is gone or changed."""
     notes, near = _notes(store), store.path
-    real = notes.get("real") or store.info["made"].get("real")
+    real = notes.get("real") or _first_made(store).get("real")
     content = notes.get("trained_on")
     if notes.get("run"):
         runs = map(_GanRun.read, _places(str(notes["run"]), "generator.json", near))
@@ -141,13 +149,24 @@ def learned_from(store: Store) -> Store | None:
     return found
 
 
+def refuse_unknown_generator(store: Store) -> None:
+    """Raises InputError where a store holds generated images and nothing says what their generator
+    learned from: an image that is measured on may be among that."""
+    images = int((store.column("source") == "gan").sum())
+    if images and learned_from(store) is None:
+        raise InputError(
+            f"{store.path}: {images} generated images, and its store.json does not say what their "
+            "generator learned from; generate them again, or export and import again the store "
+            "that says it"
+        )
+
+
 def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
     """Raises InputError naming the first of `rows` [n] of `measured` that is, by its hash or nearly
     (saved again, say), a training image of `trained`. Of images drawn with fonts only equal ones
     count: a plain stroke may come to lie near a written one, and is no copy of it."""
     train = trained.rows("train")
-    inked = measured.take(rows).any((1, 2))  # blanks are all alike
-    rows = rows[inked]
+    rows = rows[_inked(measured, rows)]  # blanks are all alike
     digests = set(trained.column("sha256")[train].tolist())
     for row, digest in zip(rows.tolist(), measured.column("sha256")[rows], strict=True):
         if digest in digests:
@@ -155,6 +174,13 @@ def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
     written = train[trained.column("source")[train] != "font"]  # or generated of what is written
     if found := copies(Pictures.at(measured, rows), Pictures.at(trained, written)):
         raise InputError(_told(measured, min(found.values()), trained, "is nearly"))
+
+
+def _inked(store: Store, rows: np.ndarray) -> np.ndarray:
+    """[n] rows -> [n] bool: which images are not blank."""
+    blocks = (rows[i : i + _READ_IMAGES] for i in range(0, len(rows), _READ_IMAGES))
+    found = [store.take(block).any((1, 2)) for block in blocks]
+    return np.concatenate([np.zeros(0, bool), *found])
 
 
 def refuse_apart(real: Store, tests: Sequence[Path]) -> None:

@@ -102,14 +102,15 @@ class _Real:
 def write_side_by_side(
     stores: Sequence[Store],
     path: Path,
-    chars: Sequence[str] = (),  # empty: `rows` labels of the first store's alphabet, evenly spread
+    chars: Sequence[str] = (),  # empty: `rows` of the first alphabet with an image, evenly spread
     rows: int = 12,
     columns: int = 8,  # images of a store
     split: str = "train",
 ) -> None:
     """A PNG: a label a row, a store a block of columns; images far apart in their store.
 
-    Raises InputError for images of different sizes, and a label of which no store has any.
+    Raises InputError for images of different sizes, and for one of `chars` of which no store has an
+    image; without `chars`, where there is an image of no character.
     """
     size = stores[0].canvas.size_px
     for store in stores:
@@ -117,7 +118,7 @@ def write_side_by_side(
             raise InputError(
                 f"{store.path}: images of {store.canvas.size_px} px, {stores[0].path}: of {size} px"
             )
-    labels = list(chars) or _spread(list(stores[0].alphabet.chars), rows)
+    labels = list(chars) or _spread(_shown(stores, split), rows)
     blocks = [_of_labels(store, labels, columns, split) for store in stores]
     for i, label in enumerate(labels):
         if not any(block[i] for block in blocks):
@@ -134,6 +135,16 @@ def write_side_by_side(
         sources = ", ".join(sorted({*store.column("source").tolist()}))
         pen.text((s * (columns * size + _GAP_PX), 2), f"{sources}: {store.path.name}", fill=0)
     _write(picture, path)
+
+
+def _shown(stores: Sequence[Store], split: str) -> list[str]:
+    """The characters of the first store's alphabet of which one of the stores has an image."""
+    there = {label for store in stores for label in store.column("label")[store.rows(split)]}
+    if chars := [c for c in stores[0].alphabet.chars if c in there]:
+        return chars
+    raise InputError(
+        f"{stores[0].path}: no store has an image of its characters in split {split!r}"
+    )
 
 
 def _of_labels(store: Store, labels: Sequence[str], count: int, split: str) -> list[list[int]]:

@@ -12,14 +12,20 @@ from synth.found import Found
 def drop_duplicates(
     usable: Sequence[Found], hashes: Sequence[str]
 ) -> tuple[list[int], dict[str, str]]:
-    """The indices to keep, and path -> path of the same image with the same label that is kept."""
+    """The indices to keep, and path -> path of the same image with the same label that is kept.
+
+    What was drawn or generated is kept whole: a store has as many blank images as were asked for.
+    """
     first: dict[tuple[str, str], int] = {}
     dropped: dict[str, str] = {}
+    kept = []
     for i, one in enumerate(usable):
-        j = first.setdefault((one.label, hashes[i]), i)
-        if j != i:
+        j = first.setdefault((one.label, hashes[i]), i) if one.is_real else i
+        if j == i:
+            kept.append(i)
+        else:
             dropped[one.path] = usable[j].path
-    return sorted(first.values()), dropped
+    return kept, dropped
 
 
 def label_conflicts(
@@ -62,16 +68,19 @@ def choose_splits(
     return result
 
 
-def rejoin(hashes: Sequence[str], splits: Sequence[str]) -> list[str]:
-    """The splits, but that a picture which stands in several goes into one of them.
+def rejoin(hashes: Sequence[str], splits: Sequence[str], real: Sequence[bool]) -> list[str]:
+    """The splits, but that a real picture which stands in several goes into one of them.
 
     Into "test" where it is in that, since nobody may learn from it, else into "train", as in
     `choose_splits`.
     """
     of: dict[str, set[str]] = defaultdict(set)
-    for digest, split in zip(hashes, splits, strict=True):
-        of[digest].add(split)
-    return [
-        split if len(of[digest]) == 1 else "test" if "test" in of[digest] else "train"
-        for digest, split in zip(hashes, splits, strict=True)
-    ]
+    for digest, split, is_real in zip(hashes, splits, real, strict=True):
+        if is_real:
+            of[digest].add(split)
+    result = []
+    for digest, split, is_real in zip(hashes, splits, real, strict=True):
+        if is_real and len(of[digest]) > 1:
+            split = "test" if "test" in of[digest] else "train"
+        result.append(split)
+    return result

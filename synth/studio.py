@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from synth.errors import InputError
 from synth.fit import fit_style
 from synth.fonts import Coverage, FontFile, find_fonts
 from synth.near_copies import refuse_copies
+from synth.other import NON_CHARACTER_SHARE
 from synth.plan import WRITERS, Plan, make_plan
 from synth.provenance import licences_of
 from synth.quota import Quota, Target, plan_quota, read_quota, real_counts
@@ -65,6 +66,7 @@ class Studio:
         without: Sequence[str] = (),  # names of fonts to leave out
         quota_file: Path | None = None,  # in place of per_class, target, other_images and cap
         cap: float | None = None,  # largest synthetic share of a class that has real images
+        whole_others: bool = False,  # non-characters come on top of the images of "other"
     ) -> Studio:
         """Raises InputError naming the alphabet's characters that no font has, or the training
         images of `real` that are copies of images to be measured on."""
@@ -76,6 +78,8 @@ class Studio:
             refuse_copies(real)
         canvas = real.canvas if real else canvas or Canvas()
         quota = quota_of(alphabet, real, per_class, target, other_images, quota_file, cap)
+        if whole_others:
+            quota = replace(quota, other=round(quota.other / (1 - NON_CHARACTER_SHARE)))
         checked = check_all(
             alphabet, quota, font_folders, other_chars, other_from, seed, without, strict=True
         )

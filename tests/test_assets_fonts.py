@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import freetype
@@ -195,6 +197,64 @@ def test_a_file_that_comes_during_the_build_is_not_deleted(out: Path) -> None:
     with pytest.raises(SystemExit, match=r"holds mine\.woff"):
         list(lines)
     assert (out / "mine.woff").read_text() == "a font of the user"
+
+
+class Killed(BaseException):
+    """What no handler of the program sees."""
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_killed_while_it_exchanges_a_whole_set_stays(
+    out: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after each of the two renames, and while the old one is deleted."""
+    (out / ROWS[0].file).write_text("older")
+    steps = iter(range(9))
+
+    def stopped(act: Callable) -> Callable:
+        def then(path: Path, *more: object, **options: object) -> object:
+            if next(steps) == step:
+                if act is shutil.rmtree:
+                    (path / "fonts.toml").unlink()  # it had begun
+                raise Killed
+            return act(path, *more, **options)
+
+        return then
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_fonts.shutil, "rmtree", stopped(shutil.rmtree))
+        patch.setattr(Path, "rename", stopped(Path.rename))
+        if step < 3:
+            with pytest.raises(Killed):
+                build_fonts.exchange(_part_beside(out))
+        else:
+            build_fonts.exchange(_part_beside(out))
+    build_fonts.finish_exchange(out)
+    assert len(build_fonts.read_rows(out)) == 2 and not out.with_name("fonts.old").exists()
+    assert (out / ROWS[0].file).read_text() == ("older" if step == 0 else "newer")
+    # and the next build goes on from there
+    assert len([*build_fonts.build_all(TWO[1:], out, out)]) == 2
+    assert (out / ROWS[0].file).read_text() == ("older" if step == 0 else "newer")
+    assert [p.name for p in out.parent.iterdir()] == ["fonts"]
+
+
+def _part_beside(out: Path) -> Path:
+    """A whole new set, not exchanged yet. Returns `out`."""
+    part = out.with_name("fonts.part")
+    shutil.copytree(out, part)
+    (part / ROWS[0].file).write_text("newer")
+    return out
+
+
+def test_the_old_set_comes_back_where_the_new_one_is_not_whole(out: Path) -> None:
+    out.rename(out.with_name("fonts.old"))
+    (out.with_name("fonts.part")).mkdir()
+    build_fonts.finish_exchange(out)
+    assert len(build_fonts.read_rows(out)) == 2 and not out.with_name("fonts.old").exists()
+    (out.with_name("fonts.old")).mkdir()
+    (out.with_name("fonts.old") / "mine.woff").write_text("a font of the user")
+    with pytest.raises(SystemExit, match=r"fonts\.old: holds mine\.woff"):
+        build_fonts.finish_exchange(out)
 
 
 @pytest.mark.parametrize("text", ["words", "[[font]]\nfile = 'a'\n", "font = 3\n"])

@@ -137,3 +137,33 @@ def test_the_loop_is_worth_something_only_where_the_bare_one_equals_itself(
     monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "3"])
     assert module.main() == code
     assert says in capsys.readouterr().out
+
+
+def test_a_machine_that_slows_down_is_not_the_loops_fault(
+    load: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each run of a round takes 3 % longer than the one before. Lightning's came last of three, and
+    was held against the first."""
+    module, runs = load("train_loop"), iter(range(12))
+
+    def run(*_: object) -> tuple[float, dict]:
+        return 1 + 0.03 * (next(runs) % 3), {}
+
+    monkeypatch.setattr(module, "bare", run)
+    monkeypatch.setattr(module, "lightning", run)
+    monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "4"])
+    assert module.main() == 0
+    said = capsys.readouterr().out
+    assert "ratio       1.000" in said and "bare/bare   1.00" in said
+
+
+@pytest.mark.slow
+def test_train_processes_compares_one_process_with_several() -> None:
+    done = start("train_processes", "--rounds 1 --processes 2 --steps 2 12 --batch-size 32")
+    assert done.returncode in (0, 1, 2), done.stderr
+    lines = done.stdout.splitlines()
+    wanted = ["1 process", "1 process again", "1 process,", "2 processes"]
+    assert all(line.startswith(name) for line, name in zip(lines[2:6], wanted, strict=True))
+    assert all(float(line[24:].split()[0].replace(",", "")) > 0 for line in lines[2:6])

@@ -67,10 +67,12 @@ def test_only_two_processes_have_a_limit(
     render: ModuleType, capsys: pytest.CaptureFixture[str], two: float, four: float, good: bool
 ) -> None:
     took = {1: rates(10.0, 10.0), 2: rates(two, two), 4: rates(four, four)}
-    assert render.faster(1000, took) is good
+    assert render.faster(1000, took, 4) is good
     lines = capsys.readouterr().out.splitlines()
     assert f"  4 processes / one: {10 / four:.2f}" in lines[-1] and "wanted" not in lines[-1]
     assert "wanted 1.85" in lines[-2] and lines[-2].endswith("MISSED") is not good
+    assert render.faster(1000, took, 1)  # one core can do no more than one
+    assert "wanted" not in capsys.readouterr().out
 
 
 def test_every_number_of_processes_is_timed_in_every_round(

@@ -101,6 +101,21 @@ def test_a_run_says_how_many_networks_it_is_and_of_which_packages(plain_run, mon
     assert there.items() <= finished.versions().items()
 
 
+def test_a_resumed_run_does_not_tell_the_time_of_its_last_part_as_that_of_all(plain_run):
+    run = Finished.open(plain_run, "x")
+    assert run.figures["since_step"] == 0
+    run.figures.update(seconds=61.0, images_per_second=1234)
+    for since, told in (
+        (0, "1 min 1 s, 1,234 images/s"),
+        (8, "1 min 1 s since step 8, where it went on, 1,234 images/s"),
+        (12, "1 min 1 s since step 12, where it went on"),  # its end alone was missing
+    ):
+        run.figures["since_step"] = since
+        assert dict(finished.facts(run))["Time"] == told
+    del run.figures["since_step"]  # of an earlier version
+    assert dict(finished.facts(run))["Time"] == "1 min 1 s, 1,234 images/s"
+
+
 @pytest.mark.parametrize(
     ("processes", "nodes", "starts"),
     [

@@ -418,6 +418,9 @@ shutil.copy(f"{answers}.parquet", out / "predictions_val.parquet")
 (out / "model.json").write_text(json.dumps({"alphabet": ["A", "B", "C"], "info": {}}))
 (out / "words.json").write_text(json.dumps(words))
 (out / "metrics.json").write_text(json.dumps({"val": {}}))
+if out.name == "final" and not Path("page").exists():
+    raise SystemExit("no page")
+(out / "report.html").write_text("")
 """
 MAKE = """
 import sys
@@ -471,11 +474,14 @@ def test_the_loop_goes_on_where_it_stopped(
     assert code == 2 and "gan failed; see loop/logs/gan.log" in err
     assert started == ["real-seed1", "real-seed2", "font", "gan", "font-seed1", "font-seed2"]
     (tmp_path / "mended").touch()
-    code, started, _ = loop()
-    assert code == 0
+    code, started, err = loop()
+    assert code == 2
     assert started == [
         *("gan", "gan-seed1", "font_gan-seed1", "gan-seed2", "font_gan-seed2", "final")
     ]
+    assert "final failed" in err  # it has its figures, and is not done without its page
+    (tmp_path / "page").touch()
+    assert loop()[:2] == (0, ["final"])
     words = json.loads((tmp_path / "loop" / "final" / "words.json").read_text())
     off = json.loads(words[words.index("--source-weights") + 1])
     assert off == {"B": {"font": 0.0}}

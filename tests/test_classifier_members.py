@@ -126,12 +126,39 @@ def test_a_damaged_network_is_named(stores, tmp_path, monkeypatch):
         _train(stores, out)
 
 
+@pytest.mark.parametrize("what", ["real", "font", "decided.csv"])
+def test_a_later_network_learns_from_what_the_first_one_did(stores, tmp_path, monkeypatch, what):
+    """While the first one is trained, a store or the decisions are made anew."""
+    top = tmp_path / "stores"
+    for store in stores:
+        shutil.copytree(store.path, top / store.path.name)
+    real, font = (Store.open(top / store.path.name) for store in stores)
+    decided = top / "decided.csv"
+    digest = real.column("sha256")[real.rows("train")[0]]
+    decided.write_text(f"sha256,label\n{digest},B\n", "utf-8")
+    fit = runs.fit
+
+    def changed_meanwhile(*given, **named):
+        fitted = fit(*given, **named)
+        if what == "decided.csv":
+            decided.write_text(f"sha256,label\n{digest},C\n", "utf-8")
+        else:
+            shutil.rmtree(top / what)
+            _store(top / what, what, "ABCXYZ" if what == "font" else "ABC", 14)
+        return fitted
+
+    monkeypatch.setattr(runs, "fit", changed_meanwhile)
+    config = replace(TWO, steps=2, steps_per_epoch=2)
+    with pytest.raises(InputError, match=rf"{what}: changed since the first network of .*run"):
+        runs.train(real, [font], tmp_path / "run", config, 1, {}, None, decided)
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor core")
 def test_a_network_that_fails_beside_the_first_is_named_and_tried_again(
     tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    wrong = module.Members(tmp_path / "gone", (), tmp_path, TWO, 1, None)
+    wrong = module.Members(tmp_path / "gone", (), tmp_path, TWO, 1, None, ("",), "")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -255,7 +282,8 @@ def test_a_network_trained_alone_has_the_threads_it_had_beside_the_first(
     after, stores, tmp_path, threads_used
 ):
     real, *synth = (store.path for store in stores)
-    members = module.Members(real, tuple(synth), tmp_path, TWO, 1, None)
+    contents = tuple(store.content for store in stores)
+    members = module.Members(real, tuple(synth), tmp_path, TWO, 1, None, contents, "")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

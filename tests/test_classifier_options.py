@@ -83,9 +83,17 @@ ALL_AT_ONCE = {  # each of them has state, or depends on the step, or draws rand
     "changes",
     [
         ALL_AT_ONCE,
+        # no validation is better than the first: the rate falls at the end of the fourth epoch
+        {"schedule": "plateau", "flat": True},
         {"mixup": 0.4, "cutmix": 1.0, "schedule": "cosine"},
         # the shares of the classes change with the first epoch, and the adjustment with them
-        {"logit_adjustment": 1.0, "sampling": "natural", "doubt_below": 1.0, "clean_at": (0.3,)},
+        {
+            "logit_adjustment": 1.0,
+            "sampling": "natural",
+            "doubt_below": 1.0,
+            "clean_at": (0.3,),
+            "steps_per_epoch": 4,
+        },
     ],
 )
 def test_interrupted_equals_unbroken_with_all_options(
@@ -93,22 +101,47 @@ def test_interrupted_equals_unbroken_with_all_options(
 ):
     from classifier import progress
 
+    changes = {"steps_per_epoch": 2} | changes
+    if changes.pop("flat", False):
+        monkeypatch.setattr(ClassifierModule, "on_validation_epoch_end", flat)
     monkeypatch.setattr("classifier.cleaning.MOST_DOUBTED", 1.0)
     train(stores, tmp_path / "whole", **changes)
     assert weights(tmp_path / "whole") != plain
     saved = progress.Saver.on_train_epoch_end
+    for step in (4, 8):
 
-    def stop(self, trainer, module):
-        saved(self, trainer, module)
-        raise Stop
+        def stop(self, trainer, module, step=step):
+            saved(self, trainer, module)
+            if trainer.global_step == step:
+                raise Stop
 
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
-    for _ in range(2):  # after the first epoch and after the second
+        monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
         with pytest.raises(Stop):
             train(stores, tmp_path / "broken", **changes)
     monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
     train(stores, tmp_path / "broken", **changes)
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    whole, broken = (rates(tmp_path / name) for name in ("whole", "broken"))
+    assert broken == whole
+
+
+def flat(self) -> None:
+    self.log("val_known", 0.5)
+
+
+def rates(out: Path) -> list[float]:
+    """The learning rate at each validation."""
+    lines = (out / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [row["lr"] for row in map(json.loads, lines) if "val_known" in row]
+
+
+def test_the_rate_falls_once_on_a_plateau(stores, tmp_path, monkeypatch):
+    """After the fourth validation, the third without a better one. The steps of the fifth epoch
+    have it, and it stays: Lightning must not count each validation again."""
+    monkeypatch.setattr(ClassifierModule, "on_validation_epoch_end", flat)
+    train(stores, tmp_path / "run", schedule="plateau", steps_per_epoch=2)
+    found = rates(tmp_path / "run")
+    assert found == pytest.approx([found[0]] * 4 + [0.3 * found[0]] * 2, abs=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"monitor": "val_macro"}])
@@ -134,6 +167,7 @@ def test_a_run_stopped_with_only_its_model_unwritten_writes_the_same(
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     for name in ("threshold", "validation", "val", "best"):
         assert broken[name] == whole[name]
+    assert (whole["since_step"], broken["since_step"]) == (0, 12)
 
 
 def test_a_run_without_validation_images_resumes_as_well(stores, tmp_path, monkeypatch):

@@ -499,3 +499,15 @@ def test_the_interval_is_that_of_a_bootstrap(runs: dict[str, Path]) -> None:
     rare = next(r for r in a.figures["test"]["classes"] if r["group"] == "rare")
     rare["images"] = 4  # too few to tell
     assert set(_half_intervals("test", a, b)) == set(half) - {"rare"}
+
+
+def test_a_loss_below_nothing_stays_on_its_chart() -> None:
+    """That of early-learning regularisation has a term without a lower end."""
+    for y in ([0.5, -2.0], [-0.5, -2.0], [0.0, 0.0], [3.0, 1.0]):
+        drawn = charts.lines([charts.Series("loss", 0, [25, 50], y)], "step", share=False)
+        plot = ElementTree.fromstring(drawn)
+        path = next(e.attrib["d"] for e in plot.iter("path"))
+        heights = [float(pair.split()[1]) for pair in path[1:].split("L")]
+        assert all(charts._TOP <= h <= charts._HEIGHT - charts._BOTTOM for h in heights)
+        ticks = [e.text for e in plot.iter("text") if e.attrib["text-anchor"] == "end"]
+        assert "0" in ticks and ("-2" in ticks) == (min(y) < 0)

@@ -156,6 +156,25 @@ def test_a_list_is_measured_against_the_truth(noisy):
         true_classes(noisy / "image.csv", real)
 
 
+def test_a_character_outside_the_alphabet_is_rightly_called_other(tmp_path):
+    with StoreWriter(tmp_path / "real", Canvas(), ALPHABET, {}) as writer:
+        given = ["A", "other", "other", "A"]
+        samples = [Sample(g, "", "real", origin=f"{i}.png") for i, g in enumerate(given)]
+        writer.append(np.zeros((4, 64, 64), np.uint8), samples)
+    real, truth = Store.open(tmp_path / "real"), tmp_path / "truth.csv"
+    # as a spreadsheet saves it
+    truth.write_text("path,label\n0.png,A\n1.png,Q\n2.png,B\n3.png,Q\n", "utf-8-sig")
+    true = true_classes(truth, real)
+    assert true.tolist() == [0, 3, 1, 3]
+    p = np.full((4, 4), 0.25, np.float32)
+    found = Suspects(np.array([3]), np.array([0]), np.array([3]), np.zeros(1, np.float32))
+    told = measure(found, Opinions(np.arange(4), real.classes(), p), real, true)["all"]
+    assert (told["wrong"], told["recall"], told["likely_right"]) == (2, 1 / 2, 1.0)
+    truth.write_text("path,label\n0.png,A\n1.png,\n2.png,B\n3.png\n", "utf-8")
+    with pytest.raises(InputError, match=r"nothing about 2 images, as 1\.png"):
+        true_classes(truth, real)
+
+
 def suspects_of(real: Store) -> Suspects:
     """Every image of the store, likely the next class."""
     given = real.classes()
@@ -207,6 +226,10 @@ def test_a_long_list_is_several_pages_whose_decisions_are_joined(tmp_path, monke
     assert "page 2 of 3" in shown[1].source and "corrections-2.csv" in shown[1].source
     joined = "".join(f"sha256,label\n{page[0]},remove\n" for page in marked)
     (tmp_path / "c.csv").write_text(joined, "utf-8")
+    assert Corrections.read(tmp_path / "c.csv", real).rows.tolist() == [0, 12, 24]
+    # each with a byte-order mark, as a spreadsheet saves it
+    marked_files = [f"\ufeffsha256,label\n{page[0]},remove\n" for page in marked]
+    (tmp_path / "c.csv").write_text("".join(marked_files), "utf-8")
     assert Corrections.read(tmp_path / "c.csv", real).rows.tolist() == [0, 12, 24]
     (one,) = report.write_review(tmp_path / "one.html", suspects_of(real).part(0, 12), real)
     assert "page 1" not in Page(one).source and 'data-file="corrections.csv"' in Page(one).source

@@ -1,5 +1,6 @@
 """What a run does with each option alone, and what a machine chooses for it."""
 
+import contextlib
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -306,6 +307,14 @@ def test_options_of_the_command_reach_the_run(stores, tmp_path, load_script, mon
         ({"weight_decay": -1.0}, "--weight-decay -1"),
         ({"warmup_share": 2.0}, "--warmup-share 2"),
         ({"other_share": 2.0}, "other_share: 2.0 is not between 0 and 1"),
+        (
+            {"other_share": 0.3, "group_weights": {"rare": 2, "other": 2}},
+            r"--group-weights: .* --other-share \(0.3\) alone",
+        ),
+        (
+            {"other_share": 0.0, "class_weights": {"other": 2}},
+            r"--class-weights: .* --other-share \(0\) alone",
+        ),
     ],
 )
 def test_values_out_of_range_are_one_line(stores, tmp_path, monkeypatch, changes, says):
@@ -313,3 +322,46 @@ def test_values_out_of_range_are_one_line(stores, tmp_path, monkeypatch, changes
     with pytest.raises(InputError, match=says):
         train(stores, tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_of_other_counts_where_no_share_of_it_is_in_force(stores):
+    """There are fewer such images than ENOUGH_OTHERS."""
+    real, font = stores["real"], stores["font"]
+    weighed = {"other_share": 0.3, "group_weights": {"other": 2.0}}
+    priors = [
+        prepare(real, [font], _config(**changes), 1, None).mix.prior()
+        for changes in ({"other_share": 0.3}, weighed)
+    ]
+    assert [p[3:].sum() for p in priors] == pytest.approx([1 / 4, 2 / 5])
+
+
+def test_weights_of_digits_are_those_of_characters(stores, tmp_path, load_script, monkeypatch):
+    """In YAML a 1 is a number, and no class is called so."""
+    script, got = load_script("train_classifier"), []
+    monkeypatch.setattr(runs, "train", lambda *a: got.append(a[3]) or {})
+    words = ["--real", str(stores["real"].path), "--out", str(tmp_path / "run")]
+    words += ["--class-weights", "{1: 2, '7': 3, a: 4}", "--source-weights", "{1: {font: 0}}"]
+    script.main(script.options().parse_args(words))
+    assert got[0].class_weights == {"1": 2.0, "7": 3.0, "a": 4.0}
+    assert got[0].source_weights == {"1": {"font": 0.0}}
+
+
+@pytest.mark.parametrize("name", ["train_classifier", "review_labels"])
+def test_short_runs_of_the_commands_have_short_epochs(
+    stores, tmp_path, load_script, monkeypatch, name
+):
+    script, got = load_script(name), []
+    monkeypatch.setattr(runs, "train", lambda *a: got.append(a[3]) or {})
+    monkeypatch.setattr("classifier.review.require", lambda *a: got.append(a[2]) or 1 / 0)
+    words = f"--real {stores['real'].path} --out {tmp_path}/run --preset small --steps 200"
+    with contextlib.suppress(ZeroDivisionError):
+        script.main(script.options().parse_args(words.split()))
+    assert [config.steps_per_epoch for config in got] == [40]
+
+
+def test_the_help_tells_the_range_of_the_rate_by_depth(stores, load_script):
+    told = " ".join(load_script("train_classifier").options().format_help().split())
+    assert "nearer to the head, 0.001..1 (default 1)" in told
+    for value, fine in ((1e-3, True), (0.9e-3, False)):
+        with contextlib.nullcontext() if fine else pytest.raises(InputError, match=r"0\.001 and 1"):
+            prepare(stores["real"], [], _config(lr_decay_by_depth=value), 1, None)

@@ -46,6 +46,13 @@ def test_each_schedule_has_its_shape():
     )
 
 
+@pytest.mark.parametrize(("steps", "share"), [(9, 0.1), (19, 0.05), (99, 0.01), (1, 0.5)])
+def test_a_cycle_that_would_rise_for_a_single_step_begins_at_its_height(steps, share):
+    found = rates(replace(CONFIG, steps=steps, warmup_share=share))
+    assert len(found) == steps and found == sorted(found, reverse=True)
+    assert found[0] == pytest.approx(CONFIG.lr, rel=0.05 if steps > 1 else 1)
+
+
 def test_plateau_rises_then_falls_when_nothing_gets_better():
     config = replace(CONFIG, schedule="plateau", optimiser="sgd", monitor="val_macro")
     rate = optimiser(torch.nn.Linear(3, 2), config)

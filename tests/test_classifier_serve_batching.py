@@ -182,6 +182,11 @@ def test_a_limit_of_nothing_is_refused(name):
         Limits(**{name: 0})
 
 
+def test_room_for_less_than_one_body_is_refused():
+    with pytest.raises(InputError, match="--max-held-bytes 5: --max-body-bytes 6 or more"):
+        Limits(max_body_bytes=6, max_held_bytes=5)
+
+
 def test_past_its_deadline_a_request_is_refused_before_it_is_run():
     ran = []
     batcher = Batcher(lambda images: (ran.append(1), double(images))[1], 8)

@@ -59,6 +59,45 @@ def test_a_body_of_the_limit_is_taken(running):
     assert status == 400 and "no JSON" in body["error"]
 
 
+def wait_for(wanted) -> None:
+    limit = time.monotonic() + 20
+    while not wanted():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_bodies_in_files_have_a_limit_for_all_connections_together(onnx):
+    """2,048 connections of 8 MiB each could fill the disk."""
+    limits = replace(LIMITS, max_body_bytes=200_000, max_held_bytes=250_000)
+    running = Running(onnx, limits)
+    held = running.server.held
+    head = b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+    try:
+        for again in range(2):  # what was counted is let go of
+            half = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+            half.sendall(head + b"x" * 150_000)
+            wait_for(lambda: held.bytes == 150_000)
+            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+            connection.request("POST", "/inference", b"x" * 150_000)
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            assert "other requests' bodies" in json.loads(answer.read())["error"]
+            connection.close()
+            assert running.ask()[0] == 200  # a small one stays in memory
+            assert held.bytes == 150_000
+            if again:  # the sender goes away within the body, or ends it
+                half.close()
+            else:
+                half.sendall(b"x" * 50_000)
+                assert b" 400 " in half.recv(4096).split(b"\r\n")[0]
+                half.close()
+            wait_for(lambda: held.bytes == 0)
+        assert post(running.port, b"x" * 200_000)[0] == 400
+        assert b'endpoint="unknown",status="503"} 2.0' in running.service.metrics.text()
+    finally:
+        running.end()
+
+
 def test_who_asks_first_whether_to_send_too_much_is_refused_at_once(running):
     """As curl does: it was told to go on, and read up to the limit."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as one:

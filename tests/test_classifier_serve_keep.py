@@ -1,6 +1,7 @@
 """Kept answers: what was sent and said, rotating, never in the way of an answer."""
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -102,6 +103,47 @@ def test_a_full_disk_is_told_once_and_the_next_answer_is_kept(tmp_path, monkeypa
     keeper.close()
     assert caplog.text.count("No space left") == 1
     assert counted(metrics.kept, "written") == 1
+
+
+def test_a_fault_that_is_not_the_disks_ends_nothing(tmp_path, caplog):
+    """It ended the thread: nothing was kept from then on, and the end waited for it."""
+    metrics = Metrics()
+    keeper = Keeper(tmp_path, 1000, BYTES, metrics)
+    keeper.put(answered(0, "\udc80"))  # no UTF-8
+    keeper.put(answered(1, "一"))
+    keeper.close()
+    assert [p.name for p in tmp_path.rglob("*.png")] == ["id00001_一.png"]
+    assert (counted(metrics.kept, "failed"), counted(metrics.kept, "written")) == (1, 1)
+    assert "surrogates not allowed" in caplog.text and "Traceback" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("way", ["hangs", "ended"])
+def test_a_writer_that_hangs_or_has_ended_holds_no_shutdown_up(tmp_path, monkeypatch, caplog, way):
+    monkeypatch.setattr(module, "CLOSE_S", 0.3)
+    keeper, go = Keeper(tmp_path, 1000, BYTES, Metrics()), threading.Event()
+
+    def write(a: Answered) -> None:
+        if way == "ended":
+            raise SystemExit
+        assert go.wait(20)
+
+    monkeypatch.setattr(keeper, "_write", write)
+    monkeypatch.setattr(keeper._queue, "maxsize", 2)
+    keeper.put(answered(0, "一"))
+    wait_for(keeper._queue.empty)
+    if way == "ended":
+        keeper._thread.join(20)
+    for i in range(3):
+        keeper.put(answered(1 + i, "一"))
+    started = time.monotonic()
+    keeper.close()
+    assert time.monotonic() - started < 5
+    assert "stopped with 3 answers not kept" in caplog.text
+    if way == "hangs":  # it may still write
+        with pytest.raises(InputError, match="another service keeps its answers there"):
+            Keeper(tmp_path, 1000, BYTES, Metrics())
+    go.set()
 
 
 def test_names_and_places_that_cannot_be(tmp_path):

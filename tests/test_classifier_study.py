@@ -17,11 +17,12 @@ from conftest import ROOT
 
 from classifier.study import results
 from classifier.study.grid import Study
+from classifier.study.harm import harms
 from classifier.study.page import write_page
 from classifier.study.plan import Job, plan
 from classifier.study.results import Row, accuracy_by_group
 from classifier.study.runner import Runner
-from classifier.study.tables import difference, gap_closed, harms, tables
+from classifier.study.tables import difference, gap_closed, tables
 from synth.errors import InputError
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
@@ -98,6 +99,12 @@ def test_every_command_of_the_studies_is_one_that_its_script_understands(
 
 def test_the_studies_hold_what_was_promised() -> None:
     default, full = (Study.read(ROOT / "studies" / f"{n}.yaml") for n in ("default", "full"))
+    jobs, trained = plan(full, Path("out"))
+    # those that generate without the filter go on with the run of the store that they are inside
+    gans = [j for j in jobs if j.words[0] == "train_gan.py" and "--generate-only" not in j.words]
+    folders = {j.words[j.words.index("--out") + 1] for j in gans}
+    head = (ROOT / "studies" / "full.yaml").read_text("utf-8")
+    assert f"{len(trained)} trainings of the classifier and {len(folders)} of the GAN" in head
     assert {"real", "balanced", "fonts", "gan", "fonts_gan", "oracle"} <= set(default.arms)
     assert {"adjusted", "strong", "gan_class", "unchecked", "no_other"} <= set(full.arms)
     assert full.seeds_of("hwdb99") == ((1, 2), (1, 2, 3))
@@ -290,6 +297,20 @@ def test_a_result_of_what_was_made_anew_is_refused(tmp_path: Path) -> None:
     assert chain.runner().run().done == ("a", "b", "c", "d")
 
 
+def test_a_run_without_its_page_or_figures_is_not_done(tmp_path: Path) -> None:
+    """The page is written after the figures: where that failed, the command is called again."""
+    jobs, trained = plan(read(tmp_path), tmp_path / "out")
+    runner = Runner(jobs, tmp_path / "out", [], tmp_path, 1)
+    run = trained[0].run
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text("{}")
+    assert runner.done() == set() and results.rows_of(trained, runner) == []
+    (run / "report.html").write_text("")
+    assert runner.done() == {trained[0].job}
+    (run / "metrics.json").unlink()
+    assert runner.done() == set() and results.rows_of(trained, runner) == []
+
+
 def rows(study: Study, seed: int = 0) -> list[Row]:
     """Made up: `half` closes 60 % of the gap of "few" and costs a point on common characters."""
     rng = np.random.default_rng(seed)
@@ -328,7 +349,7 @@ def test_tables_say_what_was_put_in(tmp_path: Path) -> None:
     [worth] = [t for title, t in of.items() if "worth" in title]
     number = float(worth.lines[0][2].text.split(" ±")[0])
     assert 20 < number + 3 < 30  # .74 lies above the .70 of 20 images
-    [line] = harms(study, made, "d")
+    [line] = harms(study, made)
     assert "half: common -3" in line and line.endswith("against real only")
 
 
@@ -350,8 +371,49 @@ def test_harm_is_measured_against_the_same_real_images(tmp_path: Path) -> None:
         for t in plan(study, Path("out"))[1]
     ]
     # better than few0, worse than few0_strong; without an arm of the same noise nothing is said
-    [line] = harms(study, made, "d")
+    [line] = harms(study, made)
     assert "few0_fonts_strong: few -10" in line and line.endswith("against few0_strong")
+
+
+def test_what_one_run_cannot_tell_is_not_told_as_harmless(tmp_path: Path) -> None:
+    """A single run has no interval; the page said that no arm is worse."""
+    arms = {"real": {}, "strong": {}, "font": {"stores": ["font"]}, "half": {"stores": ["half"]}}
+    study = read(tmp_path, arms=arms, compare={"baseline": "real"})
+
+    def lines(**runs: int) -> list[str]:
+        few = {"real": 0.5, "font": 0.1, "half": 0.5}
+        made = [
+            Row("d", arm, 1, seed, {"few": few[arm] + 0.01 * seed})
+            for arm, number in runs.items()
+            for seed in range(number)
+        ]
+        page = write_page(study, made, tmp_path / "page", wanted=9)[1].read_text("utf-8")
+        found = harms(study, made)
+        assert all(f"- {line}\n" in page for line in found)
+        return found
+
+    of_one = "d: {}: not known: one run against real"
+    assert lines(real=1, font=1, half=1) == [of_one.format("font"), of_one.format("half")]
+    sure = "arm with synthetic images is by its whole interval worse than the one without them."
+    assert lines(real=2, font=1, half=2) == [of_one.format("font"), f"No other {sure}"]
+    assert lines(real=2, half=2) == [f"No {sure}"]
+    worse = "d: font: few -40.0 ± 0.0 points against real"
+    assert lines(real=2, font=2, half=1) == [worse, of_one.format("half")]
+    [none] = lines(real=2)
+    assert none.startswith("Not known: no arm")
+
+
+def test_harm_is_measured_against_an_arm_that_the_data_has(tmp_path: Path) -> None:
+    """Not the baseline, where this data leaves it out."""
+    arms = {"real": {}, "strong": {}, "font": {"stores": ["font"]}}
+    data = SMALL["data"]["d"] | {"arms": ["strong", "font"]}
+    study = read(tmp_path, arms=arms, data={"d": data}, compare={"baseline": "real"})
+    few = {"strong": 0.5, "font": 0.1}
+    made = [
+        Row(t.data, t.arm, t.scenario_seed, t.training_seed, {"few": few[t.arm]})
+        for t in plan(study, Path("out"))[1]
+    ]
+    assert harms(study, made) == ["d: font: few -40.0 ± 0.0 points against strong"]
 
 
 def test_pairs_are_compared_and_not_means(tmp_path: Path) -> None:

@@ -416,6 +416,39 @@ def test_wrong_labels_are_left_out_and_right_ones_kept(stores, tmp_path):
     assert torch.isfinite(torch.from_numpy(p)).all()
 
 
+def _cleaned_at(config) -> list[int]:
+    """The steps after which labels are doubted."""
+    from types import SimpleNamespace
+
+    from classifier.cleaning import Cleaner
+
+    data = SimpleNamespace(mix=SimpleNamespace(pools=[]))
+    return sorted(epoch * config.steps_per_epoch for epoch in Cleaner(data, config).epochs)
+
+
+def test_short_runs_doubt_labels_about_where_long_ones_do():
+    from classifier.config import PRESETS, ClassifierConfig
+
+    short = replace(PRESETS["demo"], steps=240)  # scripts/demo.py on a CPU without bfloat16
+    for config in (*PRESETS.values(), short):
+        assert config.with_epochs() is config
+    assert _cleaned_at(PRESETS["demo"]) == [128, 192] and _cleaned_at(short) == [64, 128]
+    small = PRESETS["small"]
+    wanted = {3000: [1000, 1750], 1000: [250, 500], 300: [120, 180], 250: [100, 150], 5: [2, 3]}
+    for steps, at in wanted.items():
+        config = replace(small, steps=steps).with_epochs()
+        assert _cleaned_at(config) == at
+    assert replace(small, steps=1).with_epochs().steps_per_epoch == 1
+    assert ClassifierConfig(steps=2).with_epochs().steps_per_epoch == 1
+
+
+def test_labels_are_not_doubted_when_nothing_is_trained_any_more():
+    assert _cleaned_at(_config(steps=250, steps_per_epoch=250)) == []
+    assert _cleaned_at(_config(steps=12, steps_per_epoch=4, clean_at=(0.3, 0.99, 1.0))) == [4, 8]
+    # the last epoch is a short one
+    assert _cleaned_at(_config(steps=17, steps_per_epoch=16, clean_at=(1.0,))) == [16]
+
+
 def test_a_known_label_is_doubted_among_the_known_characters_only(tmp_path):
     """That an image looks like something outside does not make its label wrong."""
     from types import SimpleNamespace

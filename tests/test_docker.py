@@ -84,6 +84,7 @@ print(*{{m.split(".")[0] for m in sys.modules}})
 def test_no_torch_no_root_and_signals_arrive():
     names = installed()
     assert not names & {"torch", "torchvision", "pytorch-lightning", "onnx", "inkfill"}
+    assert not [name for name in names if name.startswith("nvidia")]  # see scripts/licences.toml
     assert re.search(r"^USER inkfill$", RECIPE, re.MULTILINE)
     assert entrypoint()[:2] == ["sh", "-c"] and entrypoint()[2].startswith("exec python ")
 

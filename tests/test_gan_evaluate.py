@@ -179,20 +179,36 @@ def test_halves_and_matched_samples_hold_as_many_of_each_character():
     assert matched([all_of_them, other], 1, most=2)[0].char.tolist() == list("aabb")
 
 
-def test_reading_is_the_mean_of_the_classes_over_the_same_characters(stores):
+def test_what_is_read_is_compared_over_the_same_characters(stores, tmp_path):
+    """Of C and E, hard to read, there are generated images and no held-out real ones; F is one that
+    the reader knows and the GAN did not draw."""
+    stores["test"] = store(tmp_path / "some", "real", "AB" * 12, seed=2, split="test")
+    named = store(tmp_path / "named", "real", "ABCDEF" * 9, "DF" * 6, 5, Alphabet.of("ABCDEF"))
+    stores["clean"] = named
     sets = sets_of(stores)
-    right = {"real": 0.9, "font": 0.5, "gan": 0.8}
-    size = {len(sets.held_out): "real", len(sets.font): "font", len(sets.gan): "gan"}
-
-    def accuracy(pictures):
-        value = right[size[len(pictures)]]
-        return {c: value + 0.1 * (c == "A") for c in "ABCDF" if c in pictures.char}
-
-    found = reading(sets, SimpleNamespace(chars=tuple("ABCDF"), accuracy=accuracy))
-    assert found["seen"]["characters"] == 3 and found["never"]["characters"] == 1  # E: not known
-    assert found["seen"]["gan"] == pytest.approx(0.8 + 0.1 / 3)
-    assert found["never"] == {"characters": 1, **{k: pytest.approx(v) for k, v in right.items()}}
-    assert found["gan_by_group"]["few"] == pytest.approx(0.8)
+    right = {
+        "real": {"A": 1.0, "B": 0.9, "D": 0.8, "F": 0.7},
+        "font": {"A": 0.5, "B": 0.5, "C": 0.2, "D": 0.5, "E": 0.1, "F": 0.1},
+        "gan": {"A": 0.9, "B": 0.8, "C": 0.1, "D": 0.7, "E": 0.3},
+    }
+    of = {id(sets.held_out): "real", id(sets.font): "font", id(sets.gan): "gan"}
+    assert all(
+        set(getattr(sets, n).char.tolist()) == right[source].keys()
+        for n, source in (("held_out", "real"), ("font", "font"), ("gan", "gan"))
+    )
+    reader = SimpleNamespace(
+        chars=tuple("ABCDEF"), accuracy=lambda pictures: right[of[id(pictures)]]
+    )
+    found = reading(sets, reader)
+    seen, never = found["seen"], found["never"]
+    assert (seen["characters"], never["characters"]) == (2, 1)
+    assert [seen["real"], seen["gan"]] == pytest.approx([0.95, 0.85])
+    assert [never["real"], never["gan"]] == pytest.approx([0.8, 0.7])
+    # and over all that each has
+    assert {s: v["characters"] for s, v in seen["all"].items()} == {"real": 2, "font": 3, "gan": 3}
+    assert never["all"]["gan"] == {"characters": 2, "read": pytest.approx(0.5)}
+    assert never["all"]["real"] == {"characters": 1, "read": pytest.approx(0.8)}
+    assert found["gan_by_group"]["few"] == pytest.approx(0.1)
 
 
 def test_copies_are_counted(stores, tmp_path):
@@ -295,12 +311,20 @@ def test_the_scores_classifier_sees_no_real_image(stores, tmp_path, load_script,
     assert set(steady) <= {i.tobytes() for i in stores["gan"].images} and steady
 
 
+def read_of(characters: int, real: float | None, gan: float | None, more: float = 0.91) -> dict:
+    """Means of the same characters; over three more of them that only the GAN has, `more`."""
+    own = {"real": real, "font": 0.9, "gan": more}
+    counts = {"real": characters, "font": characters, "gan": characters + 3}
+    every = {source: {"characters": counts[source], "read": own[source]} for source in own}
+    return {"characters": characters, "real": real, "gan": gan, "all": every}
+
+
 def figures(**changes) -> dict:
     near = {"median": 1.0, "nearest": 0.7, "copies": 0, "images": 9}
     base = {
         "reading": {
-            "seen": {"real": 0.95, "font": 0.9, "gan": 0.94},
-            "never": {"real": 0.9, "font": 0.9, "gan": 0.8},
+            "seen": read_of(99, 0.95, 0.94),
+            "never": read_of(29, 0.9, 0.8),
         },
         "features": {
             "real": {"kid": 0.0, "kid_std": 0.1, "precision": 0.8, "recall": 0.8},
@@ -319,14 +343,31 @@ def test_each_figure_is_held_against_its_bound():
     ratios = [row.ratio for row in shown(figures())]
     assert ratios == pytest.approx([0.94 / 0.95, 0.8 / 0.9, 0.5 / 0.8, 0.45, 0.7 / 0.6])
     # no real images of characters never seen: they are compared with the seen ones
-    unnamed = figures()["reading"] | {"never": {"real": None, "font": 0.9, "gan": 0.91}}
+    unnamed = figures()["reading"] | {"never": read_of(0, None, None)}
     row = shown(figures(reading=unnamed))[1]
     assert row.ratio == pytest.approx(0.91 / 0.95) and row.of == "real, seen ones" and row.reached
+    assert row.what == "read, never seen characters (3)"
     text = table(figures(score={}))
     assert text.count("reached") == 2 and text.count("missed") == 2
-    assert "not measured" in text and "reader itself" not in text
-    weak = {"seen": {"real": 0.5, "font": 0.5, "gan": 0.5}, "never": unnamed["never"]}
+    assert text.count("not measured") == 1 and "reader itself" not in text
+    # of how many characters each figure is
+    assert "read, seen characters (99)" in text and "read, never seen characters (29)" in text
+    assert "read, never, each over all characters it has: real 0.9000 (29)" in text
+    assert "GAN 0.9100 (32)" in text
+    weak = {"seen": read_of(99, 0.5, 0.5), "never": unnamed["never"]}
     assert "the reader itself reads only 0.500" in table(figures(reading=weak))
+
+
+@pytest.mark.parametrize("font_kid", [0.0, -0.002])
+def test_a_figure_without_a_ratio_is_not_called_unmeasured(font_kid):
+    """KID is unbiased: of fonts that nobody tells from real images it may come out below 0."""
+    features = figures()["features"]
+    features["font"]["kid"] = font_kid
+    row = shown(figures(features=features))[3]
+    assert (row.gan, row.other, row.ratio, row.reached) == (0.09, font_kid, None, None)
+    assert row.verdict == "no ratio, the other one is not above 0"
+    text = table(figures(features=features))
+    assert row.verdict in text and "not measured" not in text
 
 
 def test_the_command_from_stores_to_the_page(stores, tmp_path, load_script, monkeypatch, capsys):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+import gan.checks
 import gan.generate as generate_module
-from gan.checks import REASONS, Checks
+from gan.checks import GLYPHS, REASONS, Checks
 from gan.config import PRESETS
 from gan.generate import TRIES, Tally, _other_fonts, generate, of_turn
 from gan.glyphs import content_plan, written_glyphs
@@ -187,6 +188,33 @@ def test_a_training_image_is_refused_as_a_copy(run, plan, glyphs):
     with_copies, _ = checks_of(run, plan, real).ask(images, images, char)
     without, _ = checks_of(run, plan).ask(images, images, char)
     assert ((with_copies == COPY) == (without == -1)).all() and (without == -1).any()
+
+
+def test_few_images_are_held_against_glyphs_of_several_fonts(run, plan, monkeypatch):
+    """One of each character, in the font that is generated from: that font alone says nothing."""
+    coverages = [open_font(font).coverage(plan.chars) for font in files_of(plan)]
+    quota = Quota(0, dict.fromkeys(ALPHABET.chars, 1), 2, {})
+    others = dict.fromkeys(UNKNOWN, "common")
+    few = make_plan(ALPHABET, coverages, others, quota, Style(), Canvas(), 3)
+    assert (np.bincount(few.char[few.whole]) == 1).all()
+    shown = []
+
+    def noted(of, rows):
+        shown.append((of, rows))
+        return written_glyphs(of, rows)
+
+    monkeypatch.setattr(gan.checks, "written_glyphs", noted)
+    first, again = checks_of(run, few), checks_of(run, few)
+    assert np.array_equal(first.typical, again.typical)
+    drawn, rows = shown[0]
+    for number, char in enumerate(few.chars):
+        fonts = drawn.font[rows[drawn.char[rows] == drawn.chars.index(char)]]
+        able = np.flatnonzero(few.usable[:, number])
+        assert len(fonts) == GLYPHS and len(able) > 1
+        assert set(fonts) == set(able)  # there are three fonts
+    # a plan that does not know its fonts' gaps has none
+    checks_of(run, replace(few, usable=None))
+    assert np.array_equal(shown[-1][0].usable, np.ones_like(few.usable))
 
 
 def test_what_else_is_asked_for_changes_no_check(run, plan, glyphs):

@@ -1,4 +1,5 @@
-"""The generators keep content by construction; their pieces do what their names say."""
+"""What the generators keep of their glyph, and what they can lose; their pieces do what their names
+say."""
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from gan.generators import (
     bend,
     fitted,
     hand_matrix,
+    sources,
     thicker,
     thinner,
 )
@@ -48,10 +50,39 @@ def test_fields_of_all_scales_add_up():
     assert (moved[..., :-4] - ink[..., 4:]).abs().max() < 1e-4
 
 
-def test_no_field_can_fold_the_picture():
-    """At their limits, neighbouring cells pulled towards each other keep their order."""
+def test_in_one_field_neighbours_keep_their_order():
+    """Whatever its values: where a pixel comes from is linear in them, so the worst sum of the
+    field's values at their limits is that of the sizes."""
     for cells, limit in FIELDS:
-        assert 2 * limit < 2 / cells, "two neighbours at their limits meet"
+        each = torch.eye(cells * cells).view(-1, 1, cells, cells).expand(-1, 2, -1, -1)
+        moves = _sources([limit * each]) - _sources([0 * each])  # what one value alone does
+        for axis in (0, 1):  # along rows, along columns
+            worst = moves[..., axis].diff(dim=2 - axis).abs().sum(0).max() / (2 / 64)
+            assert 0.15 < 1 - worst < 0.25  # px between neighbours that were one apart
+
+
+def test_the_sum_of_the_fields_can_fold_the_picture():
+    """The shares that `gan.generators` tells."""
+    draws = torch.Generator().manual_seed(0)
+    normal = [torch.randn(200, 2, n, n, generator=draws) for n, _ in FIELDS]
+    extreme = [limit * x.sign() for x, (_, limit) in zip(normal, FIELDS, strict=True)]
+    usual = [limit * x.tanh() for x, (_, limit) in zip(normal, FIELDS, strict=True)]
+    for field in extreme:
+        assert _folded(_sources([field])).mean() < 1e-4  # one alone: hardly any
+    assert 0.04 < _folded(_sources(extreme)).mean() < 0.06
+    assert 0.0005 < _folded(_sources(usual)).mean() < 0.003
+
+
+def _sources(fields: list[torch.Tensor]) -> torch.Tensor:
+    """[B, 64, 64, 2]: where each pixel comes from, in half image widths."""
+    return sources(SAME.expand(len(fields[0]), -1, -1), fields, 64, 64)
+
+
+def _folded(grid: torch.Tensor) -> torch.Tensor:
+    """[B, H, W, 2] -> [B, H - 1, W - 1] float: 1 where a cell between pixels is turned over."""
+    right = grid[:, :-1, 1:] - grid[:, :-1, :-1]
+    down = grid[:, 1:, :-1] - grid[:, :-1, :-1]
+    return (right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0] <= 0).float()
 
 
 def test_hands_slant_stretch_and_turn_without_changing_the_area():
@@ -143,6 +174,28 @@ def test_no_weights_can_paint_on_paper():
             p.mul_(5).add_(torch.randn_like(p) * 0.5)
         out = generator(-torch.ones(4, 1, 64, 64), torch.randn(4, 16), torch.randn(4, 1, 64, 64))
     assert (out < -0.99).all()
+
+
+@pytest.mark.parametrize(
+    ("press", "grain", "stays"),
+    [((50.0, 0.0, 0.0, 0.0), 0.0, True), ((0.0, 50.0, 0.0, -50.0), -50.0, False)],
+    ids=["the thin pen", "the palest ink"],
+)
+def test_weights_can_lose_a_stroke(press, grain, stays):
+    """The thin one of two, or both: what `gan.checks` compares skeletons for."""
+    torch.manual_seed(0)
+    generator = BendingGenerator(16)
+    cross = -torch.ones(1, 1, 64, 64)
+    cross[..., 31:33, 5:59] = 1
+    cross[..., 5:59, 29:35] = 1
+    with torch.no_grad():
+        for layer in (*generator.field, *generator.sweep, generator.hand, generator.press):
+            layer.weight.zero_()
+        generator.press.bias.copy_(torch.tensor(press))
+        generator.grain[-1].bias.fill_(grain)
+        ink = (generator(cross, torch.zeros(1, 16), torch.zeros_like(cross))[0, 0] + 1) / 2
+    assert ink[28:36, 8:24].max() < 0.1
+    assert (ink[8:24, 31:33].min() > 0.3) == stays
 
 
 def test_the_painting_one_can():

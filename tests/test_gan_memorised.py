@@ -1,11 +1,14 @@
 """Copies of training images are told from other images of the same character."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import draw_strokes
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from gan import memorised
 from gan.memorised import COPY_BELOW, UNRELATED, Neighbours, shrunk, unit
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
@@ -37,6 +40,32 @@ def test_distances_are_those_of_all_pairs(known):
         # a class of five is measured by the typical class
         scale = medians.get(c, np.median(list(medians.values())))
         assert np.isclose(found[i], away / scale, rtol=1e-3)
+
+
+def test_blocks_of_rows_give_the_same(known, monkeypatch):
+    images, char = drawings(45, 100), np.repeat(["a", "b", "c"], 15)
+    whole = known.distances(images, char)
+    monkeypatch.setattr(memorised, "_ROWS", 4)
+    again = Neighbours(known.small, known.char)
+    assert np.allclose(again.distances(images, char), whole, rtol=1e-5)
+    assert np.allclose(again.among_real("a"), known.among_real("a"), atol=1e-5)
+
+
+def test_a_large_class_takes_little_memory_and_a_sample_for_its_median(monkeypatch):
+    """All with all of 5,000 would be 100 MB, of 100,000 forty GB."""
+    rng = np.random.default_rng(0)
+    large = Neighbours(rng.integers(0, 256, (5000, 4, 4)).astype(np.uint8), np.repeat("a", 5000))
+    tracemalloc.start()
+    among = large.among_real("a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(among) == memorised.MEDIAN_IMAGES == 2000 and peak < 25e6
+    assert np.array_equal(among, large.among_real("a"))
+    # each of the sample to the nearest of the whole class, not of the sample alone
+    monkeypatch.setattr(memorised, "MEDIAN_IMAGES", 5000)
+    whole = large.among_real("a")
+    assert np.isclose(np.median(among), np.median(whole), rtol=0.01)
+    assert np.isin(np.round(among, 4), np.round(whole, 4)).all()
 
 
 def test_copies_are_near_and_strangers_are_not(known):

@@ -99,6 +99,21 @@ def test_a_loss_that_is_not_finite_stops_it_with_its_step(monkeypatch):
         _train(images[:0], of[:0], images, of, steps=8)
 
 
+def test_labels_are_sorted_only_when_doubts_change(monkeypatch):
+    """At the start and in the two rounds, not in each step: a store may have a million of them."""
+    sort, kept = recogniser._by_class, []
+
+    def noted(classes, keep=None):
+        kept.append(None if keep is None else int(keep.sum()))
+        return sort(classes, keep)
+
+    monkeypatch.setattr(recogniser, "_by_class", noted)
+    monkeypatch.setattr(recogniser, "believed", lambda given: np.arange(len(given)) < 20)
+    real, of = _drawings({0: 10, 1: 10, 2: 4}, 1)
+    _train(real, of, *_drawings({0: 8, 1: 8, 2: 8}, 2), steps=20, batch_size=12)
+    assert kept == [None, 24, 20, 20]
+
+
 class Stop(Exception):
     """What the test interrupts a training with."""
 

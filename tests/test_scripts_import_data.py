@@ -48,6 +48,7 @@ def test_the_table(
     assert shown["rare"] == "2 characters with 10 to 49 training images"
     assert shown["few"] == "2 characters with 0 to 9 training images"
     assert shown["other"] == "10 images"
+    assert shown["unvalidated"] == "2 characters without a validation image"  # of 5 and 2
     assert shown["skipped"] == "1: 永/bad.png: not an image"
     assert shown["duplicates"] == "1 dropped"
     assert shown["label"] == "conflicts 1 images under several labels"

@@ -76,7 +76,9 @@ def test_help_is_quick_and_says_what_is_what() -> None:
     for option in ("--real", "--alphabet", "--out", "--per-class", "--other", "--seed"):
         assert option in result.stdout
     assert "example: python scripts/render_fonts.py" in result.stdout
-    assert "default: 2 x median" in " ".join(result.stdout.split()) and not result.stderr
+    told = " ".join(result.stdout.split())
+    assert "default: 2 x median, but at least 100, and 200 without real" in told
+    assert not result.stderr
 
 
 def test_a_store_with_every_column_filled_and_the_same_twice(

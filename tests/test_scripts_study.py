@@ -114,7 +114,7 @@ def test_a_study_runs_from_images_to_a_page_and_goes_on_where_it_stopped(tmp_pat
     metrics = json.loads((base / "runs" / "real" / "seed1" / "metrics.json").read_text("utf-8"))
     assert float(by_arm["real"]["macro_f1"]) == pytest.approx(metrics["test"]["macro_f1"], 1e-4)
 
-    (base / "runs" / "thin" / "seed1" / "metrics.json").unlink()
+    (base / "runs" / "thin" / "seed1" / "report.html").unlink()  # as if it had ended before that
     again = study("--grid", path, "--out", out, "--workers", "1")
     assert again.returncode == 0, again.stdout + again.stderr
     assert [line for line in again.stdout.splitlines() if line.startswith("start ")] == [
@@ -166,7 +166,8 @@ def test_results_of_other_options_are_not_shown_as_of_these(
     assert len(planned) == 3
     folder = tmp_path / "out" / "d" / "seed1" / "base" / "runs" / "real" / "seed1"
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text("{}")
+    for name in ("metrics.json", "report.html"):
+        (folder / name).write_text("{}")
     (tmp_path / "out" / "records").mkdir()
     made = {"words": ["train_classifier.py", "--steps", "9"], "seconds": 1, "ended": 1}
     record = tmp_path / "out" / "records" / "d-seed1-base-real-seed1.json"

@@ -48,6 +48,10 @@ def two_alphabets(tmp_path):
         ("train_gan", "--generate-only --run {0}/none --out {0}/run", "no finished GAN run"),
         ("train_gan", "--generate-only --run {0}/none --out {0}/one", "is there already"),
         ("train_gan", "--real {0}/one --out {0}/run --steps many", "steps"),
+        # before anything is trained
+        ("train_gan", "--real {0}/one --out {0}/run --per-class -1", "a number of images from 0"),
+        ("train_gan", "--real {0}/one --out {0}/run --other -1", "a number of images from 0"),
+        ("train_gan", "--real {0}/one --out {0}/run --per-class 0", "no image is asked for"),
         ("train_classifier", "--out {0}/run", "real"),
         ("train_classifier", "--real {0}/none --out {0}/run", "no store"),
         (
@@ -137,7 +141,75 @@ def test_more_of_a_list_of_other_characters(gan_run, tmp_path, load_script, caps
     both = Store.open(tmp_path / "both")
     labels = both.column("label")
     assert set(labels) == {*"一國永", "other"} and (labels != "other").sum() <= 12
-    assert 0 < (labels == "other").sum() <= 18
+    assert 0 < (labels == "other").sum() <= 20
+
+
+class Stop(Exception):
+    """What the tests interrupt a command with."""
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The plans that images are to be generated from; none is generated."""
+    import gan.generate
+
+    plans = []
+
+    def noted(run, studio, *rest):
+        plans.append(studio.plan)
+        raise Stop
+
+    monkeypatch.setattr(gan.generate, "generate", noted)
+    return plans
+
+
+def others_of(plan) -> int:
+    """Images of other characters that a GAN can be asked for: not of what is no character."""
+    return int(((plan.label == "other") & plan.whole).sum())
+
+
+@pytest.mark.parametrize(
+    ("request_", "count"),
+    [
+        ("--other 25 --per-class 1", 25),
+        ("--quota {0}/quota.csv", 40),
+        ("--other-from {0}/list.txt --other 20", 20),
+        ("--other-from {0}/list.txt --per-class 7", 14),
+        ("--other-from {0}/list.txt --quota {0}/quota.csv", 40),
+    ],
+)
+def test_other_images_are_counted_as_the_gan_draws_them(
+    request_, count, gan_run, tmp_path, load_script, asked
+):
+    """Without the non-characters, which it leaves out."""
+    (tmp_path / "list.txt").write_text("馬\n鳥\n", "utf-8")
+    (tmp_path / "quota.csv").write_text("label,images\n國,3\nother,40\n", "utf-8")
+    script = load_script("train_gan")
+    line = f"--generate-only --run {gan_run} --out {tmp_path}/more {request_.format(tmp_path)}"
+    with pytest.raises(Stop):
+        script.main(script.options().parse_args(line.split()))
+    assert others_of(asked[0]) == count
+
+
+def test_other_images_after_training_are_counted_as_the_gan_draws_them(
+    gan_run, tmp_path, load_script, asked, monkeypatch
+):
+    from types import SimpleNamespace
+
+    from tiny_gan import real_store
+
+    import gan.train
+    from gan.run import GanRun
+    from synth.style import Style
+
+    real_store(tmp_path / "real", "一國", {"國": 4, "一": 4})
+    trained = GanRun.open(gan_run), SimpleNamespace(style=Style())
+    monkeypatch.setattr(gan.train, "train", lambda *_: trained)
+    script = load_script("train_gan")
+    line = f"--real {tmp_path}/real --out {tmp_path}/run --other 25"
+    with pytest.raises(Stop):
+        script.main(script.options().parse_args(line.split()))
+    assert others_of(asked[0]) == 25
 
 
 def test_more_of_another_alphabet(gan_run, tmp_path, load_script):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from synth.alphabet import OTHER, Alphabet, clean_label
 from synth.errors import InputError
+from synth.grouping import rows_by_label
 
 
 @pytest.mark.parametrize(
@@ -118,3 +121,25 @@ def test_read_without_a_file(tmp_path: Path) -> None:
         Alphabet.read(tmp_path / "none.txt")
     with pytest.raises(InputError, match="not a UTF-8 text file"):
         Alphabet.read(tmp_path)
+
+
+def test_what_is_in_an_alphabet_is_found_at_both_ends_and_between() -> None:
+    alphabet = Alphabet.of("がZA永")
+    assert all(char in alphabet for char in "がZA永")
+    for label in ("", OTHER, "B", "か", "龍", "永國", "0"):
+        assert label not in alphabet
+
+
+def test_a_large_alphabet_is_asked_in_no_time() -> None:
+    """Exports and quotas ask for every image: 20,000 comparisons each would take minutes."""
+    alphabet = Alphabet.of(map(chr, range(0x4E00, 0x4E00 + 20_000)))
+    start = time.process_time()
+    assert not any("龍國" in alphabet for _ in range(20_000))
+    assert time.process_time() - start < 1
+
+
+def test_rows_by_label_are_the_places_of_each_in_order() -> None:
+    labels = np.array(["永", OTHER, "A", "永", "A", "永"], object)
+    found = {label: rows.tolist() for label, rows in rows_by_label(labels).items()}
+    assert found == {"永": [0, 3, 5], OTHER: [1], "A": [2, 4]}
+    assert rows_by_label(labels[:0]) == {}

@@ -20,7 +20,8 @@ from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.cluster import render_on
 from synth.errors import InputError
-from synth.fonts import find_fonts, open_font
+from synth.files import sha256_of
+from synth.fonts import ASSETS, Font, FontFile, find_fonts, open_font
 from synth.plan import Plan, make_plan
 from synth.quota import Quota
 from synth.render import render
@@ -121,6 +122,30 @@ def test_a_packed_plan_unpacks_to_itself_wherever_the_fonts_lie() -> None:
     assert back.fonts == plan.fonts
     pairs = zip(render(plan), render(back), strict=True)
     assert all(np.array_equal(a[0], b[0]) and repr(a[1]) == repr(b[1]) for a, b in pairs)
+
+
+def test_a_font_that_was_replaced_is_opened_anew_by_a_worker_that_lives_on(tmp_path: Path) -> None:
+    path = tmp_path / "mine.woff"
+
+    def plan_with(name: str) -> Plan:
+        path.write_bytes((ASSETS / name).read_bytes())
+        os.utime(path, ns=(0, next(times)))
+        have = [Font(FontFile(path)).coverage(CHARS)]  # not the one that is kept
+        quota = Quota(0, dict.fromkeys(CHARS, 1), 0, {})
+        return make_plan(Alphabet.of(CHARS), have, {}, quota, Style(), Canvas(), 7)
+
+    times = iter(range(10**9, 10**10, 10**9))
+    drawn = []
+    for name in ("klee-one.woff", "tw-kai.woff"):
+        parcel = cluster._packed(plan_with(name))
+        assert parcel.digests == (sha256_of(path),)
+        drawn.append(cluster._rendered(parcel, 0, len(CHARS))[0])
+    fresh = Font(FontFile(path))
+    assert open_font(FontFile(path)).stamp == fresh.stamp
+    assert not np.array_equal(*drawn)
+    kept = open_font(FontFile(path))
+    cluster._unpacked(cluster._packed(plan_of(1)))
+    assert open_font(FontFile(path)) is kept  # nothing changed: nothing is closed
 
 
 @pytest.mark.parametrize("name", ["FreeType", "inkfill's code", "numpy", "scipy", "PIL", "cv2"])

@@ -555,6 +555,28 @@ def test_unreadable_among_good(image_folder: Path) -> None:
     assert not store.images[by_origin(store)["other/blank.png"]["i"]].any()
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_images_of_formats_that_are_not_read_are_listed(image_folder: Path, zipped: bool) -> None:
+    for name in ("永/a.heic", "永/b.AVIF", "國/c.svg"):
+        (image_folder / name).write_bytes(b"whatever")
+    (image_folder / "永" / "notes.txt").write_text("words")
+
+    def given() -> Path:
+        return zip_of(image_folder, image_folder.parent / "i.zip") if zipped else image_folder
+
+    notes = do_import(given()).info["notes"]
+    assert notes["ignored_files"] == 1 and list(notes["skipped"]) == [
+        "國/c.svg", "永/a.heic", "永/b.AVIF"
+    ]  # fmt: skip
+    assert notes["skipped"]["永/b.AVIF"] == (
+        "an image of a format that is not read (.avif); save it as PNG"
+    )
+    for file in image_folder.rglob("*.png"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"none of its 3 images can be read; first: .*save it as"):
+        do_import(given())
+
+
 def test_a_file_that_may_not_be_read(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> bytes:
         if path.name == "003.png":
@@ -698,7 +720,10 @@ def test_nothing_listed_is_nothing_decoded(tmp_path: Path) -> None:
 def test_a_picture_in_several_splits_goes_into_one() -> None:
     hashes = ["a", "a", "b", "b", "c", "d", "d"]
     splits = ["train", "val", "val", "test", "val", "val", "val"]
-    assert rejoin(hashes, splits) == ["train", "train", "test", "test", "val", "val", "val"]
+    wanted = ["train", "train", "test", "test", "val", "val", "val"]
+    assert rejoin(hashes, splits, [True] * 7) == wanted
+    assert rejoin(hashes, splits, [False] * 7) == splits  # drawn blanks, say, are all alike
+    assert rejoin(hashes, splits, [True, False, *[True] * 5]) == ["train", "val", *wanted[2:]]
 
 
 def test_an_export_with_a_picture_under_two_labels_in_train_and_val(image_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import synth.fit
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.fit import Measures, _nearer, fit_style, measure, stroke_width_px
@@ -167,3 +169,55 @@ def test_ink_too_faint_to_be_measured_leaves_the_style(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no image with ink"):
         measure(images)
     assert fit_style(Style(), Store.open(tmp_path / "faint"), coverages(["永"]), 1) == Style()
+
+
+class Measured(Exception):
+    """In place of a style: only what is measured first is looked at."""
+
+
+def first_measured(
+    store: Store, have: list[Coverage], monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    def stop(images: np.ndarray) -> None:
+        raise Measured(images)
+
+    monkeypatch.setattr(synth.fit, "measure", stop)
+    with pytest.raises(Measured) as caught:
+        fit_style(Style(), store, have, 1, checked=True)
+    return caught.value.args[0]
+
+
+@pytest.mark.parametrize("images", [3, 8, 90])
+def test_the_images_measured_are_of_all_hands(
+    images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows stand by label and name, and names begin with the writer."""
+    monkeypatch.setattr(synth.fit, "IMAGES", 16)  # 8 of each of two characters
+    with StoreWriter(tmp_path / "s", CANVAS, Alphabet.of("永國"), {}) as writer:
+        for char in "永國":
+            tones = np.linspace(101, 255, images).astype(np.uint8)  # one a hand
+            rows = [Sample(char, char, "real")] * images
+            writer.append(np.repeat(tones, 64 * 64).reshape(-1, 64, 64), rows)
+    store, have = Store.open(tmp_path / "s"), coverages(["永", "國"])
+    shown = first_measured(store, have, monkeypatch)[:, 0, 0].astype(int)
+    assert len(shown) == 2 * min(8, images)
+    of_one = np.sort(shown)[::2]
+    assert (of_one == np.sort(shown)[1::2]).all()  # the same hands of both
+    if images <= 8:
+        assert len(set(of_one)) == images
+    else:
+        assert np.abs(of_one - np.linspace(110, 246, 8)).max() < 4
+
+
+def test_many_classes_are_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chars = [chr(code) for code in range(0x4E00, 0x4E00 + 6000)]
+    with StoreWriter(tmp_path / "s", Canvas(16, 1), Alphabet.of(chars), {}) as writer:
+        writer.append(np.full((6000, 16, 16), 200, np.uint8), [Sample(c, c, "real") for c in chars])
+    font = coverages(["永"])[0].font
+    have = [Coverage(font, frozenset(chars), {})]
+    store = Store.open(tmp_path / "s")
+    start = time.process_time()
+    assert len(first_measured(store, have, monkeypatch)) == 6 * 200 // 6
+    assert time.process_time() - start < 1  # 6,000 times a set of 6,000 takes some seconds

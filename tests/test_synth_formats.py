@@ -197,6 +197,10 @@ def test_omniglot(tmp_path: Path) -> None:
 
 def test_class_names(tmp_path: Path) -> None:
     assert ClassNames.read("ab c").of == {"0": "a", "1": "b", "2": "c"}
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))  # of more bytes than a name may have
+    assert list(ClassNames.read(many).of.values()) == list(many)
+    with pytest.raises(InputError, match="no such file, nor distinct characters"):
+        ClassNames.read(many + "." + many)
     file = tmp_path / "classes"
     file.write_text("永\n,\nother\n", encoding="utf-8")
     assert ClassNames.read(str(file)).of == {"0": "永", "1": ",", "2": "other"}
@@ -370,6 +374,31 @@ def test_an_error_while_an_hdf5_file_is_open_is_no_damage_of_it(tmp_path: Path) 
         with pytest.raises(type(error), match=str(error.args[0])), opened(path) as listing:
             assert len(listing.found) == 1
             raise error
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "samples", "classes"])
+@pytest.mark.parametrize("what", ["scalar", "empty", "date", "table"])
+def test_hdf5_of_shapes_and_types_that_are_no_list(tmp_path: Path, name: str, what: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        file["images"] = 255 - drawn(2)
+        file["labels"] = [0, 1] if name == "classes" else ["a", "b"]
+        file["samples"] = ["{}", "{}"]
+        file["classes"] = ["a", "b"]
+        del file[name]
+        if what == "scalar":
+            file[name] = "a"
+        elif what == "empty":
+            file[name] = h5py.Empty(h5py.string_dtype())
+        elif what == "date":
+            space = h5py.h5s.create_simple((2,))
+            h5py.h5d.create(file.id, name.encode(), h5py.h5t.UNIX_D32LE, space)
+        else:
+            file.create_dataset(name, (2, 2), h5py.string_dtype())
+    with pytest.raises(InputError, match=rf"set\.h5: .*{name}") as caught:
+        do_import(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("trick", ["soft", "external", "raw", "virtual", "group", "float", "short"])

@@ -23,6 +23,7 @@ from synth.command import run
 from synth.corpus import import_images
 from synth.decode import PAPER, decode
 from synth.errors import InputError
+from synth.export import export_store
 from synth.fit import fit_style
 from synth.fonts import ASSETS, FontFile, check_fonts, find_fonts
 from synth.provenance import font_licences, learned_from, licences_of, origins, refuse_trained
@@ -119,6 +120,30 @@ def test_copies_are_refused_by_name_others_are_not(real: Store, tmp_path: Path) 
     with pytest.raises(InputError, match=r"3\.png \(test\) is nearly a training image"):
         refuse_trained(nearly, np.arange(4), real)
     refuse_trained(nearly, np.arange(3), real)
+
+
+def test_no_more_images_are_in_memory_at_once_than_stated(
+    real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.asarray(real.images[:11]).copy()
+    images[4] = 0  # blanks are all alike: of no account
+    test = written(tmp_path / "test", images, ["test"] * 11)
+    blank = written(tmp_path / "blank", np.zeros((1, 64, 64), np.uint8), ["train"])
+    taken: list[int] = []
+    take = Store.take
+
+    def counted(store: Store, rows: np.ndarray) -> np.ndarray:
+        taken.append(len(rows))
+        return take(store, rows)
+
+    monkeypatch.setattr("synth.provenance._READ_IMAGES", 4)
+    monkeypatch.setattr("synth.provenance.copies", lambda asked, known: {})
+    monkeypatch.setattr(Store, "take", counted)
+    refuse_trained(test, np.arange(11), blank)
+    refuse_trained(test, np.arange(0), blank)
+    assert taken == [4, 4, 3]
+    with pytest.raises(InputError, match=r"10\.png \(test\) is a training image"):
+        refuse_trained(test, np.array([4, 10]), real)
 
 
 def test_places_and_licences(real: Store, tmp_path: Path) -> None:
@@ -258,6 +283,37 @@ def test_generated_images_are_followed_to_what_their_generator_learned_from(
     (tmp_path / "gan" / "generator.json").unlink()
     code, told = audited()
     assert code == 2 and "gan: gone (no generator.json in it" in told
+
+
+def test_generated_images_of_which_nothing_is_known_are_refused(
+    real: Store,
+    generated: Store,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And none of those that come back from an export: the notes come with them."""
+    script = load_script("audit")
+
+    def audited(*stores: Store) -> tuple[int, str]:
+        write_run(tmp_path / "run", [*stores])
+        code = run(script.options(), script.main, ["--model", str(tmp_path / "run")])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    path = export_store(generated, "webdataset", tmp_path / "made.tar").path
+    again = import_images(path, tmp_path / "again", None, Canvas(), as_is=True)
+    assert again.content == generated.content and again.alphabet == generated.alphabet
+    assert learned_from(again).path.name == "behind"
+    code, told = audited(real, again)
+    assert code == 0 and "behind: 18 images, which" in told
+    with StoreWriter(tmp_path / "bare", Canvas(), real.alphabet, {}) as writer:
+        writer.append(np.asarray(generated.images), [Sample("A", "A", "gan", origin="g:tw-kai:A")])
+    bare = Store.open(tmp_path / "bare")
+    for stores in ([real, bare], [bare, real]):
+        code, told = audited(*stores)
+        assert code == 2 and "bare: 1 generated images, and its store.json does not say" in told
+        assert "no validation or test image" not in told
 
 
 def test_a_run_that_was_trained_anew_is_not_taken_for_the_one_that_generated(

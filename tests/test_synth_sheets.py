@@ -167,6 +167,19 @@ def test_what_cannot_stand_side_by_side_is_named(
     assert not (tmp_path / "sheet.png").exists()
 
 
+def test_labels_that_are_not_named_are_of_those_with_images(tmp_path: Path) -> None:
+    """The alphabet has 一, 二 and 三."""
+    one = store_of(tmp_path / "one", {"三": [60], "other": [9]})
+    two = store_of(tmp_path / "two", {"二": [110]})
+    for stores, tones in (([one], [60]), ([one, two], [60, 110])):
+        sheets.write_side_by_side(stores, tmp_path / "sheet.png", rows=12, columns=1)
+        ink = 255 - np.asarray(Image.open(tmp_path / "sheet.png"))[sheets._NAMES_PX :]
+        assert sorted(set(ink[16::32, 16 :: 32 + sheets._GAP_PX].ravel()) - {0}) == tones
+        assert len(ink) == 32 * len(tones)
+    with pytest.raises(InputError, match=r"one: no store has an image of .* in split 'val'"):
+        sheets.write_side_by_side([one], tmp_path / "sheet.png", split="val")
+
+
 def test_the_command_draws_some_of_the_alphabet(tmp_path: Path, load_script) -> None:
     store_of(tmp_path / "one", {"一": [10], "二": [20], "三": [30]})
     call = f"{tmp_path / 'one'} --out {tmp_path / 'sheet.png'} --rows 2 --columns 1"

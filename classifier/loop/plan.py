@@ -94,18 +94,18 @@ class Loop:
         words += ["--test", str(self.test)] if self.test else []
         words += ["--allow-copies"] if self.test and self.allow_copies else []
         needs = tuple(job.name for job in self.jobs())
-        return Job("final", "classifier", tuple(words), self.final_run / "metrics.json", needs)
+        return Job.training("final", "classifier", words, self.final_run, needs)
 
     def _train(self, arm: str) -> list[Job]:
         # the seeds of an arm are several networks already; the final run has the preset's number
         named = any(word.split("=")[0] == "--members" for word in self.options)
         single = () if named else ("--members", "1")
         return [
-            Job(
+            Job.training(
                 f"{arm}-seed{seed}",
                 "classifier",
                 (*self._words(STORES[arm], run, seed), *single),
-                run / "metrics.json",
+                run,
                 STORES[arm],  # the makers' names
             )
             for seed, run in enumerate(self.runs(arm), 1)

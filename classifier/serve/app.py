@@ -21,7 +21,15 @@ from classifier.serve.batching import Batcher
 from classifier.serve.glyphs import Glyphs
 from classifier.serve.keep import Answered, Keeper
 from classifier.serve.labels import Labels
-from classifier.serve.limits import CAME, Gate, Limits, Refused, Turns, require_time
+from classifier.serve.limits import (
+    CAME,
+    RETRY_AFTER_S,
+    Gate,
+    Limits,
+    Refused,
+    Turns,
+    require_time,
+)
 from classifier.serve.metrics import Metrics
 from classifier.serve.openapi import describe
 from classifier.serve.reading import Question, read_call, read_question
@@ -30,7 +38,6 @@ from synth.decode import decode, encode
 from synth.errors import InputError
 
 IS_NULL = "isnull"  # the competition's word for "other"
-RETRY_AFTER_S = 1
 NEAREST = 5
 NEAREST_AT_ONCE = 4  # requests; a gate of their own, so that they take no place of an answer
 MAX_NAME = 100  # characters of a file name in a reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import resource
 import socket
 import time
@@ -11,11 +10,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask, WSGITask
 
-from classifier.serve.limits import CAME
+from classifier.serve.parsing import Parser, Refusal, Task
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,42 +24,7 @@ MAX_CONNECTIONS = 2048
 FILES_EACH = 3  # of a connection: itself, and where they are large its request and its answer
 SPARE_FILES = 128  # of all else: the model, the program, kept answers
 BACKLOG = 1024  # connections that wait to be accepted
-MAX_REASON = 200  # characters
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-
-
-class Parser(HTTPRequestParser):
-    """Notes when a request had come whole: from then on its time runs."""
-
-    came = 0.0  # in `time.monotonic()`
-
-    def received(self, data: bytes) -> int:
-        taken: int = super().received(data)
-        if self.completed and not self.came:
-            self.came = time.monotonic()
-        return taken
-
-
-class Task(WSGITask):
-    def get_environment(self) -> dict[str, Any]:
-        return super().get_environment() | {CAME: self.request.came}
-
-
-class Refusal(ErrorTask):
-    """Of a request that the app never sees, too large or no HTTP: as the app's own, in JSON."""
-
-    def execute(self) -> None:
-        error, server = self.request.error, self.channel.server
-        reason = f"{error.reason}: {error.body}"[:MAX_REASON]
-        if error.code == 413:
-            reason = f"more than {server.max_body_bytes} bytes"
-        body = json.dumps({"error": reason}).encode() + b"\n"
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        server.on_refused(error.code)
-        self.write(body)
 
 
 class Channel(HTTPChannel):
@@ -72,7 +35,6 @@ class Channel(HTTPChannel):
     only, and read for a while.
     """
 
-    parser_class = Parser
     task_class = Task
     error_task_class = Refusal
     server: Server
@@ -81,6 +43,15 @@ class Channel(HTTPChannel):
     receiving_since = 0.0  # in `time.monotonic()`; of the request that is not whole yet
     refused = False
     drained_at = 0.0  # in `time.monotonic()`: when it is closed after a refusal; 0: not begun
+
+    def parser_class(self, adjustments: Adjustments) -> Parser:
+        """waitress calls what it takes for a class."""
+        return Parser(adjustments, self.server.held)
+
+    def handle_close(self) -> None:
+        if self.request is not None:  # half of one: no thread ever sees it
+            self.request.close()
+        super().handle_close()
 
     def received(self, data: bytes) -> bool:
         if self.drained_at:

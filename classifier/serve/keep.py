@@ -18,6 +18,7 @@ import shutil
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ MOST_OF_ALL = 4  # a folder takes at most 1 / 4 of the bytes: so much goes at a 
 LEAST_BYTES = 2**20
 MAX_WAITING = 256  # answers not yet written; more are dropped, and counted
 MAX_WAITING_BYTES = 64 * 2**20  # of their files, likewise
+CLOSE_S = 4.0  # longest wait for them at the end: with --grace-s it is within a platform's patience
 LOCK = ".lock"  # in the folder, of the service that writes to it
 TABLE = "answers.jsonl"
 _SIGNATURES = (  # of what synth.decode reads
@@ -106,7 +108,8 @@ class Keeper:
         self._number = int(there[-1].name) if there else 0
         self._now: _Folder | None = None  # the one that is filled, the last of all
         self._queue: queue.Queue[Answered | None] = queue.Queue(MAX_WAITING)
-        self._waiting_bytes, self._counting = 0, threading.Lock()
+        self._waiting, self._waiting_bytes = 0, 0  # answers not yet written, and their files
+        self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._write_all, name="keeper", daemon=True)
         self._thread.start()
 
@@ -116,16 +119,25 @@ class Keeper:
         with self._counting:
             has_room = not self._queue.full() and self._waiting_bytes + size <= MAX_WAITING_BYTES
             if has_room:
+                self._waiting += 1
                 self._waiting_bytes += size
                 self._queue.put_nowait(answered)
         if not has_room:
             self._metrics.kept.labels("dropped").inc()
 
     def close(self) -> None:
-        """Returns when all is written."""
-        self._queue.put(None)
-        self._thread.join()
-        self._lock.close()
+        """Returns when all is written; after CLOSE_S at the latest, so that a disk that hangs holds
+        no shutdown up. What is then left is told in the log."""
+        deadline = time.monotonic() + CLOSE_S
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=CLOSE_S if self._thread.is_alive() else 0.0)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        with self._counting:
+            left = self._waiting
+        if left:
+            _log.error("stopped with %d answers not kept", left)
+        if not self._thread.is_alive():  # else it may still write: nobody else is to
+            self._lock.close()
 
     def _write_all(self) -> None:
         failing = False
@@ -133,11 +145,14 @@ class Keeper:
             try:
                 self._write(answered)
                 outcome, failing = "written", False
-            except OSError as error:  # a full disk must not stop the answers
+            except Exception as error:  # a full disk, or what it be, must not stop the answers
                 if not failing:
-                    _log.error("answers are not kept: %s", error)
+                    # what is no fault of the disk is one of this program: told with its place
+                    ours = not isinstance(error, OSError)
+                    _log.error("answers are not kept: %s", error, exc_info=ours)
                 outcome, failing = "failed", True
             with self._counting:
+                self._waiting -= 1
                 self._waiting_bytes -= len(answered.file)
             self._metrics.kept.labels(outcome).inc()
 
@@ -161,7 +176,7 @@ class Keeper:
             file.write_bytes(answered.file)
             with table.open("ab") as rows:
                 rows.write(line)
-        except OSError:  # no space: what there is of it would be taken for an answer
+        except Exception:  # no space, say: what there is of it would be taken for an answer
             file.unlink(missing_ok=True)
             if table.exists():
                 os.truncate(table, before)

@@ -16,6 +16,7 @@ from synth.decode import FORMATS, filtered_warnings
 from synth.errors import InputError
 
 CAME = "inkfill.came"  # in a request's environment: when it had come whole, `time.monotonic()`
+RETRY_AFTER_S = 1  # what a 503 advises
 # Bodies that are taken apart and decoded at once: an image of 4,000,000 pixels takes some 100 MB
 # meanwhile, and Python would not do more of them in the same time.
 MAX_AT_WORK = 4
@@ -37,11 +38,17 @@ class Limits:
     max_requests: int = 64  # being answered at once; one more gets 503 at once
     deadline_s: float = 1.0  # from when a request has come whole; one that takes longer gets 503
     receive_s: float = 30.0  # for a request to come whole; then its connection is closed
+    max_held_bytes: int = 256 * 2**20  # of bodies in files, of all requests; beyond them 503
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: more than 0")
+        if self.max_held_bytes < self.max_body_bytes:
+            raise InputError(
+                f"--max-held-bytes {self.max_held_bytes}: --max-body-bytes "
+                f"{self.max_body_bytes} or more, else such a body would never be taken"
+            )
 
     def require_pixels(self, data: bytes) -> None:
         """Raises Refused for an image file that says it has more pixels. Decodes nothing."""
@@ -54,6 +61,20 @@ class Limits:
             return
         if width * height > self.max_pixels:
             raise Refused(413, f"{width} x {height} pixels, the limit is {self.max_pixels}")
+
+
+class Held:
+    """Counts the bytes of request bodies that lie in files, of all connections together."""
+
+    def __init__(self, most: int) -> None:
+        self.bytes, self._most, self._lock = 0, most, threading.Lock()
+
+    def change(self, by: int) -> bool:
+        """Whether there is room for so many more; where not, nothing is counted."""
+        with self._lock:
+            has_room = self.bytes + by <= self._most
+            self.bytes += by if has_room else 0
+            return has_room
 
 
 class Gate:

@@ -19,7 +19,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from classifier.serve.connections import BACKLOG, Channel, Listener, bound, most_connections
-from classifier.serve.limits import Limits
+from classifier.serve.limits import Held, Limits
 
 SPARE_THREADS = 8  # above the requests let in: /v1/nearest, /healthz, and to refuse the others
 IDLE_S = 30  # a connection that is silent that long is closed
@@ -48,6 +48,7 @@ class Server(TcpWSGIServer):
         self.stopping = False
         self._grace_s, self._on_stop, self._receive_s = grace_s, on_stop, limits.receive_s
         self.on_refused, self.max_body_bytes = on_refused, limits.max_body_bytes
+        self.held = Held(limits.max_held_bytes)
         adjustments = Adjustments(
             threads=limits.max_requests + SPARE_THREADS,
             max_request_body_size=limits.max_body_bytes + 1,  # it refuses what has as many

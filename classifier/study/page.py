@@ -11,10 +11,11 @@ from pathlib import Path
 
 from classifier.finished import versions
 from classifier.study.grid import Study
+from classifier.study.harm import harms
 from classifier.study.intervals import METHOD
 from classifier.study.plots import write_arms, write_curve
 from classifier.study.results import Row
-from classifier.study.tables import harms, of_data, tables, title_of
+from classifier.study.tables import of_data, tables, title_of
 from synth.files import write_text
 
 
@@ -43,7 +44,7 @@ def write_page(
         "note": study.note,
         "runs": f"{len(rows)} of {wanted} runs",
         "method": METHOD,
-        "harms": [line for data in study.data for line in harms(study, rows, data)],
+        "harms": harms(study, rows),
         "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
         "sections": sections,
     }
@@ -94,10 +95,7 @@ def _markdown(told: dict) -> str:
         told_options = "; ".join(f"{arm}: `{text}`" for arm, text in section["options"])
         parts.append(f"Classifier options, the later of two counts: {told_options}.")
     parts.append("## When not to use them")
-    parts.append(
-        "\n".join(f"- {line}" for line in told["harms"])
-        or "No arm with synthetic images is by its whole interval worse than the one without them."
-    )
+    parts.append("\n".join(f"- {line}" for line in told["harms"]))
     parts.append(f"Versions: {told['versions']}.")
     return "\n\n".join(parts) + "\n"
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from classifier.study.grid import Data, Study
 from classifier.study.records import words_of
 from synth.errors import InputError
 
 CUT = "cut"  # kind of the jobs that cut a scenario
+# What a classifier's run is finished with, the page last. Where one is lacking, the same command
+# makes it: at once, if it is only the page.
+WRITTEN = ("metrics.json", "report.html")
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,19 @@ class Job:
     words: tuple[str, ...]  # script and arguments
     done: Path  # a file that stands only when the output is complete
     needs: tuple[str, ...] = ()  # names of the jobs whose output it reads
+    beside: tuple[Path, ...] = ()  # further files that must stand too
+
+    @property
+    def is_done(self) -> bool:
+        return all(path.exists() for path in (self.done, *self.beside))
+
+    @classmethod
+    def training(
+        cls, name: str, kind: str, words: Sequence[str], run: Path, needs: tuple[str, ...]
+    ) -> Self:
+        """Of a classifier, into the folder `run`."""
+        *before, last = (run / file for file in WRITTEN)
+        return cls(name, kind, tuple(words), last, needs, tuple(before))
 
 
 @dataclass(frozen=True)
@@ -118,11 +136,11 @@ def _train(
         words += words_of(options)
     job = _add(
         jobs,
-        Job(
+        Job.training(
             f"{prefix}-{arm_name}-seed{training_seed}",
             f"{name} classifier",
-            tuple(words),
-            run / "metrics.json",
+            words,
+            run,
             (cut, *makers),
         ),
     )

@@ -112,7 +112,7 @@ class Runner:
     def done(self) -> set[str]:
         """Names of the jobs whose output stands. Raises InputError naming the results that are not
         what this study would make."""
-        there = {name for name, job in self.jobs.items() if job.done.exists()}
+        there = {name for name, job in self.jobs.items() if job.is_done}
         stale = {name: why for name in sorted(there) if (why := self._stale(self.jobs[name]))}
         if stale:
             first, *more = stale
@@ -160,7 +160,7 @@ class Runner:
     def _end(self, one: _Running) -> bool:
         one.log.close()
         self._keep(one.job, time.monotonic() - one.started, ended=True)
-        return one.process.returncode == 0 and one.job.done.exists()
+        return one.process.returncode == 0 and one.job.is_done
 
     def _keep(self, job: Job, seconds: float, ended: bool = False) -> None:
         """Writes the record; `seconds` are added to those of earlier starts of the same command."""
@@ -196,7 +196,7 @@ class Runner:
         """From the mean time of finished jobs of each kind; a kind with none takes that of all."""
         times: dict[str, list[float]] = {}
         for name, job in self.jobs.items():
-            if job.done.exists() and (seconds := self.seconds(name)):
+            if job.is_done and (seconds := self.seconds(name)):
                 times.setdefault(job.kind, []).append(seconds)
         every = [s for kind in times.values() for s in kind] or [0.0]
 

@@ -102,7 +102,7 @@ def _differences(
         if arm != base and any(found.values()):
             cells = [
                 Cell(
-                    _percent(e, sign=True),
+                    percent(e, sign=True),
                     (e.sign if f not in LOWER_IS_BETTER else -e.sign) if e else 0,
                 )
                 for f, e in found.items()
@@ -195,41 +195,12 @@ def _worth(study: Study, rows: list[Row], worth: Worth, data: str) -> Table:
     )
 
 
-def harms(study: Study, rows: Sequence[Row], data: str) -> list[str]:
-    """When not to use them: what an arm makes worse by its whole interval, set against one without
-    synthetic images that has the same real ones."""
-    mine, figures = of_data(rows, data), figures_of(study, data)
-    found = []
-    for arm in study.arms_of(data):
-        if not study.arms[arm].stores or (plain := without_stores(study, arm, data)) is None:
-            continue
-        for figure, name in figures.items():
-            change = difference(mine, arm, plain, figure)
-            worse = -1 if figure not in LOWER_IS_BETTER else 1
-            if change and change.sign == worse:
-                found.append(
-                    f"{data}: {title_of(study, arm)}: {name} {_percent(change, True)} points "
-                    f"against {title_of(study, plain)}"
-                )
-    return found
-
-
-def without_stores(study: Study, arm: str, data: str) -> str | None:
-    """The arm of the same cut and noise without synthetic images: the baseline where it is such a
-    one, else one of the same options, else any. None: there is none."""
-    mine = study.arms[arm]
-    arms = [study.compare.baseline, *study.arms_of(data)]
-    plain = [a for a in arms if not study.arms[a].stores and study.arms[a].cut == mine.cut]
-    if plain and plain[0] != study.compare.baseline:
-        plain.sort(key=lambda a: study.arms[a].options != mine.options)
-    return plain[0] if plain else None
-
-
 def _cell(e: Estimate | None) -> Cell:
-    return Cell("" if e is None else _percent(e))
+    return Cell("" if e is None else percent(e))
 
 
-def _percent(e: Estimate | None, sign: bool = False) -> str:
+def percent(e: Estimate | None, sign: bool = False) -> str:
+    """With its interval, where it has one; "" for None."""
     if e is None:
         return ""
     return f"{100 * e.mean:{'+' if sign else ''}.1f}{_plus_minus(100 * e.half)}"
