@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import json
 import shutil
 import struct
@@ -121,6 +122,7 @@ def mix(images: int, folder: Path) -> Work:
         return sum(len(batch["images"]) for batch in loader)
 
     go_through(1)  # DALI and what is imported late
+    gc.collect()  # a DALI graph and what feeds it refer to each other: the images would stay
     return lambda: go_through(images // BATCH)
 
 

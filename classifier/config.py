@@ -58,7 +58,7 @@ class ClassifierConfig:
     clean_at: tuple[float, ...] = (0.35, 0.6)  # shares of the run at which labels are doubted
     doubt_below: float = 0.10  # probability of a real label under which its image is left out
     threads: int = 2  # of DALI
-    resident_gib: float = 4.0  # images up to this are held in memory, more are read as they come
+    resident_gib: float = 2.0  # images up to this are held in memory, more are read as they come
     precision: Precision = "32-true"
     # where the network starts
     pretrained: str | None = None  # "library", a weights file, or a finished run's folder

@@ -10,7 +10,7 @@ import torch
 from synth.errors import InputError
 from synth.store import Store
 
-RESIDENT_BYTES = 4 << 30  # stores up to this together are held in memory
+RESIDENT_BYTES = 2 << 30  # stores up to this together are held in memory
 GPU_SHARE = 0.25  # of the free memory of a GPU that the images may take
 
 
