@@ -8,6 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+TESTS ?=  # files of test-lowest and test-newest; none: all
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -34,12 +35,12 @@ test-lowest: $(STAMP)  ## the tests with the lowest versions that pyproject.toml
 	$(RUN) tests/lowest.py > $(VENV)/lowest.txt
 	$(RUN) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --no-input -c $(VENV)/lowest.txt -e ".[test]"
-	.venv-lowest/bin/python -m pytest -m "not slow" -W ignore::DeprecationWarning
+	.venv-lowest/bin/python -m pytest -m "not slow" -W ignore::DeprecationWarning $(TESTS)
 
 test-newest: $(STAMP)  ## the tests with the newest versions there are
 	$(RUN) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --no-input -e ".[test]"
-	.venv-newest/bin/python -m pytest -m "not slow"
+	.venv-newest/bin/python -m pytest -m "not slow" $(TESTS)
 
 fuzz: $(STAMP)  ## what reads files and requests, under a fuzzer for a minute each (extra: fuzz)
 	@found=0; for target in importer fonts service; do \

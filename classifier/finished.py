@@ -115,7 +115,7 @@ class Finished:
 
 
 def is_finished(out: Path) -> bool:
-    """Whether a run in that folder has ended: its figures are what it writes last."""
+    """Whether a run in that folder has ended: after its figures comes only the page of them."""
     return (out / "metrics.json").is_file()
 
 

@@ -117,12 +117,12 @@ def chain(args: Namespace) -> list[Step]:
         Step(
             f"train a classifier on {WITHOUT}",
             train("real_only"),
-            out / "real_only" / "metrics.json",
+            out / "real_only" / "report.html",  # what it writes last
         ),
         Step(
             f"train a classifier on {WITH}",
             train("classifier", "--synth", font, gan / "samples"),
-            out / "classifier" / "metrics.json",
+            out / "classifier" / "report.html",
         ),
     ]
 

@@ -276,7 +276,7 @@ def options() -> ArgumentParser:
         "--resident-gib",
         type=float | None,
         help="images up to this many GiB together are held in memory, in each process, more are "
-        "read from the stores as they come (default 4); an unfinished run may go on with less",
+        "read from the stores as they come (default 2); an unfinished run may go on with less",
     )
     p.add_argument(
         "--precision",

@@ -31,10 +31,14 @@ class Answers(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+class Patient(ThreadingHTTPServer):
+    request_queue_size = 128  # the usual 5 lose connections that come at once on a busy machine
+
+
 @contextmanager
 def foreign(handler=Answers):
     """A server of somebody else. Yields its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Patient(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -138,7 +138,11 @@ def test_pooling_starts_as_the_mean_and_takes_any_canvas():
         assert Compact(5)(torch.randn(2, 1, size, size)).shape == (2, 5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore:The .grad attribute of a Tensor:UserWarning",  # dynamo of torch 2.9, of its own doing
+)
 def test_a_compiled_network_takes_any_number_of_real_images():
     """It is another one in every batch: compiled for each it would soon not be compiled at all."""
     from torch._dynamo.testing import CompileCounter
