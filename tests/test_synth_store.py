@@ -278,7 +278,7 @@ def test_columns_are_read_when_they_are_asked_for_long_ones_are_not_kept(tmp_pat
     assert set(store.columns) == {"split"}
     assert len(store.column("record")[7]) == 1000 and len(store.column("sha256")) == 4000
     assert set(store.columns) == {"split"}
-    assert pa.total_allocated_bytes() - before < 200_000  # of 4 MB that the records are
+    assert pa.total_allocated_bytes() - before < 1_000_000  # of 4 MB that the records are
 
 
 def test_the_content_does_not_depend_on_how_it_was_written(tmp_path: Path) -> None:
