@@ -16,6 +16,7 @@ from test_classifier_train import ALPHABET, _config, _stores
 
 from classifier import finished
 from classifier import train as runs
+from classifier.config import ClassifierConfig
 from classifier.finished import Finished, repeat
 from synth.canvas import Canvas, place
 from synth.errors import InputError
@@ -161,7 +162,7 @@ def test_a_finished_run_of_an_earlier_version_is_finished(stores, tmp_path, plai
     out = tmp_path / "run"
     shutil.copytree(plain_run, out)
     kept = yaml.safe_load((out / "config.yaml").read_text("utf-8"))
-    assert kept["machine"] == {"threads": 2, "resident_gib": 4.0}
+    assert kept["machine"] == {"threads": 2, "resident_gib": ClassifierConfig().resident_gib}
     del kept["classifier"]["threshold_by"], kept["start"]["test"], kept["machine"]
     kept["classifier"] |= {"threads": 1, "resident_gib": 9.0}  # which bound a run then
     (out / "config.yaml").write_text(yaml.safe_dump(kept), "utf-8")
