@@ -1,8 +1,8 @@
 """An ONNX file that answers by itself: uint8 images in, probabilities out. No torch.
 
 The file holds the normalisation and the softmax, and in its metadata the model's card, so that
-nothing beside it is needed and nothing in it runs code. OpenVINO runs it: of the runtimes tried it
-was the fastest for single images and for batches (benchmarks/serving.py measures that).
+nothing beside it is needed and nothing in it runs code. OpenVINO runs it; how long it and the
+others take, benchmarks/serving.py measures.
 """
 
 from __future__ import annotations

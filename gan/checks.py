@@ -145,9 +145,8 @@ def _references(plan: Plan) -> Plan:
         Coverage(font, frozenset(chars[can]), {})
         for font, can in zip(plan.fonts, shows, strict=True)
     ]
-    quota = Quota(0, dict.fromkeys(plan.chars, GLYPHS), 0, {})
     alphabet = Alphabet(tuple(sorted(plan.chars)))  # as they are: fonts name them
-    return make_plan(alphabet, coverages, {}, quota, plan.style, plan.canvas, plan.seed)
+    return _dealt(alphabet, plan.chars, coverages, plan)
 
 
 def _plan_of(chars: Sequence[str], like: Plan, fonts: Sequence[FontFile]) -> Plan | None:
@@ -159,10 +158,15 @@ def _plan_of(chars: Sequence[str], like: Plan, fonts: Sequence[FontFile]) -> Pla
     coverages = check(alphabet, fonts, None, 0, 0, like.seed, strict=False).coverages
     have = frozenset().union(*(c.usable for c in coverages))
     # in normal form a character may be one of the plan's
-    each = {c: GLYPHS for c in alphabet.chars if c in have and c not in like.chars}
-    if not each:
-        return None
-    quota = Quota(0, each, 0, {})
+    more = [c for c in alphabet.chars if c in have and c not in like.chars]
+    return _dealt(alphabet, more, coverages, like) if more else None
+
+
+def _dealt(
+    alphabet: Alphabet, chars: Sequence[str], coverages: Sequence[Coverage], like: Plan
+) -> Plan:
+    """GLYPHS places of each of `chars`, drawn as another plan's are."""
+    quota = Quota(0, dict.fromkeys(chars, GLYPHS), 0, {})
     return make_plan(alphabet, coverages, {}, quota, like.style, like.canvas, like.seed)
 
 

@@ -23,6 +23,7 @@ from gan.saved import damage_named
 from synth.canvas import to_float
 from synth.command import progress
 from synth.files import has_checkpoint
+from synth.grouping import rows_by
 from synth.learning import Muon, groups_for_muon, load_checkpoint, save_checkpoint
 
 DOUBT_BELOW = 0.05  # a given label under this probability is doubted
@@ -186,8 +187,7 @@ def probabilities(
 def _by_class(classes: np.ndarray, keep: np.ndarray | None = None) -> list[np.ndarray]:
     """Rows of each class that has some. It sorts them all: not for every step."""
     rows = np.arange(len(classes)) if keep is None else np.flatnonzero(keep)
-    order = rows[np.argsort(classes[rows], kind="stable")]
-    return np.split(order, np.flatnonzero(np.diff(classes[order])) + 1)
+    return [rows[at] for at in rows_by(classes[rows]).values()]
 
 
 def _balanced(rows: list[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:

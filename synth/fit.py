@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from synth.fonts import Coverage
-from synth.grouping import rows_by_label
+from synth.grouping import rows_by
 from synth.near_copies import refuse_copies
 from synth.plan import make_plan
 from synth.quota import Quota
@@ -121,7 +121,7 @@ def fit_style(
         refuse_copies(real)
     chars = [c for c in real.alphabet.chars if any(c in f.usable for f in coverages)]
     train = real.rows("train")
-    rows_of = rows_by_label(real.column("label")[train])
+    rows_of = rows_by(real.column("label")[train].astype(str))
     chars = [c for c in chars if c in rows_of]
     chars = [chars[i] for i in range(0, len(chars), max(1, -(-len(chars) // CHARACTERS)))]
     each = max(1, IMAGES // max(1, len(chars)))

@@ -1,14 +1,16 @@
-"""Which rows have which label, found in one pass."""
+"""Which rows have which value, found in one sort."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 
-def rows_by_label(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """[n] str -> label -> its places in `labels`, [m] int64, in order. Time goes with n log n, not
-    with n times the number of labels."""
-    names, number = np.unique(labels.astype(str), return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    parts = np.split(order, np.cumsum(np.bincount(number, minlength=len(names)))[:-1])
-    return dict(zip(names.tolist(), parts, strict=True)) if len(names) else {}
+def rows_by(values: np.ndarray) -> dict[Any, np.ndarray]:
+    """[n] -> value -> its places in `values`, [m] int64, in order; the values in theirs. Time goes
+    with n log n, not with n times the number of values."""
+    order = np.argsort(values, kind="stable")
+    found, first = np.unique(values[order], return_index=True)
+    # of no values at all numpy makes one part, which is none's
+    return dict(zip(found.tolist(), np.split(order, first[1:]), strict=False))

@@ -9,7 +9,7 @@ import numpy as np
 
 from synth.alphabet import OTHER
 from synth.errors import InputError
-from synth.grouping import rows_by_label
+from synth.grouping import rows_by
 from synth.store import Sample, Store, StoreWriter
 
 _BATCH = 1024  # images copied at once
@@ -31,7 +31,7 @@ def thin_store(
     if known is not None and known < len(mine):
         # the rank within its class, as a share: the lowest of all are an even share of each class
         rank = np.zeros(len(store))
-        for of in rows_by_label(labels[mine]).values():
+        for of in rows_by(labels[mine].astype(str)).values():
             of = mine[of]
             rank[of[np.argsort(digest[of])]] = (np.arange(len(of)) + 0.5) / len(of)
         mine = mine[np.lexsort((digest[mine], rank[mine]))][:known]

@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import threading
+import time
 
 from toy_model import LINES, drawing
 
@@ -13,6 +14,14 @@ from classifier.serve.app import Service, create_app
 from classifier.serve.limits import Limits
 from classifier.serve.metrics import Metrics
 from classifier.serve.server import Server
+
+
+def wait_for(wanted) -> None:
+    limit = time.monotonic() + 20
+    while not wanted():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
 
 LIMITS = Limits(max_body_bytes=100_000, max_requests=4)
 

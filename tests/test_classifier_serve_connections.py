@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from running_service import BODY, LIMITS, Running
+from running_service import BODY, LIMITS, Running, wait_for
 
 from classifier.serve import connections
 from classifier.serve import server as server_module
@@ -57,13 +57,6 @@ def test_who_sends_all_of_a_body_over_the_limit_is_told_so(running):
 def test_a_body_of_the_limit_is_taken(running):
     status, body = post(running.port, b"x" * LIMITS.max_body_bytes)
     assert status == 400 and "no JSON" in body["error"]
-
-
-def wait_for(wanted) -> None:
-    limit = time.monotonic() + 20
-    while not wanted():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_bodies_in_files_have_a_limit_for_all_connections_together(onnx):

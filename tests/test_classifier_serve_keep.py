@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client import Counter
+from running_service import wait_for
 from test_bad_writes import small_tmpfs
 from toy_model import LINES, drawing
 
@@ -237,13 +238,6 @@ def test_a_real_full_disk_leaves_no_part_of_an_answer(tmp_path):
         assert {p.stat().st_size for p in kept} == {30_004}
         assert sorted(r["file"] for r in rows) == [p.name for p in kept]
         assert kept[-1].name == "id00060_一.png"
-
-
-def wait_for(wanted) -> None:
-    limit = time.monotonic() + 20
-    while not wanted():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_a_second_service_is_refused_by_the_folders_name(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from synth.alphabet import OTHER, Alphabet, clean_label
 from synth.errors import InputError
-from synth.grouping import rows_by_label
+from synth.grouping import rows_by
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,6 @@ def test_a_large_alphabet_is_asked_in_no_time() -> None:
 
 def test_rows_by_label_are_the_places_of_each_in_order() -> None:
     labels = np.array(["永", OTHER, "A", "永", "A", "永"], object)
-    found = {label: rows.tolist() for label, rows in rows_by_label(labels).items()}
+    found = {label: rows.tolist() for label, rows in rows_by(labels).items()}
     assert found == {"永": [0, 3, 5], OTHER: [1], "A": [2, 4]}
-    assert rows_by_label(labels[:0]) == {}
+    assert rows_by(labels[:0]) == {}

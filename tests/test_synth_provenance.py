@@ -175,12 +175,24 @@ def write_run(path: Path, stores: list[Store], contents: list[str] | None = None
     return sources
 
 
-def test_the_audit(
-    real: Store,
+@pytest.fixture
+def audited(
     tmp_path: Path,
     load_script: Callable[[str], ModuleType],
     capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> Callable[..., tuple[int, str]]:
+    """Calls the audit of the run with more options. -> exit code, and all that it said."""
+    script = load_script("audit")
+
+    def audit(*more: str) -> tuple[int, str]:
+        code = run(script.options(), script.main, ["--model", str(tmp_path / "run"), *more])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    return audit
+
+
+def test_the_audit(real: Store, tmp_path: Path, audited: Callable[..., tuple[int, str]]) -> None:
     with StoreWriter(tmp_path / "font", Canvas(), real.alphabet, {"seed": 1}) as writer:
         rows = [
             Sample("A", "A", "font", origin="my-own:A"),
@@ -190,13 +202,6 @@ def test_the_audit(
     run_ = tmp_path / "run"
     stores = [real, Store.open(tmp_path / "font")]
     sources = write_run(run_, stores)
-    script = load_script("audit")
-
-    def audited(*more: str) -> tuple[int, str]:
-        code = run(script.options(), script.main, ["--model", str(run_), *more])
-        told = capsys.readouterr()
-        return code, told.out + told.err
-
     code, told = audited()
     assert code == 2 and "no licence is known of my-own;" in told
     code, told = audited("--allow", "my-own")
@@ -252,21 +257,10 @@ def generated(real: Store, tmp_path: Path) -> Store:
 
 
 def test_generated_images_are_followed_to_what_their_generator_learned_from(
-    real: Store,
-    generated: Store,
-    tmp_path: Path,
-    load_script: Callable[[str], ModuleType],
-    capsys: pytest.CaptureFixture[str],
+    real: Store, generated: Store, tmp_path: Path, audited: Callable[..., tuple[int, str]]
 ) -> None:
     """By names from the working folder of the trainings, which lies above the stores."""
     write_run(tmp_path / "run", [real, generated])
-    script = load_script("audit")
-
-    def audited(*more: str) -> tuple[int, str]:
-        code = run(script.options(), script.main, ["--model", str(tmp_path / "run"), *more])
-        told = capsys.readouterr()
-        return code, told.out + told.err
-
     code, told = audited()
     assert code == 0, told
     assert "behind: 18 images, which" in told and "made learned from" in told
@@ -286,32 +280,22 @@ def test_generated_images_are_followed_to_what_their_generator_learned_from(
 
 
 def test_generated_images_of_which_nothing_is_known_are_refused(
-    real: Store,
-    generated: Store,
-    tmp_path: Path,
-    load_script: Callable[[str], ModuleType],
-    capsys: pytest.CaptureFixture[str],
+    real: Store, generated: Store, tmp_path: Path, audited: Callable[..., tuple[int, str]]
 ) -> None:
     """And none of those that come back from an export: the notes come with them."""
-    script = load_script("audit")
-
-    def audited(*stores: Store) -> tuple[int, str]:
-        write_run(tmp_path / "run", [*stores])
-        code = run(script.options(), script.main, ["--model", str(tmp_path / "run")])
-        told = capsys.readouterr()
-        return code, told.out + told.err
-
     path = export_store(generated, "webdataset", tmp_path / "made.tar").path
     again = import_images(path, tmp_path / "again", None, Canvas(), as_is=True)
     assert again.content == generated.content and again.alphabet == generated.alphabet
     assert learned_from(again).path.name == "behind"
-    code, told = audited(real, again)
+    write_run(tmp_path / "run", [real, again])
+    code, told = audited()
     assert code == 0 and "behind: 18 images, which" in told
     with StoreWriter(tmp_path / "bare", Canvas(), real.alphabet, {}) as writer:
         writer.append(np.asarray(generated.images), [Sample("A", "A", "gan", origin="g:tw-kai:A")])
     bare = Store.open(tmp_path / "bare")
     for stores in ([real, bare], [bare, real]):
-        code, told = audited(*stores)
+        write_run(tmp_path / "run", stores)
+        code, told = audited()
         assert code == 2 and "bare: 1 generated images, and its store.json does not say" in told
         assert "no validation or test image" not in told
 

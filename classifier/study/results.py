@@ -11,7 +11,7 @@ import numpy as np
 
 from classifier.charts import expected_calibration_error
 from classifier.finished import Finished
-from classifier.study.plan import WRITTEN, Trained
+from classifier.study.plan import Trained
 from classifier.study.runner import Runner
 from synth.errors import InputError
 from synth.scenario import read_groups
@@ -51,7 +51,7 @@ class Row:
 
 def rows_of(trained: list[Trained], runner: Runner) -> list[Row]:
     """The finished ones of the runs."""
-    return [_row(t, runner) for t in trained if all((t.run / name).is_file() for name in WRITTEN)]
+    return [_row(t, runner) for t in trained if runner.jobs[t.job].is_done]
 
 
 def _row(trained: Trained, runner: Runner) -> Row:
