@@ -1,7 +1,9 @@
 # The service: CPU, no torch, not root. The model is not in it; see docs/DEPLOY.md.
 #   docker build -t inkfill-serve .
-#   docker run --rm -p 8000:8000 -v "$PWD/exported:/model:ro" inkfill-serve [options of serve.py]
-FROM python:3.11-slim
+#   docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/exported:/model:ro" inkfill-serve [options of serve.py]
+# The tag moves. To build on the same base again: --build-arg BASE=python@sha256:..., see docs/DEPLOY.md.
+ARG BASE=python:3.11-slim
+FROM ${BASE}
 
 RUN useradd --create-home --uid 10001 inkfill
 WORKDIR /app
@@ -23,6 +25,7 @@ RUN pip install --no-cache-dir -c constraints.txt \
     tqdm \
     waitress
 
+COPY LICENSE ./
 COPY assets/fonts assets/fonts
 COPY synth synth
 COPY classifier classifier

@@ -7,9 +7,9 @@ Your files are copied as they are, for the loaders of raw files, which decode an
 time; for the others they are brought onto the canvas once and written in every format, on disk and
 in memory (tmpfs). Each loader then gives batches of uint8 [B, 64, 64], in a random order, from one
 process (or DALI thread) and from many. "disk, cold" means that the system was asked to forget the
-files before each turn (posix_fadvise; a disk's own cache does not obey). Loaders run in turn; the
-table gives the median of the rounds and the spread, (highest - lowest) / median. DALI works ahead:
-what it has begun before the clock starts is taken first.
+files before each turn (posix_fadvise; a disk's own cache does not obey). Loaders run in turn, in an
+order drawn anew each round; the table gives the median of the rounds and the spread, (highest -
+lowest) / median. DALI works ahead: what it has begun before the clock starts is taken first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import itertools
 import math
 import multiprocessing
 import os
+import random
 import shutil
 import statistics
 import tempfile
@@ -174,7 +175,7 @@ def _measure(args: Namespace, places: dict[str, Path], count: int) -> list[tuple
     """Rows: loader, place, threads, batch size, median images/s, spread."""
     import numpy as np
 
-    rng = np.random.default_rng(0)
+    rng, turns = np.random.default_rng(0), random.Random(1)
     names = [*LOADERS, "raw files, DALI"]
     rows = []
     for place, threads, size in itertools.product(
@@ -184,9 +185,8 @@ def _measure(args: Namespace, places: dict[str, Path], count: int) -> list[tuple
         spare = DALI_AHEAD * size
         total = max(min(args.total, count - spare) // size, 1) * size
         rates: dict[str, list[float]] = {name: [] for name in names}
-        for turn in range(args.rounds):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
+        for _ in range(args.rounds):
+            for name in turns.sample(names, len(names)):
                 # where images are few, the first come again
                 order = np.resize(rng.permutation(count), spare + total)
                 warm, orders = np.split(order.reshape(-1, size), [DALI_AHEAD])

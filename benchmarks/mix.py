@@ -5,10 +5,11 @@
 
 Every contender gives the same: a batch of float32 [B, 1, 64, 64] in -1..1 as a torch tensor, but
 `numpy.take`, which fills a ready uint8 buffer. Ours is what Lightning's trainer is given, with the
-mix that preset "small" trains on; the drawing of the mix's blocks is timed with it. All run in
-turn; a ratio is the median over the rounds, with the lowest and highest. A/A is our loader against
-itself: where it is not within 5 %, the machine is not quiet and the ratios are worth nothing. The
-limits are those that the project set itself; where one is missed the exit code is 1.
+mix that preset "small" trains on; the drawing of the mix's blocks is timed with it. "As in 2021"
+are the loaders of a 2021 contest entry. All run in turn, in an order drawn anew each round; a ratio
+is the median over the rounds, with the lowest and highest. The limits are those that the project
+set itself; where one is missed the exit code is 1. A/A is our loader against itself: where it is
+not within 5 %, the exit code is 2: the machine is too busy for the ratios to mean anything.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Figure:
     limit: str
     least: float = 0.0
     most: float = float("inf")
+    is_same_again: bool = False  # A/A: no claim, but what the claims are worth
 
     @property
     def median(self) -> float:
@@ -99,12 +101,20 @@ def main(args: Namespace) -> None:
             print(f"{one.name:<32}{one.median:>12,.0f}{one.spread:>9.0%}", flush=True)
         torch.set_num_threads(cores)
         figures = [*compared(rates), waiting(args, setup, Path(folder))]
+    judge(figures)
+
+
+def judge(figures: list[Figure]) -> None:
+    """Prints them. Raises SystemExit where one is missed."""
     print(f"\n{'ours against':<40}{'ratio':>8}{'lowest':>9}{'highest':>9}  {'limit':<14}")
     for f in figures:
         print(
             f"{f.name:<40}{f.median:>8.3g}{min(f.values):>9.3g}{max(f.values):>9.3g}  "
             f"{f.limit:<14}{'MISSED' if f.missed else ''}"
         )
+    if any(f.missed for f in figures if f.is_same_again):
+        print("A/A failed: the machine is too busy for the ratios to mean anything")
+        raise SystemExit(2)
     if any(f.missed for f in figures):
         raise SystemExit(1)
 
@@ -228,7 +238,7 @@ def compared(rates: dict[str, Rates]) -> list[Figure]:
     plain, bent = rates["ours, mix"], rates["ours, mix, augmented"]
     again = rates["ours, mix (again)"].ratios(plain)
     return [
-        Figure("A/A", again, "0.95 to 1.05", 0.95, 1.05),
+        Figure("A/A", again, "0.95 to 1.05", 0.95, 1.05, is_same_again=True),
         at_least("DataLoader + the codec alone", plain, best("DataLoader, codec"), 5),
         at_least("DataLoader + v2 normalisation", plain, best("DataLoader, ToTensor"), 5),
         at_least("numpy.take into a ready buffer", plain, rates["numpy.take"], 0.9),

@@ -1,4 +1,5 @@
-"""What others would use for training batches, and what was used in 2021. No benchmark by itself.
+"""What others would use for training batches, and what a contest entry of 2021 used. No benchmark
+by itself.
 
 Every one gives float32 [B, 1, H, W] in -1..1 as a torch tensor, but `take`, which fills a ready
 uint8 buffer, and `dali_by_image`, whose batches stay DALI's.
@@ -83,7 +84,7 @@ OF_2021 = ("raw files, Pillow", "HDF5", "LMDB", "raw files, DALI")
 
 
 def of_2021(store: Any, folder: Path, batch_size: int, threads: int, count: int) -> dict:
-    """The loaders that the owner had, on the images of a store, by name."""
+    """The loaders of a 2021 contest entry, on the images of a store, by name."""
     from synth.export import FORMATS, export_store
 
     folder.mkdir()

@@ -22,10 +22,12 @@ class Row:
     ratios: tuple[float, ...]
     limit: str
     holds: bool
+    is_same_again: bool = False  # A/A: no claim, but what the claims are worth
 
     def __str__(self) -> str:
         spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}" if len(self.ratios) > 1 else ""
-        mark = "" if self.holds else "   MISSED"
+        missed = "A/A FAILED" if self.is_same_again else "MISSED"
+        mark = "" if self.holds else f"   {missed}"
         ratio = float(np.median(self.ratios))
         return (
             f"{self.claim:34} {self.ours:>10} {self.peer:>26} {ratio:7.2f} {spread:>14}  "
@@ -57,10 +59,11 @@ def times_faster(claim: str, rate: Rates, against: Rates, limit: float) -> Row:
 
 
 def same_again(claim: str, ours: Rates, again: Rates) -> Row:
-    """A/A: the same thing twice; where it differs, the other ratios are worth no more."""
+    """A/A: the same thing twice; where it differs, the other ratios mean nothing."""
     found = ratios(ours, again)
     holds = abs(float(np.median(found)) - 1) <= SAME_RATE
-    return Row(claim, "", "ours again", found, f"1 +- {SAME_RATE:g}", holds)
+    limit = f"1 +- {SAME_RATE:g}"
+    return Row(claim, "", "ours again", found, limit, holds, is_same_again=True)
 
 
 def same_answers(

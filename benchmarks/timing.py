@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,12 +65,12 @@ def timed(one: Contender) -> float:
 
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Rates]:
-    """One turn of each to warm up, then `rounds` times all in turn, every time from another one."""
-    names = list(contenders)
+    """One turn of each to warm up, then `rounds` times all in turn. The order is drawn anew each
+    time, by a fixed seed: none runs behind the same one again and again."""
+    names, rng = list(contenders), random.Random(1)
     rates: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-1, rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
+        for name in rng.sample(names, len(names)):
             one = contenders[name]
             rate = timed(one)
             if turn >= 0:

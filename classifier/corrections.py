@@ -3,15 +3,17 @@
 Columns, in any order, others are passed over: `sha256` (of the image, as in the store and the
 report) and `label`: a character of the alphabet, "other", "remove", or nothing for what is not
 decided. The given label, written again, confirms it: nothing doubts it any more. Equal images share
-a decision. Files may be joined, one after the other. A row whose third column, `decided_by`, begins
-with "nobody" counts as the others do, but no one has looked: it stays open to doubt. Only real
-training images can be decided on; the store on disk stays as it is.
+a decision, unless the column `given` names a label: it is then about those filed under that label
+alone. Files may be joined, one after the other. A row whose column `decided_by` begins with
+"nobody" counts as the others do, but no one has looked: it stays open to doubt. Only real training
+images can be decided on; the store on disk stays as it is.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,7 +24,7 @@ from synth.errors import InputError
 from synth.store import Store
 
 REMOVE = "remove"
-DECIDED_BY, NOBODY = "decided_by", "nobody"
+DECIDED_BY, NOBODY, GIVEN = "decided_by", "nobody", "given"
 _MARK = "\ufeff"  # byte-order mark
 
 
@@ -49,24 +51,23 @@ class Corrections:
         try:
             # each of several joined files may begin with a byte-order mark
             lines = [line.removeprefix(_MARK) for line in raw.decode("utf-8").splitlines()]
-            reader = csv.DictReader(lines)
-            table = [(reader.line_num, row) for row in reader]
+            table = _entries(lines)
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"--corrections {path}: no CSV in UTF-8 ({error})") from None
-        if not {"sha256", "label"} <= set(reader.fieldnames or ()):
+        if table is None:
             raise InputError(f"--corrections {path}: needs the columns sha256 and label")
         index = real.alphabet.index()
         rows_of: dict[str, list[int]] = {}
-        digests, split = real.column("sha256"), real.column("split")
+        digests, split, labels = (real.column(name) for name in ("sha256", "split", "label"))
         for row in real.rows("train").tolist():
             rows_of.setdefault(digests[row], []).append(row)
         measured = set(digests[split != "train"])
         decided: dict[int, int] = {}
         looked: set[int] = set()
         for line, entry in table:
-            image, label = (entry["sha256"] or "").strip(), (entry["label"] or "").strip()
+            image, label, given = (entry.get(n, "").strip() for n in ("sha256", "label", GIVEN))
             where = f"--corrections {path}, line {line}"
-            if not label or (image, label) == ("sha256", "label"):  # joined files: their heads
+            if not label:
                 continue
             if label not in index and label != REMOVE:
                 raise InputError(
@@ -79,14 +80,15 @@ class Corrections:
                     f"{where}: image {image[:16]!r} is no training image of {real.path} ({what} "
                     "only training labels are changed)"
                 )
+            about = [row for row in rows_of[image] if given in ("", labels[row])]
+            if not about:
+                raise InputError(f"{where}: image {image[:16]} is not filed under {given!r}")
             number = -1 if label == REMOVE else index[label]
-            for row in rows_of[image]:
+            for row in about:
                 if decided.setdefault(row, number) != number:
                     raise InputError(f"{where}: image {image[:16]} was decided otherwise before")
-            # without a name for it (joined files: the first one's head) it is one value too many
-            by = entry.get(DECIDED_BY) or next(iter(entry.get(None) or ()), "")
-            if not by.strip().startswith(NOBODY):
-                looked.update(rows_of[image])
+            if not entry.get(DECIDED_BY, "").strip().startswith(NOBODY):
+                looked.update(about)
         rows = np.array(sorted(decided), np.int64)
         classes = np.array([decided[row] for row in rows.tolist()], np.int64)
         changed = int(((classes >= 0) & (classes != real.classes()[rows])).sum())
@@ -117,3 +119,22 @@ class Corrections:
         """In one line."""
         confirmed = len(self.rows) - self.changed - self.removed
         return f"{self.changed} labels changed, {self.removed} removed, {confirmed} confirmed"
+
+
+def _entries(lines: Sequence[str]) -> list[tuple[int, dict[str, str]]] | None:
+    """Of each row of a table, or of several joined, the number of its line and its values by
+    column; None where the first one does not name the columns that are needed."""
+    reader = csv.reader(lines)
+    head: list[str] = []
+    found = []
+    for values in reader:
+        names = [value.strip() for value in values]
+        if {"sha256", "label"} <= set(names):
+            head = names
+        elif values and not head:
+            return None
+        elif values:
+            # joined without its own head, below one of fewer columns: what the lists write there
+            more = [name for name in (DECIDED_BY, GIVEN) if name not in head]
+            found.append((reader.line_num, dict(zip([*head, *more], values, strict=False))))
+    return found if head else None

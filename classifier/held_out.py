@@ -13,6 +13,7 @@ import numpy as np
 from classifier.mixing import REAL
 from classifier.rejection import ENOUGH
 from classifier.setup import Setup
+from classifier.shares import others_shown
 from synth.other import ONE_CHARACTER_KINDS
 from synth.store import SOURCES
 
@@ -29,10 +30,13 @@ class HeldOut:
 
 
 def others_in_training(setup: Setup) -> frozenset[str]:
-    """The characters that training images labelled "other" are known to show."""
+    """The characters that training images labelled "other" are known to show: those that the mix
+    shows, not those of a source or a kind that it leaves out."""
     found: set[str] = set()
+    there = setup.mix.prior() > 0
     for store, pool in zip(setup.stores, setup.mix.pools, strict=True):
-        rows = pool.rows[pool.targets >= setup.known]
+        shown = others_shown(pool.sources, pool.kinds, setup.mix.settings) & there[pool.targets]
+        rows = pool.rows[(pool.targets >= setup.known) & shown]
         found |= set(store.column("char")[rows].astype(str))
     return frozenset(found - {""})
 

@@ -121,7 +121,7 @@ class ClassifierModule(pl.LightningModule):
                 self.given = blend.larger(own, self.given)
         loss = losses.mean()
         if not torch.isfinite(loss):
-            raise RuntimeError(f"classifier: loss {loss.item()} at step {step}")
+            raise RuntimeError(f"classifier: loss of the batch is {loss.item()} at step {step}")
         right = folded(logits.detach(), self.known).argmax(1) == batch["target"].clamp(
             max=self.known
         )

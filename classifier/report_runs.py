@@ -26,7 +26,8 @@ _CURVES = {  # metrics.jsonl -> title, whether it is a share
 
 
 def totals(split: str, runs: list[Finished]) -> dict[str, Any]:
-    """A row a figure: its value in each run, and the difference to each compared run."""
+    """A row a figure: its value in each run, and the difference to each compared run, which is
+    called good or bad only where it has an interval, and lies beyond it."""
     mine = runs[0].figures[split]
     wanted: list[tuple[str, Any]] = [
         (f"accuracy, {g}", lambda f, g=g: f["groups"].get(g))
@@ -43,17 +44,13 @@ def totals(split: str, runs: list[Finished]) -> dict[str, Any]:
     rows = []
     for label, value in wanted:
         values = [value(r.figures[split]) if split in r.figures else None for r in runs]
-        better = -1 if label.startswith("known called") else 1
         group = label.removeprefix("accuracy, ")
         ours, differences = values[0], []
         for run, other in zip(runs[1:], values[1:], strict=True):
             change = None if ours is None or other is None else ours - other
             chance = half[run.name].get(group)
-            verdict = ""
-            told = group not in GROUP_NAMES or chance is not None
-            if change is not None and told and abs(change) > (chance or 0):
-                verdict = "good" if change * better > 0 else "bad"
-            differences.append({"change": change, "half": chance, "verdict": verdict})
+            told = {"change": change, "half": chance, "verdict": _verdict(change, chance)}
+            differences.append(told)
         rows.append({"label": label, "values": values, "differences": differences})
     stores = {r.figures[split]["store"] for r in runs if "store" in r.figures.get(split, {})}
     return {
@@ -65,6 +62,13 @@ def totals(split: str, runs: list[Finished]) -> dict[str, Any]:
     }
 
 
+def _verdict(change: float | None, half: float | None) -> str:
+    """good, bad, or nothing where the interval is missing or holds 0."""
+    if change is None or half is None or abs(change) <= half:
+        return ""
+    return "good" if change > 0 else "bad"
+
+
 def _half_intervals(split: str, mine: Finished, other: Finished) -> dict[str, float]:
     """Group -> half the 95 % interval of the difference in mean per-class accuracy.
 
@@ -72,22 +76,30 @@ def _half_intervals(split: str, mine: Finished, other: Finished) -> dict[str, fl
     mean, summed over classes. It tells the chance of the images, not that of the training seed.
     A group with a class of very few images gets none: their variance says nothing.
     """
+    variance = _variances(split, mine, other)
+    result = {}
+    for group in GROUP_NAMES:
+        rows = [r for r in mine.figures[split]["classes"] if r["group"] == group]
+        if variance and rows and min(r["images"] for r in rows) >= LEAST_OF_CLASS:
+            of_group = sum(variance[r["label"]] for r in rows)
+            result[group] = 1.96 * float(np.sqrt(of_group)) / len(rows)
+    return result
+
+
+def _variances(split: str, mine: Finished, other: Finished) -> dict[str, float]:
+    """Label -> variance of the paired difference in its accuracy; {} where the runs did not answer
+    the same images."""
     a, b = mine.answers(split), other.answers(split)
     if a is None or b is None or mine.alphabet != other.alphabet:
         return {}
     if len(a.row) != len(b.row) or (a.row != b.row).any() or (a.target != b.target).any():
         return {}
     change = a.right.astype(float) - b.right.astype(float)
-    classes = mine.alphabet.index()
-    result = {}
-    for group in GROUP_NAMES:
-        rows = [r for r in mine.figures[split]["classes"] if r["group"] == group]
-        variance = [
-            change[a.target == classes[r["label"]]].var() / max(r["images"] - 1, 1) for r in rows
-        ]
-        if rows and min(r["images"] for r in rows) >= LEAST_OF_CLASS:
-            result[group] = 1.96 * float(np.sqrt(sum(variance))) / len(rows)
-    return result
+    numbers = mine.alphabet.index()
+    return {
+        r["label"]: float(change[a.target == numbers[r["label"]]].var()) / max(r["images"] - 1, 1)
+        for r in mine.figures[split]["classes"]
+    }
 
 
 def group_chart(split: str, runs: list[Finished]) -> str:
@@ -121,14 +133,19 @@ def curves(runs: list[Finished]) -> list[dict[str, str]]:
 
 
 def classes(split: str, runs: list[Finished]) -> list[dict[str, Any]]:
-    """A row a class of this run, with its accuracy in the others."""
+    """A row a class of this run, with its accuracy in the others. A difference is called good or
+    bad as in `totals`, by the images of the class alone."""
     before = [
         {row["label"]: row["accuracy"] for row in r.figures.get(split, {}).get("classes", [])}
         for r in runs[1:]
     ]
+    variance = [_variances(split, runs[0], r) for r in runs[1:]]
     rows = []
     for row in runs[0].figures[split]["classes"]:
         others = [b.get(row["label"]) for b in before]
         changes = [None if o is None else row["accuracy"] - o for o in others]
-        rows.append(row | {"others": others, "changes": changes})
+        enough = row["images"] >= LEAST_OF_CLASS
+        half = [1.96 * v[row["label"]] ** 0.5 if v and enough else None for v in variance]
+        verdicts = [_verdict(c, h) for c, h in zip(changes, half, strict=True)]
+        rows.append(row | {"others": others, "changes": changes, "verdicts": verdicts})
     return rows

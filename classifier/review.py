@@ -14,7 +14,7 @@ import numpy as np
 
 from classifier.card import Card
 from classifier.config import ClassifierConfig
-from classifier.corrections import DECIDED_BY, NOBODY, REMOVE
+from classifier.corrections import DECIDED_BY, GIVEN, NOBODY, REMOVE
 from classifier.export import Model, fastest_device
 from classifier.fit import fit
 from classifier.setup import prepare
@@ -140,17 +140,20 @@ def spared(wrong: np.ndarray, given: np.ndarray, belief: np.ndarray) -> np.ndarr
 
 def undecided(suspects: Suspects, real: Store, how: str) -> str:
     """The whole list as a file of corrections, though nobody looked: every suspect removed
-    ("remove") or given its likely label ("likely"). Its third column says so. Of equal images the
-    least believed one counts: they share a decision."""
+    ("remove") or given its likely label ("likely"). Its third column says so. Of equal suspects the
+    least believed one counts: they share a decision. The fourth column is the given label: an equal
+    image under another one, which nothing doubts, stays as it is."""
     names, digests = real.alphabet.classes, real.column("sha256")
-    labels: dict[str, str] = {}
-    for row, likely in zip(suspects.row.tolist(), suspects.likely.tolist(), strict=True):
-        labels.setdefault(str(digests[row]), REMOVE if how == "remove" else names[likely])
+    decided: dict[str, str] = {}  # image -> label
+    doubted: dict[tuple[str, str], None] = {}  # image, given label; in order
+    for row, target, likely in zip(suspects.row, suspects.target, suspects.likely, strict=True):
+        decided.setdefault(str(digests[row]), REMOVE if how == "remove" else names[likely])
+        doubted[str(digests[row]), names[target]] = None
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["sha256", "label", DECIDED_BY])
+    table.writerow(["sha256", "label", DECIDED_BY, GIVEN])
     nobody = f"{NOBODY}: the list itself"
-    table.writerows([digest, label, nobody] for digest, label in labels.items())
+    table.writerows([digest, decided[digest], nobody, given] for digest, given in doubted)
     return text.getvalue()
 
 

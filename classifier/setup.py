@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -25,6 +25,7 @@ from classifier.pipeline import Augment, CheckedFunction, load_function
 from classifier.pretrained import start_from
 from classifier.rejection import OTHER_SCORES
 from classifier.schedules import OPTIMISERS, SCHEDULES
+from classifier.shares import others_shown
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.near_copies import name_of
@@ -96,29 +97,28 @@ def prepare(
         Pool.of(store, t, rows if store is real else None)
         for store, t in zip(stores, targets, strict=True)
     ]
-    weights = {
-        "real": config.real_weight,
-        "font": config.font_weight,
-        "gan": config.gan_weight,
-    }
+    settings = MixSettings(
+        weights={
+            "real": config.real_weight,
+            "font": config.font_weight,
+            "gan": config.gan_weight,
+        },
+        weigh="image",
+        sampling=config.sampling,
+        synthetic_cap=config.synthetic_cap,
+        synthetic_start=config.synthetic_start,
+        real_share=config.real_share,
+        real_only_share=config.real_only_share,
+        skip_empty=True,
+        source_weights=config.source_weights,
+        group_weights=config.group_weights,
+        class_weights=config.class_weights,
+        kind_weights=config.kind_weights,
+    )
     mix = Mix.of(
         pools,
         (*real.alphabet.classes, *others),
-        MixSettings(
-            weights=weights,
-            weigh="image",
-            sampling=config.sampling,
-            other_share=_other_share(config, pools, len(real.alphabet), weights),
-            synthetic_cap=config.synthetic_cap,
-            synthetic_start=config.synthetic_start,
-            real_share=config.real_share,
-            real_only_share=config.real_only_share,
-            skip_empty=True,
-            source_weights=config.source_weights,
-            group_weights=config.group_weights,
-            class_weights=config.class_weights,
-            kind_weights=config.kind_weights,
-        ),
+        replace(settings, other_share=_other_share(config, pools, len(real.alphabet), settings)),
         seed=seed,
         batch_size=config.batch_size,
         total_steps=config.steps,
@@ -233,15 +233,17 @@ def _no_leak(real: Store, test: Store | None) -> None:
 
 
 def _other_share(
-    config: ClassifierConfig, pools: list[Pool], known: int, weights: dict[str, float]
+    config: ClassifierConfig, pools: list[Pool], known: int, settings: MixSettings
 ) -> float | None:
     """The wanted share of "other" in a batch, or None (like one class of the alphabet) where there
-    are fewer than ENOUGH_OTHERS images of it in the sources in use.
+    are fewer than ENOUGH_OTHERS images of it that the mix shows.
 
     Raises InputError where it is in force and a weight of "other" would do nothing.
     """
-    in_use = np.array([weights[name] > 0 for name in SOURCES])
-    others = sum(int(((p.targets >= known) & in_use[p.sources]).sum()) for p in pools)
+    others = sum(
+        int(((p.targets >= known) & others_shown(p.sources, p.kinds, settings)).sum())
+        for p in pools
+    )
     if config.other_share is None or others < ENOUGH_OTHERS:
         return None
     for flag, given in (("group", config.group_weights), ("class", config.class_weights)):

@@ -127,6 +127,21 @@ def source_weights(
     return result
 
 
+def others_shown(
+    sources: np.ndarray,  # [n] int64, index into SOURCES
+    kinds: np.ndarray | None,  # [n] str, what each shows; None: nobody weighs by it
+    settings: MixSettings,
+) -> np.ndarray:
+    """[n] images of "other" -> [n] bool: those whose source has a weight there, and whose kind."""
+    factors = settings.source_weights.get(OTHER, {})
+    weight = np.array([settings.weights.get(s, 0.0) * factors.get(s, 1.0) for s in SOURCES])
+    shown = weight[sources] > 0
+    if kinds is not None:
+        without = [kind for kind, factor in settings.kind_weights.items() if factor == 0]
+        shown &= ~np.isin(kinds, np.array(without, str))
+    return shown
+
+
 def shares_at(
     progress: float,  # 0 at the first step .. 1 at the last
     real_only: bool,

@@ -57,7 +57,7 @@ def options() -> ArgumentParser:
 def main(args: Namespace) -> None:
     import numpy as np
 
-    from synth.provenance import learned_from, refuse_trained, refuse_unknown_generator
+    from synth.provenance import behind_generated, learned_from, refuse_trained
     from synth.store import Store
 
     if args.redraw < 0:
@@ -69,7 +69,7 @@ def main(args: Namespace) -> None:
     seen = {store.path.resolve() for store in stores}
     behind: list[Store] = []
     for store in stores:
-        refuse_unknown_generator(store)
+        behind_generated(store)  # refuses images of which nothing says it
     for store in stores[1:]:  # the first one is the real one
         origin = learned_from(store)
         if origin is not None and origin.path.resolve() not in seen:

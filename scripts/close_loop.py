@@ -7,7 +7,8 @@ and generates them; (4) trains with the font images, the GAN images, and both, w
 (5) writes to verdict.csv and verdict.json whether a source helped a class, hurt it, or made no
 difference, with an interval (a class with too few validation images has the verdict of its group);
 (6) trains OUT/final with all but the sources of the classes that they hurt, by the class's own
-verdict or by its group's where its own few images do not say otherwise: its report.html shows the
+verdict or by its group's where its own few images do not say otherwise ("other" keeps all: its
+validation images do not show the characters that training never sees): its report.html shows the
 verdicts, and which of these are a group's.
 
 The same command goes on where it stopped. The choices are made by the validation images of the
@@ -98,6 +99,7 @@ def main(args: Namespace) -> None:
     from classifier.finished import is_finished
     from classifier.loop.plan import Loop, split_options
     from synth.near_copies import told_copies
+    from synth.provenance import refuse_generator
     from synth.runs import keep_settings
 
     loop = Loop(
@@ -110,12 +112,15 @@ def main(args: Namespace) -> None:
         args.test,
         args.allow_copies,
     )
-    # now: the final run, which refuses them too, comes after hours; where it is finished it is done
-    measures = args.test is not None and not is_finished(loop.final_run)
-    if measures and (told := told_copies(real, Store.open(args.test))):
-        if not args.allow_copies:
-            raise InputError(f"{told}; --allow-copies measures there all the same")
-        print(told)
+    # now: the runs that refuse them too come after hours; where the last is finished it is done
+    if not is_finished(loop.final_run):
+        test = Store.open(args.test) if args.test is not None else None
+        if args.gan is not None:
+            refuse_generator(args.gan, real, test)
+        if test is not None and (told := told_copies(real, test)):
+            if not args.allow_copies:
+                raise InputError(f"{told}; --allow-copies measures there all the same")
+            print(told)
     free = ("out", "workers", "test", "allow_copies")
     settings = {n: v for n, v in used(args).items() if n not in free}
     lock = lock_output(args.out)

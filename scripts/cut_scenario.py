@@ -1,7 +1,8 @@
 """A complete store with right labels -> a scenario: a training and a test store in the shape of the
 main job (rare classes, wrong labels, "other" mostly unseen), and which group each character is in.
 
-The same seed deals the same characters to the same groups, whatever --images and --noise say.
+The same seed deals the same characters to the same groups, whatever --images and --noise say, and
+the training images of fewer are among those of more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--test", type=Path | None, help="store of the test images, in place of --test-names"
     )
+    p.add_argument(
+        "--truth",
+        type=Path | None,
+        help="CSV with the columns path and char: what the file of that name shows, where labels "
+        "are not right (truth.csv of make_sample.py)",
+    )
     p.add_argument("--out", type=Path, required=True, help="folder to make; must not exist")
     p.add_argument(
         "--groups",
@@ -55,7 +62,9 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--known", type=Path | None, help="file of characters that may be known, one a line"
     )
-    p.add_argument("--val-share", type=float, default=0.1, help="of each class, for validation")
+    p.add_argument(
+        "--val-share", type=float, default=0.1, help="of each character, for validation, rounded"
+    )
     p.add_argument("--seed", type=int, default=1)
     return p
 
@@ -64,7 +73,8 @@ def main(args: Namespace) -> None:
     import numpy as np
 
     from synth.alphabet import Alphabet
-    from synth.scenario import cut_scenario, parse_groups, split_by_name
+    from synth.groups import parse_groups, read_truth
+    from synth.scenario import cut_scenario, split_by_name
     from synth.store import Store
 
     if (args.test_names is None) == (args.test is None):
@@ -89,6 +99,7 @@ def main(args: Namespace) -> None:
         args.val_share,
         args.seed,
         used(args),
+        read_truth(args.truth) if args.truth else None,
     )
     print(
         f"{args.out}: {told['training_images']} training images, {told['wrong_labels']} of them "
@@ -96,6 +107,8 @@ def main(args: Namespace) -> None:
     )
     if told["short"]:
         print(f"{len(told['short'])} characters have fewer training images than wanted")
+    if told["copies"]:
+        print(f"{told['copies']} images left out: copies of others that are measured on")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A model over HTTP: the competition's call, a plain one, and a page to write on."""
+"""A model over HTTP: the E.SUN 2021 call (POST /inference), a plain one (POST /v1/predict), and a
+page to write on."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def options() -> ArgumentParser:
         default="fast",
         help="fast: bf16 where the processor computes in it and export_model.py measured on "
         "labelled images that it changes and loses next to nothing, else f32; f32: as trained; "
-        "bf16: whatever it costs",
+        "bf16: whatever it costs, and an error where the processor does not compute in it",
     )
     p.add_argument(
         "--threads", type=int, default=None, help="of the network; null: the runtime decides"

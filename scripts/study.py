@@ -30,10 +30,19 @@ def options() -> ArgumentParser:
         "--grid",
         type=Path,
         required=True,
-        help="YAML file: data, arms, seeds; studies/default.yaml is meant for 90 minutes "
-        "on 2 cores, studies/full.yaml is the whole comparison",
+        help="YAML file: data, arms, seeds; studies/sample.yaml is a small one on simulated data, "
+        "studies/default.yaml is meant for 90 minutes on 2 cores, studies/full.yaml is the whole "
+        "comparison",
     )
     p.add_argument("--out", type=Path, required=True, help="folder of everything that is made")
+    p.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where the images of a data set of the grid are, in place of what the file says; once "
+        "for each set",
+    )
     p.add_argument(
         "--workers", type=int | None, help="commands at once; default: one for each core"
     )
@@ -49,11 +58,11 @@ def options() -> ArgumentParser:
 def main(args: Namespace) -> None:
     from classifier.study.grid import Study
     from classifier.study.page import write_page
-    from classifier.study.plan import plan
+    from classifier.study.plan import plan, refuse_missing
     from classifier.study.results import rows_of
     from classifier.study.runner import Runner
 
-    study = Study.read(args.grid)
+    study = Study.read(args.grid).with_images(args.images)
     jobs, trained = plan(study, args.out)
     workers = cores() if args.workers is None else args.workers
     runner = Runner(jobs, args.out, [sys.executable], SCRIPTS, workers)
@@ -65,7 +74,10 @@ def main(args: Namespace) -> None:
             if job.name not in done:
                 print(f"python scripts/{shlex.join(job.words)}")
         return
-    ended = None if args.page_only else _run(runner, args.out)
+    ended = None
+    if not args.page_only:
+        refuse_missing(study, jobs, runner.done())
+        ended = _run(runner, args.out)
     runner.done()  # refuses what was made with other options, or from what was made anew
     rows = rows_of(trained, runner)
     if rows:

@@ -298,7 +298,14 @@ def options() -> ArgumentParser:
         type=int | None,
         help="validations without a better --monitor (val_known) that end the run; default: none",
     )
-    p.add_argument("--compile", type=bool, default=False, help="torch.compile (default false)")
+    p.add_argument(
+        "--compile",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="torch.compile the network (default false)",
+    )
     p.add_argument(
         "--profile",
         type=str | None,
@@ -322,13 +329,13 @@ def main(args: Namespace) -> None:
     synth = [Store.open(path) for path in args.synth]
     test = Store.open(args.test) if args.test else None
     # of a finished run it was looked for when it began; it is bound to its stores
-    if test and not is_finished(args.out) and (told := told_copies(real, test)):
-        if not args.allow_copies:
-            raise InputError(f"{told}; --allow-copies measures there all the same")
-        print(told)
+    told = told_copies(real, test) if test and not is_finished(args.out) else ""
+    if told and not args.allow_copies:
+        raise InputError(f"{told}; --allow-copies measures there all the same")
 
     from dataclasses import replace
 
+    from classifier.processes import Processes
     from classifier.train import preset, train
 
     name, config = preset(args.preset)
@@ -348,10 +355,13 @@ def main(args: Namespace) -> None:
     clean_at = config.clean_at if args.clean_at is None else tuple(args.clean_at)
     config = replace(config, clean_at=clean_at if args.cleaning else ())
     config = config.with_epochs()
-    print(
-        f"preset {name}: {config.model}{f' x {config.members}' if config.members > 1 else ''}, "
-        f"{config.steps} steps of {config.batch_size}, {config.precision}"
-    )
+    if Processes.here().first:  # what there is to say, the first one says
+        if told:
+            print(told)
+        print(
+            f"preset {name}: {config.model}{f' x {config.members}' if config.members > 1 else ''}, "
+            f"{config.steps} steps of {config.batch_size}, {config.precision}"
+        )
     figures = train(
         real,
         synth,

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from synth.errors import InputError
 
-STALL_S = 60.0  # without a sign from it
+START_S = 300.0  # to its first sign: an interpreter and its imports, on a disk that is busy
+STALL_S = 60.0  # without a sign from it, from then on
 MEMORY_MIB = 2048  # more than what it has when it begins
 _SIGN_EVERY_S = 1.0
 _DAMAGED, _TOO_MUCH = 3, 4  # exit codes
@@ -34,7 +35,8 @@ def require_walkable(path: Path, walk: str, stall_s: float = STALL_S) -> None:
 
     Raises InputError where the process that does so is killed, stalls or wants too much memory, or
     where the walk raises DamagedError. Other errors of the walk say nothing: who opens the file
-    meets them again.
+    meets them again. Raises RuntimeError where the process does not get as far as the walk: that
+    says nothing of the file, so it must not pass for one that was walked.
     """
     line = [sys.executable, "-c", "from synth.guarded import main; main()", walk, str(path)]
     top = str(Path(__file__).parents[1])
@@ -49,6 +51,11 @@ def require_walkable(path: Path, walk: str, stall_s: float = STALL_S) -> None:
     )
     with process:
         try:
+            if not _begins(process):
+                raise RuntimeError(
+                    f"{path}: not tried: the process for it did not start; see what "
+                    f"`python -c 'import {walk.partition(':')[0]}'` says"
+                )
             if not _ends(process, stall_s):
                 raise InputError(f"{path}: damaged: reading it does not get on")
             code = process.wait()
@@ -60,6 +67,13 @@ def require_walkable(path: Path, walk: str, stall_s: float = STALL_S) -> None:
         raise InputError(f"{path}: damaged, or it wants more than {MEMORY_MIB} MiB to be read")
     if code < 0:
         raise InputError(f"{path}: damaged: reading it ended a process ({_name(-code)})")
+
+
+def _begins(process: subprocess.Popen[bytes]) -> bool:
+    """Waits for the first sign. -> whether it came."""
+    assert process.stdout is not None
+    ready = select.select([process.stdout], [], [], START_S)[0]
+    return bool(ready and os.read(process.stdout.fileno(), 1))
 
 
 def _ends(process: subprocess.Popen[bytes], stall_s: float) -> bool:
@@ -82,6 +96,7 @@ def main() -> None:
     """The process that tries it: module:function and the path on its command line."""
     module, _, name = sys.argv[1].partition(":")
     walk = getattr(importlib.import_module(module), name)
+    _give_sign()  # what it took until here is no fault of the file
     _bound_memory()
     try:
         _go_through(walk(Path(sys.argv[2])))
@@ -99,9 +114,13 @@ def _go_through(steps: Iterator[None]) -> None:
     for _ in steps:
         now = time.monotonic()
         if now - last >= _SIGN_EVERY_S:
-            sys.stdout.write(".")
-            sys.stdout.flush()
+            _give_sign()
             last = now
+
+
+def _give_sign() -> None:
+    sys.stdout.write(".")
+    sys.stdout.flush()
 
 
 def _bound_memory() -> None:

@@ -141,24 +141,32 @@ def learned_from(store: Store) -> Store | None:
         if not run.made(notes):
             raise InputError(f"{run.path}: trained anew since it generated {store.path}")
         real, content, near = run.real, content or run.content, run.path
-    if real is None:
-        return None
-    found = find_store(str(real), near, lambda there: not content or there.content == content)
+    return None if real is None else _learned(str(real), content, near)
+
+
+def _learned(real: str, content: str | None, near: Path) -> Store:
+    """The store `real` that what lies `near` learned from. Raises InputError where it is gone, or
+    holds another content than was noted."""
+    found = find_store(real, near, lambda there: not content or there.content == content)
     if content and found.content != content:
         raise InputError(f"{found.path}: not what {near} learned from: it is another store now")
     return found
 
 
-def refuse_unknown_generator(store: Store) -> None:
-    """Raises InputError where a store holds generated images and nothing says what their generator
-    learned from: an image that is measured on may be among that."""
+def behind_generated(store: Store) -> Store | None:
+    """The real store that the generator of a store's images learned from; None: none of them was
+    generated. Raises InputError where nothing says what it learned from, since an image that is
+    measured on may be among that, and as `learned_from` does."""
     images = int((store.column("source") == "gan").sum())
-    if images and learned_from(store) is None:
+    if not images:
+        return None
+    if (found := learned_from(store)) is None:
         raise InputError(
             f"{store.path}: {images} generated images, and its store.json does not say what their "
             "generator learned from; generate them again, or export and import again the store "
             "that says it"
         )
+    return found
 
 
 def refuse_trained(measured: Store, rows: np.ndarray, trained: Store) -> None:
@@ -193,11 +201,45 @@ def refuse_apart(real: Store, tests: Sequence[Path]) -> None:
 
 def refuse_leaks(real: Store, synth: Sequence[Store], test: Store | None) -> None:
     """Raises InputError naming the first validation or test image of `real`, or image of `test`,
-    that a store which is trained on beside `real` holds for training."""
+    that a store which is trained on beside `real` holds for training, or that, by its hash, the
+    generator of its training images learned from. Where that is not known any more it raises
+    InputError as an audit does."""
     for store in synth:
         refuse_trained(real, np.flatnonzero(real.column("split") != "train"), store)
         if test is not None:
             refuse_trained(test, np.arange(len(test)), store)
+        generated = (store.column("source")[store.rows("train")] == "gan").any()
+        # of the training images of `real` itself, wherever it lay then, nothing more is to be asked
+        if generated and _notes(store).get("trained_on") != real.content:
+            _refuse_learned(behind_generated(store), store.path, real, test)
+
+
+def refuse_generator(run: Path, real: Store, test: Store | None) -> None:
+    """The same of a finished GAN run, before it generates: raises InputError naming the first image
+    to be measured on that it learned from, and where that is not known any more."""
+    there = _GanRun.read(run)
+    if there.content == real.content:
+        return
+    if there.real is None:
+        raise InputError(f"{run}/generator.json: does not say what it learned from; train it again")
+    _refuse_learned(_learned(there.real, there.content, run), run, real, test)
+
+
+def _refuse_learned(origin: Store | None, of: Path, real: Store, test: Store | None) -> None:
+    """Raises InputError naming the first validation or test image of `real`, or image of `test`,
+    that is a training image of `origin`, which `of` learned from."""
+    if origin is None:
+        return
+    digests = set(origin.column("sha256")[origin.rows("train")].tolist())
+    asked = [(real, np.flatnonzero(real.column("split") != "train"))]
+    asked += [(test, np.arange(len(test)))] if test is not None else []
+    for measured, rows in asked:
+        equal = [digest in digests for digest in measured.column("sha256")[rows].tolist()]
+        shared = rows[np.array(equal, bool)]
+        shared = shared[_inked(measured, shared)]  # blanks are all alike
+        if len(shared):
+            told = _told(measured, int(shared[0]), origin, "is")
+            raise InputError(f"{told}, which {of} learned from; train a GAN without it")
 
 
 def _told(measured: Store, row: int, trained: Store, how: str) -> str:

@@ -1,16 +1,18 @@
 """A complete, clean store -> a scenario: rare classes, wrong labels, and "other" mostly unseen.
 
 Characters are dealt out to groups by the scenario's seed. A scenario of the same seed with more
-images a class, or with more wrong labels, holds the images and the wrong labels of the smaller one
-and some more, and is measured on the same test images: two scenarios differ in one thing only.
+images a class, or with more wrong labels, holds the training images and the wrong labels of the
+smaller one and some more, and is measured on the same test images: two scenarios differ in one
+thing only.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +22,17 @@ from synth import chance
 from synth.alphabet import OTHER, Alphabet
 from synth.errors import InputError
 from synth.files import sync, write_text
-from synth.near_copies import Pictures, copies, copies_in_training
-from synth.splits import choose_splits
+from synth.groups import Group, deal, file_name, true_labels
+from synth.near_copies import Pictures, copies
 from synth.store import Sample, Store, StoreWriter, lock_output, refuse_existing
 
-OTHER_GROUPS = "other"  # names of groups of other characters start so
-_DEAL, _ORDER, _NOISE = 81, 82, 83  # streams of `synth.chance`
+_ORDER, _NOISE = 82, 83  # streams of `synth.chance`
 _BATCH = 1024  # images copied at once
-
-
-@dataclass(frozen=True)
-class Group:
-    """Characters that get the same number of training images."""
-
-    name: str  # common, rare, few ...; other_seen, other_unseen: not in the alphabet
-    classes: int
-    images: int  # training images of each
-
-    @property
-    def known(self) -> bool:
-        return not self.name.startswith(OTHER_GROUPS)
-
-
-def parse_groups(text: str) -> tuple[Group, ...]:
-    """ "common:40:100,rare:20:20" -> its groups. Raises InputError."""
-    groups = []
-    for part in text.split(","):
-        name, *numbers = part.strip().split(":")
-        if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
-            raise InputError(f"groups: {part!r} is not name:classes:images, like rare:20:20")
-        groups.append(Group(name, *map(int, numbers)))
-    if len({g.name for g in groups}) < len(groups):
-        raise InputError(f"groups: a name stands twice in {text!r}")
-    if not any(g.known for g in groups):
-        raise InputError(f"groups: {text!r} has no group of known characters")
-    return tuple(groups)
 
 
 def split_by_name(store: Store, test_names: str) -> tuple[np.ndarray, np.ndarray]:
     """[n], [m] int64: rows to train on, and rows whose file's name starts with `test_names`."""
-    names = [origin.replace("\\", "/").split("/")[-1] for origin in store.column("origin")]
+    names = map(file_name, store.column("origin"))
     test = np.array([name.startswith(test_names) for name in names], bool)
     if not test.any() or test.all():
         raise InputError(
@@ -68,39 +41,8 @@ def split_by_name(store: Store, test_names: str) -> tuple[np.ndarray, np.ndarray
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
-def deal(
-    groups: Sequence[Group],
-    train: Mapping[str, int],  # character -> training images there are
-    test: Mapping[str, int],  # character -> test images there are
-    listed: set[str] | None,  # characters that may be known ones; None: all
-    seed: int,
-) -> dict[str, str]:
-    """Character -> name of its group. Raises InputError where there are too few characters.
-
-    Known characters come first. With `listed`, other characters are the ones outside it.
-    """
-    chars = np.array(sorted(test))
-    order = chars[np.argsort(chance.uniform(seed, _DEAL, np.arange(len(chars)), 1)[:, 0])]
-    dealt: dict[str, str] = {}
-    for group in sorted(groups, key=lambda g: not g.known):
-        free = [
-            c
-            for c in order.tolist()
-            if c not in dealt
-            and train.get(c, 0) >= group.images
-            and (listed is None or (c in listed) == group.known)
-        ]
-        if len(free) < group.classes:
-            raise InputError(
-                f"group {group.name}: {len(free)} characters with {group.images} training images "
-                f"and a test image are left, wanted {group.classes}"
-            )
-        dealt |= dict.fromkeys(free[: group.classes], group.name)
-    return dealt
-
-
 def cut_scenario(
-    train: Store,  # clean labels, like `test`; both may be one store
+    train: Store,  # clean labels, or `truth`, like `test`; both may be one store
     train_rows: np.ndarray,  # [n] int64
     test: Store,
     test_rows: np.ndarray,  # [m] int64
@@ -112,6 +54,7 @@ def cut_scenario(
     val_share: float,
     seed: int,
     made: dict[str, Any],
+    truth: Mapping[str, str] | None = None,  # see `true_labels`
 ) -> dict[str, Any]:
     """Returns what stands in groups.json: the group of every character, and counts.
 
@@ -125,8 +68,8 @@ def cut_scenario(
     refuse_existing(out)
     if train.canvas != test.canvas:
         raise InputError(f"{test.path}: canvas {test.canvas}, that of {train.path} {train.canvas}")
-    label, digest = train.column("label"), train.column("sha256")
-    test_label = test.column("label")
+    label, test_label = true_labels(train, truth), true_labels(test, truth)
+    digest = train.column("sha256")
     tested = set(test.column("sha256")[test_rows])
     train_rows = np.array([r for r in train_rows if digest[r] not in tested], np.int64)
     near = copies(Pictures.at(test, test_rows), Pictures.at(train, train_rows))
@@ -144,28 +87,32 @@ def cut_scenario(
     alphabet = Alphabet.of(c for c, g in dealt.items() if g in known)
     wanted = {g.name: images.get(g.name, g.images) for g in groups}
 
-    kept, short = [], {}
+    # A known character's images, or those of all characters of a group of others (they are one
+    # class): the first ones of all before the second ones. Larger cuts go on where smaller end.
+    series: dict[str, list[tuple[int, int]]] = {}
+    short = {}
     for char in sorted(dealt):
         rows = rows_of.get(char, np.zeros(0, np.int64))
         # by each image's own number: more images are these and further ones
         order = np.argsort(chance.uniform(seed, _ORDER, rows, 1)[:, 0], kind="stable")
-        kept.append(rows[order][: wanted[dealt[char]]])
+        mine = enumerate(rows[order][: wanted[dealt[char]]].tolist())
+        series.setdefault(char if dealt[char] in known else dealt[char], []).extend(mine)
         if len(rows) < wanted[dealt[char]]:
             short[char] = len(rows)
-    rows = np.sort(np.concatenate(kept))
-    true = [c if dealt[c] in known else OTHER for c in label[rows]]
-    given = _with_noise(rows, true, label[rows], alphabet, noise, seed)
-    splits = choose_splits(given, digest[rows].tolist(), None, val_share, seed)
-    near = copies_in_training(Pictures.at(train, rows), splits)
-    keep = [i for i, row in enumerate(rows.tolist()) if row not in near]
-    rows, true, given, splits = (
-        rows[keep],
-        *([of[i] for i in keep] for of in (true, given, splits)),
-    )
-
+    # an image filed under two characters is no measure
+    several = {d for d, times in Counter(digest[train_rows].tolist()).items() if times > 1}
+    aside = {row for row in _validation(series.values(), val_share) if digest[row] not in several}
+    rows = np.sort(np.array([row for of in series.values() for _, row in of], np.int64))
     measured = np.array([r for r in test_rows if test_label[r] in dealt], np.int64)
+    chosen = len(rows)
+    rows = _without_copies(train, rows, aside, Pictures.at(test, measured))
+    splits = ["val" if row in aside else "train" for row in rows.tolist()]
+    chars = label[rows].tolist()
+    true = [c if dealt[c] in known else OTHER for c in chars]
+    given = _with_noise(rows, true, chars, alphabet, noise, seed)
+
     shown = test_label[measured].tolist()
-    truth = [c if dealt[c] in known else OTHER for c in shown]
+    right = [c if dealt[c] in known else OTHER for c in shown]
     told = {
         "groups": dealt,
         "images": wanted,
@@ -173,6 +120,8 @@ def cut_scenario(
         "wrong_labels": sum(a != b for a, b in zip(true, given, strict=True)),
         "test_images": len(measured),
         "short": short,  # characters with fewer images than wanted -> how many there are
+        "copies": chosen - len(rows),  # images left out as copies of others that are measured on
+        "labels": _labels_a_class(dealt, chars, given, splits),
         "made": made,
     }
     lock, part = lock_output(out), out.with_name(f".{out.name}.partial")
@@ -181,8 +130,8 @@ def cut_scenario(
         shutil.rmtree(part, ignore_errors=True)  # what a killed process left
         part.mkdir()
         _copy(train, rows, given, splits, alphabet, part / "real", made)
-        tests = ["test"] * len(truth)
-        _copy(test, measured, truth, tests, alphabet, part / "test", made, shown)
+        tests = ["test"] * len(right)
+        _copy(test, measured, right, tests, alphabet, part / "test", made, shown)
         write_text(part / "groups.json", json.dumps(told, ensure_ascii=False, indent=1))
         part.rename(out)
         sync(out.parent)
@@ -190,6 +139,57 @@ def cut_scenario(
         shutil.rmtree(part, ignore_errors=True)
         lock.release()
     return told
+
+
+def _validation(series: Iterable[list[tuple[int, int]]], share: float) -> set[int]:
+    """The rows, of [(place, row)] each, that are put aside: that share of the first n, rounded, for
+    every n, so that a larger cut puts the same ones aside, and further ones."""
+
+    def aside(images: int) -> int:
+        return math.ceil(images * share - 0.5)  # of 5 images at a tenth none
+
+    ordered = (sorted(of) for of in series)
+    return {row for of in ordered for i, (_, row) in enumerate(of) if aside(i + 1) > aside(i)}
+
+
+def _without_copies(
+    train: Store, rows: np.ndarray, aside: set[int], measured: Pictures
+) -> np.ndarray:
+    """The rows less training images that are copies of test images, and less validation images that
+    have a copy in training.
+
+    A trainer looks among these images alone. That all training images were looked at before says
+    too little: what counted there as a shape that many write alike may have lost its crowd. Of a
+    validation image and its copy the latter stays, since a larger cut, which has more validation
+    images, must not lose training images to them.
+    """
+    is_aside = np.array([row in aside for row in rows.tolist()], bool)
+    learnt, val = Pictures.at(train, rows[~is_aside]), Pictures.at(train, rows[is_aside])
+    learnt = learnt.only(np.setdiff1d(learnt.rows, list(copies(measured, learnt))))
+    while found := copies(val, learnt):
+        val = val.only(np.setdiff1d(val.rows, list(found.values())))
+    return np.sort(np.concatenate([learnt.rows, val.rows]))
+
+
+def _labels_a_class(
+    dealt: Mapping[str, str], shown: Sequence[str], given: Sequence[str], splits: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Group -> training images of a class under a right and under a wrong label, the mean of its
+    characters. What a group of other characters has right is filed under "other"."""
+    right: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    for char, label, split in zip(shown, given, splits, strict=True):
+        if split == "train" and label in (char, OTHER):  # no known character goes to "other"
+            right[char] += 1
+        elif split == "train":
+            wrong[label] += 1
+    return {
+        group: {
+            "right": float(np.mean([right[c] for c, g in dealt.items() if g == group])),
+            "wrong": float(np.mean([wrong[c] for c, g in dealt.items() if g == group])),
+        }
+        for group in sorted(set(dealt.values()))
+    }
 
 
 def _by_label(label: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -247,11 +247,3 @@ def _copy(
                 for i in part
             ]
             writer.append(whole.take(rows[part.start : part.stop]), samples)
-
-
-def read_groups(path: Path) -> dict[str, str]:
-    """Character -> group, from a scenario's groups.json. Raises InputError."""
-    try:
-        return dict(json.loads((path / "groups.json").read_text(encoding="utf-8"))["groups"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}/groups.json: cannot be read ({error})") from None

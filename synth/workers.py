@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ def in_order(
         waiting: deque[tuple[K, Future[R]]] = deque()
         try:
             for key, arguments in items:
-                waiting.append((key, pool.submit(task, *arguments)))
+                with _interrupts_held():  # it may start a process
+                    waiting.append((key, pool.submit(task, *arguments)))
                 if len(waiting) >= ahead:
                     key, future = waiting.popleft()
                     yield key, future.result()
@@ -53,8 +55,20 @@ def in_order(
             pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """SIGINT comes to this process afterwards, and to one that is started meanwhile not before
+    `_begin`: until then it would end with a traceback of whatever it was importing."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that has come meanwhile is dropped
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
     if start is not None:
         start(*given)

@@ -18,6 +18,9 @@ import numpy as np
 from synth.errors import InputError
 
 Case = tuple[str, Any]  # what it is, what the action gets
+# By the clock, of a case that waits. What one computes is bounded in processor time: on a busy
+# machine the clock goes on meanwhile.
+WALL_S = 60.0
 COUNTED_IN = "INKFILL_BAD_CASES"  # environment: a file that gets a line for each bad case tried
 
 
@@ -79,8 +82,9 @@ def try_all(
     action: Callable[[Any], str],  # a module's function: says what became of a case
     cases: Sequence[Case],
     memory_mib: int,  # that all cases may take beyond what the process has at its start
-    each_s: float = 5.0,
+    each_s: float = 5.0,  # of processor time
     good: bool = False,  # whole files, tried first: no bad cases to be counted
+    wall_s: float = WALL_S,
 ) -> Counter[str]:
     """How many cases ended in each `outcome`.
 
@@ -90,7 +94,9 @@ def try_all(
     outcomes: Counter[str] = Counter()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_child, args=(there, action, cases, memory_mib, each_s))
+    process = context.Process(
+        target=_child, args=(there, action, cases, memory_mib, each_s, wall_s)
+    )
     process.start()
     there.close()
     number = -1
@@ -105,7 +111,8 @@ def try_all(
     except EOFError:
         process.join()
         code = process.exitcode
-        what = "hangs" if code == -signal.SIGALRM else f"ends the process with {code}"
+        late = code in (-signal.SIGALRM, -signal.SIGPROF)
+        what = "hangs" if late else f"ends the process with {code}"
         raise AssertionError(f"{cases[number][0]}: {what}") from None
     finally:
         here.close()
@@ -119,6 +126,7 @@ def _child(
     cases: Sequence[Case],
     memory_mib: int,
     each_s: float,
+    wall_s: float,
 ) -> None:
     import traceback
 
@@ -126,15 +134,19 @@ def _child(
         held = int(f.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     limit = held + memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for number, (_, data) in enumerate(cases):
-        # the first may have late imports to wait for
-        signal.setitimer(signal.ITIMER_REAL, each_s if number else each_s + 120)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)  # ends the process
+    more_s = 120.0  # for the first, which may have late imports to wait for
+    for _, data in cases:
+        signal.setitimer(signal.ITIMER_PROF, each_s + more_s)
+        signal.setitimer(signal.ITIMER_REAL, wall_s + more_s)
         try:
             what, trouble = outcome(action, data), ""
         except BaseException:
             what, trouble = "", traceback.format_exc()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
+        more_s = 0.0
         pipe.send((what, trouble))
         if trouble:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,19 @@ settings.load_profile("same")
 
 ROOT = Path(__file__).parent.parent
 CHARS = "永國銀三"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_run() -> Iterator[None]:
+    """What is kept in a cache folder, glyphs that were drawn, say, is this run's, in its processes
+    too: nothing comes from the user's folder, and nothing stays there."""
+    with (
+        # a service's thread may still draw and keep
+        tempfile.TemporaryDirectory(prefix="inkfill-tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_CACHE_HOME", folder)
+        yield
 
 
 def draw_strokes(seed: int, size_px: int = 72) -> Image.Image:

@@ -18,7 +18,11 @@ FONTS = ROOT / "assets" / "fonts"
 sys.path.insert(0, str(ROOT / "scripts"))
 import build_fonts  # noqa: E402  scripts is a folder of programs, not a package
 
-ROWS = build_fonts.read_rows(FONTS)
+from font_subsets import characters, folder  # noqa: E402
+from font_subsets.rows import FontRow, read_rows  # noqa: E402
+from font_subsets.sources import SOURCES, Source, check_manifest  # noqa: E402
+
+ROWS = read_rows(FONTS)
 HAN = [row for row in ROWS if {"Hant", "Hans"} & set(row.scripts)]
 
 # The same words in both forms: a writer has to be able to write either.
@@ -34,7 +38,7 @@ PAIRS = """
 """
 
 
-def chars_of(row: build_fonts.FontRow) -> set[int]:
+def chars_of(row: FontRow) -> set[int]:
     with TTFont(FONTS / row.file, lazy=True) as font:
         return set(font.getBestCmap())
 
@@ -55,8 +59,8 @@ def test_total_size_stays_below_the_limit() -> None:
 
 
 def test_rows_come_from_the_manifest() -> None:
-    sources = {source.stem: source for source in build_fonts.SOURCES}
-    build_fonts.check_manifest(build_fonts.SOURCES)
+    sources = {source.stem: source for source in SOURCES}
+    check_manifest(SOURCES)
     assert [Path(row.file).stem for row in ROWS] == list(sources)
     for row in ROWS:
         source = sources[Path(row.file).stem]
@@ -71,18 +75,18 @@ def test_rows_come_from_the_manifest() -> None:
 
 def test_a_row_survives_writing_and_reading(tmp_path: Path) -> None:
     (tmp_path / "fonts.toml").write_text("\n".join(row.to_toml() for row in ROWS), "utf-8")
-    assert build_fonts.read_rows(tmp_path) == ROWS
+    assert read_rows(tmp_path) == ROWS
 
 
 def test_a_row_with_a_wrong_field_is_an_error_that_names_it(tmp_path: Path) -> None:
     text = ROWS[0].to_toml().replace("writer =", "wirter =")
     (tmp_path / "fonts.toml").write_text(text, "utf-8")
     with pytest.raises(ValueError, match=rf"{ROWS[0].file}.*writer.*wirter"):
-        build_fonts.read_rows(tmp_path)
+        read_rows(tmp_path)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.file)
-def test_font(row: build_fonts.FontRow) -> None:
+def test_font(row: FontRow) -> None:
     data = (FONTS / row.file).read_bytes()
     assert hashlib.sha256(data).hexdigest() == row.sha256
     licence = (FONTS / row.licence_file).read_text("utf-8")
@@ -92,9 +96,9 @@ def test_font(row: build_fonts.FontRow) -> None:
     with TTFont(FONTS / row.file) as font:
         cmap = font.getBestCmap()
         assert len(cmap) == row.characters
-        assert len(build_fonts.big5(1) & set(cmap)) == row.big5_level1
-        assert len(build_fonts.gb2312(1) & set(cmap)) == row.gb2312_level1
-        assert build_fonts.scripts_of(cmap) == row.scripts
+        assert len(characters.big5(1) & set(cmap)) == row.big5_level1
+        assert len(characters.gb2312(1) & set(cmap)) == row.gb2312_level1
+        assert characters.scripts_of(cmap) == row.scripts
         assert not {"GSUB", "GPOS", "kern", "vmtx", "fpgm", "prep", "cvt "} & set(font.keys())
         names = {record.nameID: record.toUnicode() for record in font["name"].names}
         assert names[1] == row.family
@@ -120,9 +124,9 @@ def test_font(row: build_fonts.FontRow) -> None:
 
 def test_common_chinese_characters_are_in_three_fonts_that_are_no_writers(cmaps) -> None:
     count = Counter(c for row in ROWS if not row.writer for c in cmaps[row.file])
-    assert not [chr(c) for c in sorted(build_fonts.gb2312(1)) if count[c] < 3]
+    assert not [chr(c) for c in sorted(characters.gb2312(1)) if count[c] < 3]
     # Nine rare ones of Big5 level 1 are in two only: 5,392 of 5,401 reach three.
-    few = {chr(c): count[c] for c in sorted(build_fonts.big5(1)) if count[c] < 3}
+    few = {chr(c): count[c] for c in sorted(characters.big5(1)) if count[c] < 3}
     assert few == dict.fromkeys("姅杗歜涊穋觼詨跦鑤", 2)
 
 
@@ -143,20 +147,20 @@ def test_writers_are_set_aside_and_the_best_are_not(cmaps) -> None:
 
 def test_character_sets_have_their_published_sizes() -> None:
     # Big5 level 2 has 7,652 places, two of them for characters that stand elsewhere too
-    assert [len(build_fonts.big5(level)) for level in (1, 2)] == [5401, 7650]
-    assert [len(build_fonts.gb2312(level)) for level in (1, 2)] == [3755, 3008]
-    assert len(build_fonts.jis_level_1()) == 2965
-    assert len(build_fonts.ks_syllables()) == 2350
+    assert [len(characters.big5(level)) for level in (1, 2)] == [5401, 7650]
+    assert [len(characters.gb2312(level)) for level in (1, 2)] == [3755, 3008]
+    assert len(characters.jis_level_1()) == 2965
+    assert len(characters.ks_syllables()) == 2350
 
 
-TWO = build_fonts.SOURCES[:2]
+TWO = SOURCES[:2]
 
 
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that two "fonts", files with their names inside, were built into."""
 
-    def build(source: build_fonts.Source, packages: Path, out: Path) -> tuple:
+    def build(source: Source, packages: Path, out: Path) -> tuple:
         row = next(row for row in ROWS if Path(row.file).stem == source.stem)
         for name in (row.file, row.licence_file):
             (out / name).write_text(name)
@@ -176,7 +180,7 @@ def test_a_build_replaces_what_a_build_made(out: Path) -> None:
     assert len([*build_fonts.build_all(TWO[:1], out, out)]) == 2
     assert sorted(path.name for path in out.iterdir()) == there
     assert (out / ROWS[0].file).read_text() == ROWS[0].file
-    assert [row.file for row in build_fonts.read_rows(out)] == [row.file for row in ROWS[:2]]
+    assert [row.file for row in read_rows(out)] == [row.file for row in ROWS[:2]]
 
 
 @pytest.mark.parametrize("where", ["fonts", "fonts.part", "new", "new.part"])
@@ -222,15 +226,15 @@ def test_killed_while_it_exchanges_a_whole_set_stays(
         return then
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_fonts.shutil, "rmtree", stopped(shutil.rmtree))
+        patch.setattr(folder.shutil, "rmtree", stopped(shutil.rmtree))
         patch.setattr(Path, "rename", stopped(Path.rename))
         if step < 3:
             with pytest.raises(Killed):
-                build_fonts.exchange(_part_beside(out))
+                folder.exchange(_part_beside(out))
         else:
-            build_fonts.exchange(_part_beside(out))
-    build_fonts.finish_exchange(out)
-    assert len(build_fonts.read_rows(out)) == 2 and not out.with_name("fonts.old").exists()
+            folder.exchange(_part_beside(out))
+    folder.finish_exchange(out)
+    assert len(read_rows(out)) == 2 and not out.with_name("fonts.old").exists()
     assert (out / ROWS[0].file).read_text() == ("older" if step == 0 else "newer")
     # and the next build goes on from there
     assert len([*build_fonts.build_all(TWO[1:], out, out)]) == 2
@@ -249,12 +253,12 @@ def _part_beside(out: Path) -> Path:
 def test_the_old_set_comes_back_where_the_new_one_is_not_whole(out: Path) -> None:
     out.rename(out.with_name("fonts.old"))
     (out.with_name("fonts.part")).mkdir()
-    build_fonts.finish_exchange(out)
-    assert len(build_fonts.read_rows(out)) == 2 and not out.with_name("fonts.old").exists()
+    folder.finish_exchange(out)
+    assert len(read_rows(out)) == 2 and not out.with_name("fonts.old").exists()
     (out.with_name("fonts.old")).mkdir()
     (out.with_name("fonts.old") / "mine.woff").write_text("a font of the user")
     with pytest.raises(SystemExit, match=r"fonts\.old: holds mine\.woff"):
-        build_fonts.finish_exchange(out)
+        folder.finish_exchange(out)
 
 
 @pytest.mark.parametrize("text", ["words", "[[font]]\nfile = 'a'\n", "font = 3\n"])

@@ -6,6 +6,7 @@ import io
 import pickle
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +15,11 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
+import yaml
 from bad_cases import Case, mutations, tried, try_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from interrupting import Evil
 from safetensors.torch import save
 
 from synth.alphabet import Alphabet
@@ -29,16 +32,6 @@ from synth.store import Sample, StoreWriter
 
 MEMORY_MIB = 1500
 IN_FIXTURE = [HealthCheck.function_scoped_fixture]
-
-
-class Evil:
-    """Unpickled, it leaves a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (self.mark,))
 
 
 def loads(case: tuple[Path, str, bytes]) -> str:
@@ -184,26 +177,38 @@ def test_settings_of_a_run(tmp_path: Path, data: bytes) -> None:
     tried(__name__, ("settings", data))
 
 
-@given(data=YAML)
-@settings(max_examples=60, deadline=None, suppress_health_check=IN_FIXTURE)
 def test_a_config_file_of_a_command(
-    data: bytes,
     tmp_path: Path,
     load_script: Callable[[str], ModuleType],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_bytes(data)
-    script = load_script("import_data")
-    arguments = ["--config", str(config), str(tmp_path / "none"), "--out", str(tmp_path / "o")]
-    assert run(script.options(), script.main, arguments) == 2
-    told = capsys.readouterr().err.strip()
-    assert told and len(told.splitlines()) == 1, told
-    tried(__name__, ("config", data))
+    """All else on the line is right: what is refused is the file, before the command begins."""
+    config, images = tmp_path / "config.yaml", tmp_path / "images"
+    images.mkdir()
+    script, outcomes = load_script("import_data"), Counter[int]()
+    line = ["--config", str(config), str(images), "--out", str(tmp_path / "out")]
+
+    @given(YAML)
+    @settings(max_examples=120, deadline=None)
+    def refused_or_empty(data: bytes) -> None:
+        config.write_bytes(data)
+        code = run(script.options(), lambda args: None, line)
+        told = capsys.readouterr().err.strip()
+        outcomes[code] += 1
+        if code == 2:
+            assert told and len(told.splitlines()) == 1, told
+            tried(__name__, ("config", data))
+        else:  # nothing but a comment, say
+            assert code == 0 and not told and not yaml.safe_load(data), data
+
+    refused_or_empty()
+    assert outcomes[2] >= 60, outcomes
+    config.write_bytes(b"seed: 7\n")
+    assert run(script.options(), lambda args: None, line) == 0
 
 
-def test_corrections_and_stores_of_another_shape(tmp_path: Path) -> None:
-    """A CSV of decided labels that is no CSV."""
+def test_damaged_corrections(tmp_path: Path) -> None:
+    """A CSV of decided labels that is no CSV, or names images that are not there."""
     from classifier.corrections import Corrections
     from synth.store import Store
 
@@ -211,11 +216,13 @@ def test_corrections_and_stores_of_another_shape(tmp_path: Path) -> None:
         writer.append(np.full((1, 64, 64), 7, np.uint8), [Sample("A", "A", "real")])
     real = Store.open(tmp_path / "real")
     good = b"sha256,label\n" + real.column("sha256")[0].encode() + b",A\n"
-    file = tmp_path / "corrections.csv"
+    file, refused = tmp_path / "corrections.csv", 0
     for what, data in mutations(good, 60, seed=1):
         file.write_bytes(data)
         try:
             Corrections.read(file, real)
         except InputError as error:
             assert "\n" not in str(error), what
+            refused += 1
         tried(__name__, ("corrections", data))
+    assert refused > 30

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import h5py
+import lmdb
 import numpy as np
 import pytest
 from bad_cases import Case, mutations, try_all
@@ -26,14 +28,14 @@ from synth.guarded import DamagedError, require_walkable
 KEPT = Path(__file__).parent / "damaged_containers"  # what once killed the reader, or hung
 LABELS = "一國永我的"
 MEMORY_MIB = 3000
-pytest.importorskip("lmdb")
-pytest.importorskip("h5py")
+STALL_S = 15.0  # a walk of these files imports a library and takes no time
+WALL_S = guarded.START_S + 60  # a case waits for a process, which has time to start
 
 
 def reads(case: tuple[str, bytes]) -> str:
     """Lists everything and reads it."""
     ending, data = case
-    quick = partial(require_walkable, stall_s=8.0)
+    quick = partial(require_walkable, stall_s=STALL_S)
     with (
         tempfile.TemporaryDirectory() as top,
         patch.object(format_hdf5, "require_walkable", quick),
@@ -58,8 +60,6 @@ def image(seed: int) -> bytes:
 
 
 def lmdb_file(place: Path, paths: bool) -> bytes:
-    import lmdb
-
     with (
         lmdb.open(str(place), map_size=1 << 24, subdir=False, lock=False) as environment,
         environment.begin(write=True) as transaction,
@@ -77,8 +77,6 @@ def lmdb_file(place: Path, paths: bool) -> bytes:
 
 
 def hdf5_file(place: Path, kind: str) -> bytes:
-    import h5py
-
     images = [image(number) for number in range(40)]
     labels = [LABELS[number % 5] for number in range(40)]
     with h5py.File(place, "w") as file:
@@ -134,7 +132,7 @@ def damaged(files: dict[str, tuple[str, bytes]], count: int, seed: int) -> list[
 
 def test_whole_files_are_read_whole(tmp_path: Path) -> None:
     cases = list(whole(tmp_path).items())
-    assert try_all(reads, cases, MEMORY_MIB, 20, good=True) == {"whole": 5}
+    assert try_all(reads, cases, MEMORY_MIB, 20, good=True, wall_s=WALL_S) == {"whole": 5}
 
 
 def test_what_once_ended_the_process_is_refused() -> None:
@@ -143,19 +141,19 @@ def test_what_once_ended_the_process_is_refused() -> None:
         (f.name, (f.name.split(".")[1], lzma.decompress(f.read_bytes()))) for f in files
     ]
     assert len(cases) >= 7
-    assert try_all(reads, cases, MEMORY_MIB, 20) == {"refused": len(cases)}
+    assert try_all(reads, cases, MEMORY_MIB, 20, wall_s=WALL_S) == {"refused": len(cases)}
 
 
 def test_damaged_files_end_in_an_error_or_are_read_in_part(tmp_path: Path) -> None:
     cases = damaged(whole(tmp_path), 3, seed=1)
-    outcomes = try_all(reads, cases, MEMORY_MIB, 20)
+    outcomes = try_all(reads, cases, MEMORY_MIB, 20, wall_s=WALL_S)
     assert outcomes.total() == len(cases) and outcomes["refused"] > 3
 
 
 @pytest.mark.slow
 def test_many_damaged_files_end_in_an_error_or_are_read_in_part(tmp_path: Path) -> None:
     cases = damaged(whole(tmp_path), 25, seed=2)
-    outcomes = try_all(reads, cases, MEMORY_MIB, 20)
+    outcomes = try_all(reads, cases, MEMORY_MIB, 20, wall_s=WALL_S)
     assert outcomes.total() == len(cases) and outcomes["refused"] > 25
 
 
@@ -214,8 +212,37 @@ def test_the_guard_names_what_became_of_the_process(
     walk: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    stall_s = 2.0 if walk == "stalls" else 60.0
     with pytest.raises(InputError, match=told):
-        require_walkable(tmp_path, f"test_bad_containers:{walk}", stall_s=6.0)
+        require_walkable(tmp_path, f"test_bad_containers:{walk}", stall_s)
+
+
+def test_the_time_to_start_is_no_stall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\ntime.sleep(3)\ndef walk(path):\n    yield\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    require_walkable(tmp_path, "slow_to_import:walk", stall_s=2.0)
+
+
+@pytest.mark.parametrize("walk", ["no_such_module:walk", "test_bad_containers:no_such_walk"])
+def test_a_walk_that_does_not_start_is_no_file_that_was_tried(
+    walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once passed for one that went well."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    with pytest.raises(RuntimeError, match=r"not tried: .* did not start; .*'import \w+'"):
+        require_walkable(tmp_path, walk)
+
+
+def test_a_walk_that_takes_for_ever_to_start_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stuck_import.py").write_text("import time\ntime.sleep(1000)\n", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(guarded, "START_S", 1.0)
+    with pytest.raises(RuntimeError, match="did not start"):
+        require_walkable(tmp_path, "stuck_import:walk")
 
 
 def test_what_can_be_walked_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import base64
 import json
 import signal
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import bad_cases
 import pytest
 from bad_cases import mutations, tried, try_all
 from fuzz.service import (
@@ -228,17 +230,34 @@ FAMILIES = {
 
 
 @contextmanager
-def in_time(seconds: float) -> Iterator[None]:
-    def late(_: int, __: FrameType | None) -> None:
-        raise TimeoutError(f"no answer in {seconds:g} s")
+def in_time(each_s: float) -> Iterator[None]:
+    """each_s: of processor time, and bad_cases.WALL_S by the clock, else TimeoutError."""
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    def late(number: int, _: FrameType | None) -> None:
+        raise TimeoutError(f"no answer in time ({signal.Signals(number).name})")
+
+    timers = (
+        (signal.SIGPROF, signal.ITIMER_PROF, each_s),
+        (signal.SIGALRM, signal.ITIMER_REAL, bad_cases.WALL_S),
+    )
+    before = {number: signal.signal(number, late) for number, _, _ in timers}
+    for _, timer, seconds in timers:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, timer, _ in timers:
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
+
+
+def test_who_does_not_answer_in_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TimeoutError, match="SIGPROF"), in_time(0.2):
+        while True:
+            pass
+    monkeypatch.setattr(bad_cases, "WALL_S", 0.2)
+    with pytest.raises(TimeoutError, match="SIGALRM"), in_time(60):
+        time.sleep(60)
 
 
 def ask(request: Request) -> str:

@@ -1,9 +1,12 @@
-"""The benchmarks of the renderer say what they missed and end with 1; nothing is measured here."""
+"""The benchmarks of the renderer say what they missed and end with 1, or with 2 where one thing
+measured twice differs; nothing is measured here."""
 
 from __future__ import annotations
 
 import importlib.util
-from types import ModuleType
+from collections.abc import Callable
+from itertools import pairwise, permutations
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,35 +62,87 @@ def test_one_thing_measured_twice_must_be_alike(
     assert render.check_same(rates(100.0, 90.0, 300.0), rates(96.0, 90.0, 300.0))
     for factor in (0.94, 1.06):
         assert not render.check_same(rates(100.0, 100.0), factor * rates(100.0, 100.0))
-    assert capsys.readouterr().out.count("MISSED") == 2
+    assert capsys.readouterr().out.count("FAILED") == 2
+
+
+def test_contestants_run_in_turn_each_behind_every_other(render: ModuleType) -> None:
+    asked: list[str] = []
+
+    def contestant(name: str) -> Callable[[int], float]:
+        def timed(images: int) -> float:
+            asked.append(name)
+            return images / 1000
+
+        return timed
+
+    found = render.rates({name: contestant(name) for name in "abc"}, 12, 0.1)
+    assert {name: r.tolist() for name, r in found.items()} == {n: [1000.0] * 12 for n in "abc"}
+    turns = [asked[i : i + 3] for i in range(6, len(asked), 3)]  # two of each to find their pace
+    assert len(turns) == 12 and all(set(turn) == set("abc") for turn in turns)
+    assert {(a, b) for turn in turns for a, b in pairwise(turn)} == set(permutations("abc", 2))
 
 
 @pytest.mark.parametrize("two, four, good", [(5.3, 9.0, True), (5.6, 2.6, False)])
 def test_only_two_processes_have_a_limit(
     render: ModuleType, capsys: pytest.CaptureFixture[str], two: float, four: float, good: bool
 ) -> None:
-    took = {1: rates(10.0, 10.0), 2: rates(two, two), 4: rates(four, four)}
-    assert render.faster(1000, took, 4) is good
+    one, others = rates(10.0, 10.0), {2: rates(two, two), 4: rates(four, four)}
+    assert render.faster(1000, one, others, 4) is good
     lines = capsys.readouterr().out.splitlines()
     assert f"  4 processes / one: {10 / four:.2f}" in lines[-1] and "wanted" not in lines[-1]
     assert "wanted 1.85" in lines[-2] and lines[-2].endswith("MISSED") is not good
-    assert render.faster(1000, took, 1)  # one core can do no more than one
+    assert render.faster(1000, one, others, 1)  # one core can do no more than one
     assert "wanted" not in capsys.readouterr().out
 
 
-def test_every_number_of_processes_is_timed_in_every_round(
-    render: ModuleType, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "seconds, same, good",
+    [
+        # of the runs in their order: one process, two, four, one again; then back
+        ((10, 5, 3, 10, 10, 3, 5, 10), True, True),
+        ((10, 6, 3, 10, 10, 3, 6, 10), True, False),
+        ((10, 5, 3, 12, 12, 3, 5, 10), False, True),
+        # two are held against the mean of both: 1.82 times as fast as the one, 1.89 as the other
+        ((10, 5.5, 3, 10.4, 10.4, 3, 5.5, 10), True, True),
+    ],
+)
+def test_one_process_is_timed_twice_in_every_round(
+    render: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: tuple[float, ...],
+    same: bool,
+    good: bool,
 ) -> None:
     asked: list[int] = []
+    takes, now = iter(seconds), [0.0]
+
+    def made_up(plan: range, workers: int) -> list[object]:
+        asked.append(workers)
+        now[0] += next(takes)
+        return []
+
     monkeypatch.setattr(render, "sample_plan", lambda *_: range(40))
-    monkeypatch.setattr(render, "render", lambda plan, workers: asked.append(workers) or [])
-    render.several_processes(40, 2, [2, 4])
-    assert asked == [1, 2, 4, 4, 2, 1]
+    monkeypatch.setattr(render, "render", made_up)
+    monkeypatch.setattr(render, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(render.os, "sched_getaffinity", lambda _: {0, 1})
+    assert render.several_processes(40, 2, [2, 4]) == (same, good)
+    assert asked == [1, 2, 4, 1, 1, 4, 2, 1]
 
 
-@pytest.mark.parametrize("slow", ["", "FreeType alone", "Pillow + albumentations", "two", "again"])
-def test_what_is_missed_anywhere_ends_with_1(
-    render: ModuleType, monkeypatch: pytest.MonkeyPatch, slow: str
+@pytest.mark.parametrize(
+    "slow, code",
+    [
+        ("", 0),
+        ("FreeType alone", 1),
+        ("Pillow + albumentations", 1),
+        ("two", 1),
+        # then nothing else counts
+        ("again", 2),
+        ("one again", 2),
+    ],
+)
+def test_what_is_missed_anywhere_ends_with_1_and_void_ratios_with_2(
+    render: ModuleType, monkeypatch: pytest.MonkeyPatch, slow: str, code: int
 ) -> None:
     """The whole command, with made-up rates."""
 
@@ -96,19 +151,20 @@ def test_what_is_missed_anywhere_ends_with_1(
         if slow in fast:
             fast[slow] = 300.0
         if slow == "again":
-            fast["ours, full again"] = 200.0
+            fast |= {"ours, full again": 200.0, "FreeType alone": 300.0}
         return {n: np.full(rounds, rate) for n, rate in fast.items()}
 
     monkeypatch.setattr(render, "rates", made_up)
     monkeypatch.setattr(render.os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(render, "several_processes", lambda *_: slow != "two")
+    processes = (slow != "one again", slow != "two")
+    monkeypatch.setattr(render, "several_processes", lambda *_: processes)
     makers = ("ours_full", "ours_cold", "pillow_plain", "freetype_plain", "albumentations_full")
     for name in (*makers, "keep_freed_memory"):
         monkeypatch.setattr(render, name, lambda *_: None)
-    if slow:
+    if code:
         with pytest.raises(SystemExit) as ended:
             run(render.options(), render.main, [])
-        assert ended.value.code == 1
+        assert ended.value.code == code
     else:
         assert run(render.options(), render.main, []) == 0
 

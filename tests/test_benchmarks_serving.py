@@ -1,11 +1,12 @@
 """The serving benchmark: nobody is left out in silence, and each claim can be missed."""
 
 import socket
+import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,11 +18,9 @@ class Answers(BaseHTTPRequestHandler):
     """The number that it is sent; every tenth gets an error."""
 
     protocol_version = "HTTP/1.1"
-    wait_s = 0.0
 
     def do_POST(self) -> None:
         number = int(self.rfile.read(int(self.headers["Content-Length"])))
-        time.sleep(self.wait_s)
         body = b'{"answer": "%d"}' % number
         self.send_response(503 if number % 10 == 9 else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -89,6 +88,20 @@ def test_a_missed_claim_is_marked_and_is_an_exit_code(serving, monkeypatch, caps
     assert "3.20   3.00 to 9.00" in str(good)
 
 
+def test_where_ours_differs_from_itself_the_claims_are_void(serving, monkeypatch, capsys):
+    """Whatever they say: another exit code than that of a missed claim."""
+    from timing import Rates
+
+    one, fast = Rates("a", (1.0, 1.0, 1.0)), Rates("b", (2.0, 2.0, 2.0))
+    void = serving.same_again("x", one, fast)
+    monkeypatch.setattr(serving, "missing", lambda without: [])
+    for peer in (one, fast):
+        rows = [void, serving.times_faster("y", fast, peer, 2.0)]
+        monkeypatch.setattr(serving, "measure", lambda args, rows=rows: rows)
+        assert serving.main(WORDS) == 2
+        assert "A/A FAILED" in str(void) and "A/A failed" in capsys.readouterr().out
+
+
 def test_rounds_are_held_against_each_other_not_their_medians(serving):
     """A machine that slows down slows both: the ratio stays."""
     from timing import Rates
@@ -113,7 +126,17 @@ def test_the_same_twice_and_the_same_answers_have_bounds(serving):
     assert not serving.same_answers("x", answers, "b", {}, 0.5).holds  # compared with nothing
 
 
-def test_the_engines_are_asked_in_turn(serving):
+def followed(asked, names):
+    """Name -> those that it came behind in a turn, of the names once each."""
+    turns = [asked[i : i + len(names)] for i in range(0, len(asked), len(names))]
+    assert all(sorted(turn) == sorted(names) for turn in turns)
+    pairs = [pair for turn in turns for pair in pairwise(turn)]
+    return {name: {a for a, b in pairs if b == name} for name in names}
+
+
+def test_the_engines_are_asked_in_turn_each_behind_every_other(serving):
+    """One that leaves the caches or the processor's clock worse does not do so to always the
+    same."""
     asked: list[tuple[str, int]] = []
     found = {
         name: serving.Engine(lambda images, name=name: asked.append((name, len(images))))
@@ -124,8 +147,39 @@ def test_the_engines_are_asked_in_turn(serving):
         asked.clear()
         seconds = serving.latencies(found, images, rounds=5, calls=6, batch=batch)
         assert [len(x.rates) for x in seconds.values()] == [5, 5, 5]
-        assert [name for name, _ in asked[:6]] == ["a", "b", "c", "b", "c", "a"]
+        names = [name for name, _ in asked]
+        assert followed(names, "abc") == {"a": {"b", "c"}, "b": {"a", "c"}, "c": {"a", "b"}}
         assert all(asked.count((name, batch)) == 6 * 6 for name in found)
+        before = list(asked)
+        asked.clear()
+        serving.latencies(found, images, rounds=5, calls=6, batch=batch)
+        assert asked == before  # the same order in every run
+
+
+def test_ours_is_held_against_the_better_way_of_each_peer(serving, monkeypatch):
+    """A peer as it is, or with one thread an answer; its answers are compared too."""
+    rates = {"ours": 100.0, "ours again": 100.0, "ours, float32": 90.0, "flask": 20.0}
+    rates |= {"flask, 1 thread": 40.0, "fastapi": 50.0, "fastapi, 1 thread": 25.0}
+    asked: list[str] = []
+
+    def closed_loop(name, bodies, clients, requests):
+        if clients == 8:
+            asked.append(name)
+        wrong = name in ("flask", "fastapi, 1 thread")  # those that are not compared
+        return np.full(requests, 1e-3), rates[name], dict.fromkeys(range(4), "b" if wrong else "a")
+
+    monkeypatch.setattr(serving, "closed_loop", closed_loop)
+    monkeypatch.setattr(serving, "open_loop", lambda *_: (np.full(7, 0.1), []))
+    args = SimpleNamespace(rounds=5, requests=3, open_requests=7)
+    rows = serving._over_http({n: n for n in rates}, [b""], lambda i: 1e-3, "f32", args)
+    shown = {(row.claim, row.peer): row for row in rows}
+    flask = shown["throughput", "flask, 1 thread 40/s"]
+    assert flask.ratios == (2.5,) * 5 and not flask.holds
+    assert shown["throughput", "fastapi 50/s"].holds
+    assert shown["throughput, float32", "fastapi 50/s"].ratios == (1.8,) * 5
+    assert shown["same answers", "flask, 1 thread"].holds
+    assert shown["same answers, float32", "fastapi"].holds
+    assert all(len(behind) > 1 for behind in followed(asked, rates).values())
 
 
 def test_an_engine_that_answers_otherwise_is_named_before_it_is_timed(serving):
@@ -153,30 +207,37 @@ def test_an_engine_that_answers_otherwise_is_named_before_it_is_timed(serving):
             required(**kind)
 
 
-def test_one_image_and_a_batch_are_claims(serving):
-    """Against the best of the others, by the median."""
+@pytest.mark.parametrize("best", ["OpenVINO", "onnxruntime", "torch eager", "torch.compile"])
+def test_one_image_and_a_batch_are_claims_against_the_best_of_all_others(
+    serving, monkeypatch, best
+):
+    import serving_engines
+
     images = np.zeros((20, 4, 4), np.uint8)
+    now = [0.0]
 
     def engine(seconds):
         def answer(images):
-            time.sleep(seconds * len(images))
+            now[0] += seconds * len(images)
             return np.full((len(images), 2), 0.5, np.float32)
 
         return serving.Engine(answer)
 
-    slow, quick = 4e-4, 1e-4
-    names = ("ours", "ours again", "ours, float32", "OpenVINO", "onnxruntime", "torch eager")
-    found = {name: engine(slow if name == "torch eager" else quick) for name in names}
-    found["onnxruntime"] = engine(slow)
+    # powers of two: the clock counts them exactly
+    names = ("OpenVINO", "onnxruntime", "torch eager", "torch.compile")
+    found = {name: engine(2**-12 if name == best else 2**-10) for name in names}
+    found |= {"ours": engine(2**-12), "ours again": engine(2**-12), "ours, float32": engine(2**-11)}
+    monkeypatch.setattr(serving_engines, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     rows = serving._alone(found, images, SimpleNamespace(rounds=5, calls=10))
     shown = {row.claim: row for row in rows}
     assert list(shown) == [
         "model, one image, A/A", "model, one image", "model, one image, float32",
         "model, 16 images, A/A", "model, 16 images", "model, 16 images, float32",
     ]  # fmt: skip
-    assert "OpenVINO" in shown["model, one image"].peer
-    assert "OpenVINO" not in shown["model, 16 images"].peer
-    assert shown["model, 16 images"].holds and shown["model, 16 images"].ratios[0] < 0.6
+    for batch in ("one image", "16 images"):
+        row, float32 = shown[f"model, {batch}"], shown[f"model, {batch}, float32"]
+        assert row.peer.startswith(f"{best} ") and row.holds and row.ratios == (1.0,) * 5
+        assert float32.peer == row.peer and not float32.holds and float32.ratios == (2.0,) * 5
 
 
 def test_the_start_is_that_of_the_folder_as_the_manual_has_it(serving):
@@ -184,6 +245,11 @@ def test_the_start_is_that_of_the_folder_as_the_manual_has_it(serving):
     words = serving._words(args)
     assert words["ours"][-4:] == ["--model", "runs/classifier", "--port", "7000"]
     assert words["flask"][-2:] == ["runs/classifier", "7003"]
+    assert words["flask, 1 thread"][:2] == ["env", "OMP_NUM_THREADS=1"]
+    assert words["flask, 1 thread"][2:-1] == words["flask"][:-1]
+    assert words["flask, 1 thread"][-1] == "7004"
+    args.without = ["flask"]
+    assert not [name for name in serving._words(args) if name.startswith("flask")]
 
 
 def test_lost_requests_are_told(serving):
@@ -210,12 +276,22 @@ def test_a_server_left_on_the_port_is_not_measured_in_ours_place(serving, monkey
         assert not started.exists()
     serving_load._require_free(port)  # as soon as it has ended
 
-    class Slow(Answers):
-        wait_s = 1.0  # our process has ended by then
+    has_ended = threading.Event()
 
+    class Late(Answers):
+        def do_POST(self) -> None:
+            assert has_ended.wait(60)
+            super().do_POST()
+
+    def popen(*words, **how):
+        process = subprocess.Popen(*words, **how)
+        threading.Thread(target=lambda: (process.wait(), has_ended.set())).start()
+        return process
+
+    monkeypatch.setattr(serving_load, "subprocess", SimpleNamespace(Popen=popen))
     monkeypatch.setattr(serving_load, "_require_free", lambda port: None)
     with (
-        foreign(Slow) as port,
+        foreign(Late) as port,
         pytest.raises(RuntimeError, match=r"did not start:\n.*no port for me"),
     ):
         serving.Running(
@@ -226,12 +302,13 @@ def test_a_server_left_on_the_port_is_not_measured_in_ours_place(serving, monkey
 def test_a_server_that_takes_a_call_and_says_nothing_ends_the_wait(serving, monkeypatch):
     import serving_load
 
-    monkeypatch.setattr(serving_load, "START_LIMIT_S", 2)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(60)"
-    began = time.monotonic()
-    with pytest.raises(RuntimeError, match="did not start"):
-        serving.Running([sys.executable, "-c", code], port, "/", b"1")
-    assert time.monotonic() - began < 20
+    monkeypatch.setattr(serving_load, "START_LIMIT_S", 0.2)
+    monkeypatch.setattr(serving_load, "_require_free", lambda port: None)
+    words = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call, as long as this lasts
+        given_up = threading.Timer(120, silent.close)  # else a wait without end hangs the test
+        given_up.start()
+        with pytest.raises(RuntimeError, match="did not start"):
+            serving.Running(words, silent.getsockname()[1], "/", b"1")
+        assert given_up.is_alive()
+        given_up.cancel()

@@ -79,6 +79,25 @@ def test_real_others_count_only_where_training_does_not_show_their_character(
     assert "also set on 5 real other images" in few.doubt
 
 
+def test_characters_that_the_mix_leaves_out_were_never_shown(tmp_path):
+    real = store_of(tmp_path / "real", "real", [*KNOWN, *UNSAID, *NAMED])
+    font = store_of(tmp_path / "font", "font", FONT)
+
+    def seen(**changes) -> set[str]:
+        return set(others_in_training(prepare(real, [font], _config(**changes), 1, None)))
+
+    assert seen() == {"V", "X"}
+    assert seen(font_weight=0.0) == seen(font_weight=0.0, others="one") == {"V"}
+    off = {"source_weights": {"other": {"font": 0.0}}}
+    assert seen(**off) == {"V"}
+    assert seen(kind_weights={"common": 0.0}, others="one") == {"V"}
+    assert seen(source_weights={"few": {"font": 0.0}}) == {"V", "X"}  # of another group
+    assert seen(group_weights={"other": 0.0}) == set()
+    # so the font's X of validation is held out, which was not
+    held = threshold_images(prepare(real, [font], _config(**off), 1, None))
+    assert "font X" in used(held, real, font)
+
+
 def test_others_that_may_be_in_training_stand_in_where_there_are_none_and_it_is_said(tmp_path):
     real = store_of(tmp_path / "real", "real", [*KNOWN, *UNSAID])
     held = threshold_images(prepare(real, [], _config(), 1, None))

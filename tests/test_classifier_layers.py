@@ -1,6 +1,5 @@
 """Blocks by depth, replaced layers, pretrained weights, and networks of the libraries."""
 
-import importlib.util
 import sys
 
 import pytest
@@ -12,8 +11,6 @@ from classifier.layers import blocks, replace_layers
 from classifier.networks import build_network, require_model, timm_name
 from classifier.pretrained import start_from
 from synth.errors import InputError
-
-needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="no timm here")
 
 
 class Halved(nn.Module):
@@ -154,7 +151,6 @@ def test_weights_that_are_not_there_end_in_one_line(tmp_path, monkeypatch):
         start_from(network, "resnet18", "library")
 
 
-@needs_timm
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_networks_of_timm_read_small_gray_images():
     assert timm_name("resnet18") is None  # torchvision's

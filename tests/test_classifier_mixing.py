@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from classifier.mixing import REAL, Mix, MixSettings, Picks, Pool, training_classes
+from classifier.shares import others_shown
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
@@ -117,6 +118,55 @@ def test_every_batch_is_near_the_wanted_share_of_other() -> None:
 def test_other_without_a_share_counts_like_one_class() -> None:
     prior = mix(MixSettings(sampling="balanced")).prior()
     assert prior[K:].sum() == pytest.approx(1 / 7)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weights": {"real": 1.0, "font": 0.0, "gan": 1.0}},
+        {"source_weights": {OTHER: {"font": 0.0}}},
+        {"source_weights": {OTHER: {"font": 0.0, "gan": 0.0}, "common": {"real": 0.0}}},
+        {"kind_weights": {"blank": 0.0, "scribble": 0.5}},
+        {"source_weights": {OTHER: {"gan": 0.0}}, "kind_weights": {"common": 0.0}},
+    ],
+)
+def test_others_shown_are_those_that_a_mix_draws_from(changes: dict) -> None:
+    rng = np.random.default_rng(2)
+    kinds = ("blank", "scribble", "common")
+    pools = [replace(p, kinds=rng.choice(kinds, len(p.rows))) for p in POOLS]
+    settings = MixSettings(weigh="image", skip_empty=True, **changes)
+    run = mix(settings, pools)
+    mine = [(p.targets >= K) & others_shown(p.sources, p.kinds, settings) for p in pools]
+    drawn = shown(run)
+    assert sum(int(m.sum()) for m in mine) == run._counts[K:].sum()
+    for store, (of, may) in enumerate(zip(pools, mine, strict=True)):
+        rows = drawn.row[(drawn.store == store) & (drawn.target >= K)]
+        assert set(rows.tolist()) <= set(of.rows[may].tolist())
+
+
+def test_others_that_are_switched_off_do_not_make_a_share_of_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five real others would fill 35 % of every batch."""
+    from classifier.config import PRESETS
+    from classifier.setup import _other_share
+
+    monkeypatch.setattr("classifier.setup.ENOUGH_OTHERS", 100)
+    config = replace(PRESETS["small"], other_share=0.35)
+
+    def share(**changes) -> float | None:
+        return _other_share(config, POOLS, K, MixSettings(**changes))
+
+    assert share() == 0.35  # 185 of them
+    assert share(source_weights={OTHER: {"gan": 0.0}}) == 0.35  # 115
+    assert share(source_weights={"few": {"font": 0.0, "gan": 0.0}}) == 0.35
+    assert share(source_weights={OTHER: {"font": 0.0}}) is None  # 75
+    assert share(weights={"real": 1.0, "font": 0.0, "gan": 1.0}) is None
+    kinds = {"real": "unknown", "font": "blank", "gan": "common"}
+    pools = [replace(p, kinds=np.full(len(p.rows), kinds[p.name])) for p in POOLS]
+    assert _other_share(config, pools, K, MixSettings(kind_weights={"blank": 0.5})) == 0.35
+    assert _other_share(config, pools, K, MixSettings(kind_weights={"blank": 0.0})) is None
 
 
 def test_other_share_0_shows_no_other() -> None:

@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_classifier_train import Stop, _config, _store, _stores
+from interrupting import stop_classifier_after
+from test_classifier_train import _config, _store, _stores
 
 from classifier import train as runs
 from classifier.config import PRESETS
+from classifier.gradients import DEAD_AFTER, GradientCheck
 from classifier.lit import ClassifierModule
 from classifier.suspects import Suspects
 from gan.config import PRESETS as GAN_PRESETS
@@ -39,8 +42,15 @@ class Group(torch.nn.Module):
         return self.norm(x)
 
 
-class Nothing(torch.nn.Identity):
-    """In the place of dropout."""
+class Muted(torch.nn.Module):
+    """In the place of any layer: nothing of it gets through, and no gradient gets back."""
+
+    def __init__(self, old: torch.nn.Module) -> None:
+        super().__init__()
+        self.old = old
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.old(x) * 0
 
 
 @pytest.fixture(scope="module")
@@ -99,30 +109,33 @@ ALL_AT_ONCE = {  # each of them has state, or depends on the step, or draws rand
 def test_interrupted_equals_unbroken_with_all_options(
     stores, tmp_path, monkeypatch, plain, changes
 ):
-    from classifier import progress
-
     changes = {"steps_per_epoch": 2} | changes
     if changes.pop("flat", False):
         monkeypatch.setattr(ClassifierModule, "on_validation_epoch_end", flat)
     monkeypatch.setattr("classifier.cleaning.MOST_DOUBTED", 1.0)
     train(stores, tmp_path / "whole", **changes)
     assert weights(tmp_path / "whole") != plain
-    saved = progress.Saver.on_train_epoch_end
     for step in (4, 8):
-
-        def stop(self, trainer, module, step=step):
-            saved(self, trainer, module)
-            if trainer.global_step == step:
-                raise Stop
-
-        monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
-        with pytest.raises(Stop):
+        with stop_classifier_after(step):
             train(stores, tmp_path / "broken", **changes)
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
     train(stores, tmp_path / "broken", **changes)
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     whole, broken = (rates(tmp_path / name) for name in ("whole", "broken"))
     assert broken == whole
+
+
+def test_interrupted_equals_unbroken_in_bfloat16(stores, tmp_path):
+    """Where a machine computes in it, every preset trains in it. Here it may be emulated, which
+    takes many times as long: as little of it as there can be."""
+    exact = {"steps": 2, "steps_per_epoch": 1, "batch_size": 4}
+    short = exact | {"precision": "bf16-mixed"}
+    train(stores, tmp_path / "exact", **exact)
+    train(stores, tmp_path / "whole", **short)
+    with stop_classifier_after(1):
+        train(stores, tmp_path / "broken", **short)
+    train(stores, tmp_path / "broken", **short)
+    assert weights(tmp_path / "exact") != weights(tmp_path / "whole")
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
 def flat(self) -> None:
@@ -145,23 +158,11 @@ def test_the_rate_falls_once_on_a_plateau(stores, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("changes", [{}, {"monitor": "val_macro"}])
-def test_a_run_stopped_with_only_its_model_unwritten_writes_the_same(
-    stores, tmp_path, monkeypatch, changes
-):
+def test_a_run_stopped_with_only_its_model_unwritten_writes_the_same(stores, tmp_path, changes):
     """No hook of training comes any more: without it the network would drop out and measure its
     norms on the images that set the threshold."""
-    from classifier import progress
-
     whole = train(stores, tmp_path / "whole", **changes)
-    saved = progress.Saver.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        saved(self, trainer, module)
-        if trainer.global_step == 12:
-            raise Stop
-
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
-    with pytest.raises(Stop):
+    with stop_classifier_after(12):
         train(stores, tmp_path / "broken", **changes)
     broken = train(stores, tmp_path / "broken", **changes)
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
@@ -170,26 +171,16 @@ def test_a_run_stopped_with_only_its_model_unwritten_writes_the_same(
     assert (whole["since_step"], broken["since_step"]) == (0, 12)
 
 
-def test_a_run_without_validation_images_resumes_as_well(stores, tmp_path, monkeypatch):
+def test_a_run_without_validation_images_resumes_as_well(stores, tmp_path):
     """Lightning would train one batch more in the epoch that had ended, and shift all others."""
-    from classifier import progress
-
     real, font = (
         _store(tmp_path / s.path.name, s.path.name, chars, 12, "train")
         for s, chars in ((stores["real"], "ABC"), (stores["font"], "ABCXYZ"))
     )
     trained = {"real": real, "font": font}
     train(trained, tmp_path / "whole")
-    saved = progress.Saver.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        saved(self, trainer, module)
-        raise Stop
-
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
-    with pytest.raises(Stop):
+    with stop_classifier_after(4):
         train(trained, tmp_path / "broken")
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
     train(trained, tmp_path / "broken")
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
@@ -480,6 +471,36 @@ def test_an_infinite_gradient_names_its_layer(stores, tmp_path, monkeypatch):
     monkeypatch.setattr(lit.ClassifierModule, "_losses", losses)
     with pytest.raises(RuntimeError, match=r"not finite in body\.1\.first"):
         train(stores, tmp_path / "run")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(
+    value, stores, tmp_path, monkeypatch
+):
+    whole = ClassifierModule._losses
+
+    def losses(self, logits, batch):
+        found = whole(self, logits, batch)
+        if self.global_step == 5:
+            found[2] = value
+        return found
+
+    monkeypatch.setattr(ClassifierModule, "_losses", losses)
+    with pytest.raises(RuntimeError, match=rf"classifier: loss of the batch is {value} at step 5$"):
+        train(stores, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()  # of step 4, to go on from
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_layer_that_gets_no_gradient_is_told(stores, tmp_path, monkeypatch, capsys):
+    """Once, after as many looks as make it dead; and none of the layers that learn."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr("classifier.fit.GradientCheck", partial(GradientCheck, every=2))
+    # a convolution that a gate is computed from: all other layers have another way to the loss
+    train(stores, tmp_path / "run", replace=("body.1.gate.1=test_classifier_options:Muted",))
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("gradients,")]
+    step = 2 * (DEAD_AFTER - 1)  # looks are at 0, 2, 4 ...
+    assert said == [f"gradients, step {step}: body.1.gate.1.old gets no gradient: it is dead"]
 
 
 @pytest.mark.slow

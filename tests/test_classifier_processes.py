@@ -4,15 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 from test_classifier_train import _config, _store
 
+from classifier.bending import Bending
+from classifier.config import PRESETS
+from classifier.lit import ClassifierModule
 from classifier.processes import Processes
+from synth.command import run
 from synth.errors import InputError
 
 MINE = """
@@ -79,20 +85,43 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_is_w
     assert not (tmp_path / "run").exists()
 
 
+def _distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """Of the weights in `b`, to those of the same names in `a`."""
+    return sum((a[k] - b[k]).square().sum().item() for k in b) ** 0.5
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_says_what_is_trained(
+    rank, tmp_path, monkeypatch, load_script, capsys
+):
+    from classifier import train as runs
+
+    real = _store(tmp_path / "real", "real", "ABC", 15).path
+    monkeypatch.setattr("synth.near_copies.told_copies", lambda *_: "some are copies")
+    monkeypatch.setattr(Processes, "here", classmethod(lambda cls: cls(rank, 2, 1)))
+    monkeypatch.setattr(runs, "train", lambda *_: {})
+    script = load_script("train_classifier")
+    line = f"--real {real} --test {real} --allow-copies --preset small --out {tmp_path}/run"
+    assert run(script.options(), script.main, line.split()) == 0
+    said = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == ([] if rank else ["some are copies", "preset small"])
+
+
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(tmp_path: Path):
+def test_two_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Up to the order of sums: plain SGD, norms of each image by itself, no dropout."""
     _store(tmp_path / "real", "real", "ABC", 15)
     _store(tmp_path / "font", "font", "ABCXYZ", 12)
     (tmp_path / "mine.py").write_text(MINE, "utf-8")
     (tmp_path / "command.py").write_text(COMMAND, "utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    replaced = ("*norm?=mine:Group", "*shortcut.2=mine:Group", "stem.1=mine:Group")
+    replaced += ("dropout=mine:Nothing",)
     options = [
-        *("--real", "real", "--synth", "font", "--steps", "6", "--batch-size", "16"),
-        *("--precision", "32-true", "--optimiser", "sgd", "--lr", "0.02", "--noise-loss", "elr"),
-        *("--hard-weight", "2", "--freeze-steps", "2", "--monitor", "val_macro"),
-        *("--replace", "*norm?=mine:Group", "*shortcut.2=mine:Group", "stem.1=mine:Group"),
-        "dropout=mine:Nothing",
+        *("--real", "real", "--synth", "font", "--preset", "small", "--steps", "6"),
+        *("--batch-size", "16", "--precision", "32-true", "--optimiser", "sgd", "--lr", "0.02"),
+        *("--noise-loss", "elr", "--hard-weight", "2", "--freeze-steps", "2"),
+        *("--monitor", "val_macro", "--replace", *replaced),
     ]
     script = ["command.py", *options]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
@@ -105,12 +134,17 @@ def test_two_processes_give_what_one_gives(tmp_path: Path):
             text=True,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("preset small") <= 2
+        assert done.stdout.count("preset small") == 1  # the first process alone says it
     one, two = (load_file(tmp_path / n / "model.safetensors") for n in ("one", "two"))
     assert one.keys() == two.keys()
-    apart = max(float((one[k].float() - two[k].float()).abs().max()) for k in one)
-    moved = max(float(one[k].float().std()) for k in one)
-    assert apart < 1e-4 < moved
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = replace(PRESETS["small"], replace=replaced)
+    network = ClassifierModule(config, 6, 3, Bending(), seed=1).network  # of ABC, other, X and Y
+    start = {f"members.0.{name}": value for name, value in network.state_dict().items()}
+    moved = _distance(one, start)
+    assert moved > 0
+    # gradients of half a batch alone would lead a third as far away
+    assert _distance(one, two) < 0.01 * moved, _distance(one, two) / moved
     a, b = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
     assert a["val"]["accuracy"] == b["val"]["accuracy"] and a["best"]["step"] == b["best"]["step"]
     lines = [(tmp_path / n / "metrics.jsonl").read_text().splitlines() for n in ("one", "two")]

@@ -26,7 +26,7 @@ from classifier.evaluate import evaluate
 from classifier.finished import Finished
 from classifier.rejection import other_score
 from classifier.report import write_report
-from classifier.report_runs import _half_intervals
+from classifier.report_runs import _half_intervals, classes, totals
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
@@ -499,6 +499,44 @@ def test_the_interval_is_that_of_a_bootstrap(runs: dict[str, Path]) -> None:
     rare = next(r for r in a.figures["test"]["classes"] if r["group"] == "rare")
     rare["images"] = 4  # too few to tell
     assert set(_half_intervals("test", a, b)) == set(half) - {"rare"}
+
+
+def test_no_difference_is_good_or_bad_within_its_interval_or_without_one(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    stores = [Store.open(runs["top"] / "real")]
+    far = make_run(tmp_path / "far", stores, Store.open(runs["top"] / "test"), 5.0, 3)
+    a, b = Finished.open(far, "a"), Finished.open(runs["base"], "b")
+    near = Finished.open(runs["mix"], "near")
+
+    def told(first: Finished, second: Finished) -> dict[str, dict]:
+        rows = totals("test", [first, second])["rows"]
+        return {row["label"]: row["differences"][0] for row in rows}
+
+    forth, back = told(a, b), told(b, a)
+    for found in (forth, back, told(near, b)):
+        for label, d in found.items():
+            beyond = d["half"] is not None and abs(d["change"]) > d["half"]
+            wanted = "good" if d["change"] > 0 else "bad"
+            assert d["verdict"] == (wanted if beyond else ""), label
+    assert forth["accuracy, common"]["verdict"] == "good"
+    assert back["accuracy, common"]["verdict"] == "bad"
+    without = ("macro F1", "accuracy, all images", "AUROC of the other score")
+    for label in (*without, "known called other (less is better)"):
+        assert forth[label]["change"] and forth[label]["half"] is None
+
+    change = a.answers("test").right.astype(float) - b.answers("test").right
+    target = a.answers("test").target
+    a.figures["test"]["classes"][0]["images"] = 4  # too few to tell
+    rows = classes("test", [a, b])
+    for row in rows:
+        of = change[target == ALPHABET.index()[row["label"]]]
+        beyond = abs(of.mean()) > 1.96 * of.std(ddof=1) / np.sqrt(len(of)) and row["images"] > 4
+        assert row["verdicts"] == [("good" if of.mean() > 0 else "bad") if beyond else ""]
+    assert {v for row in rows for v in row["verdicts"]} >= {"", "good"}
+    c = Finished.open(runs["base"], "c")
+    c.figures.pop("test")  # not measured there
+    assert all(row["verdicts"] == [""] for row in classes("test", [a, c]))
 
 
 def test_a_loss_below_nothing_stays_on_its_chart() -> None:

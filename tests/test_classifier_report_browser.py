@@ -11,9 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-pytest.importorskip("selenium", reason="selenium is not installed")
-from test_classifier_report import ALPHABET, runs  # noqa: F401  the fixture; after the check
+from test_classifier_report import ALPHABET, runs  # noqa: F401  a fixture
 from test_classifier_serve_draw import BROWSER, DRIVER, _browser
 
 from classifier.report import write_report, write_review

@@ -2,17 +2,21 @@
 
 import importlib.util
 import json
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from test_classifier_report import Page
-from test_classifier_train import ALPHABET, _picture, _store
+from test_classifier_train import ALPHABET, _config, _picture, _store
 
 from classifier.review import (
     LEAST_KEPT,
     Opinions,
     folds_of,
     measure,
+    out_of_fold,
     review,
     spared,
     true_classes,
@@ -192,7 +196,8 @@ def test_the_list_as_corrections_that_nobody_made(tmp_path, how):
     path = tmp_path / "c.csv"
     path.write_text(undecided(some, real, how), "utf-8")
     lines = path.read_text("utf-8").splitlines()
-    assert lines[0] == "sha256,label,decided_by" and all("nobody" in line for line in lines[1:])
+    assert lines[0] == "sha256,label,decided_by,given"
+    assert all("nobody" in line for line in lines[1:])
     read = Corrections.read(path, real)
     assert read.rows.tolist() == rows.tolist()
     assert read.classes.tolist() == ([-1] * 3 if how == "remove" else [1, 2, 3])
@@ -208,6 +213,121 @@ def test_the_list_as_corrections_that_nobody_made(tmp_path, how):
     twice = Suspects(np.array([3, 3]), np.array([0, 0]), np.array([1, 2]), np.zeros(2))
     path.write_text(undecided(twice, real, "likely"), "utf-8")
     assert Corrections.read(path, real).classes.tolist() == [1]
+
+
+def test_an_image_filed_under_two_labels_loses_the_doubted_one_alone(tmp_path):
+    from classifier.corrections import Corrections
+
+    rng = np.random.default_rng(1)
+    one, two = (_picture(c, rng) for c in "AB")
+    with StoreWriter(tmp_path / "real", Canvas(), ALPHABET, {}) as writer:
+        samples = [Sample(g, g, "real", origin=f"{i}.png") for i, g in enumerate("ABBC")]
+        writer.append(np.stack([one, one, two, one]), samples)
+    real, path = Store.open(tmp_path / "real"), tmp_path / "c.csv"
+    digest = real.column("sha256")[0]
+
+    def found(*lines: str) -> dict[int, int]:
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+        read = Corrections.read(path, real)
+        return dict(zip(read.rows.tolist(), read.classes.tolist(), strict=True))
+
+    def listed(how: str, rows: list[int], likely: list[int]) -> list[str]:
+        given = real.classes()[rows]
+        of = Suspects(np.array(rows), given, np.array(likely), np.zeros(len(rows)))
+        return undecided(of, real, how).splitlines()
+
+    # A shows it, and nothing doubts that
+    assert found(*listed("remove", [1], [0])) == {1: -1}
+    assert found(*listed("remove", [1, 3], [0, 0])) == {1: -1, 3: -1}
+    assert found(*listed("likely", [1], [2])) == {1: 2}
+    # of two suspects that are equal the first, less believed one counts
+    assert found(*listed("likely", [3, 1], [0, 2])) == {3: 0, 1: 0}
+    # files without the column, a person's or of an earlier version, are about the image
+    assert found("sha256,label", f"{digest},remove") == {0: -1, 1: -1, 3: -1}
+    earlier = ("sha256,label,decided_by", f"{digest},remove,nobody: the list itself")
+    assert found(*earlier) == {0: -1, 1: -1, 3: -1}
+    # joined with such a one, each under its own head; or without it, in its columns
+    head, *rows = listed("remove", [1], [0])
+    other = ("label,sha256,note", f"B,{real.column('sha256')[2]},x")
+    person = ("sha256,label", f"{real.column('sha256')[2]},B")
+    for first in (other, person):
+        assert found(*first, head, *rows) == {1: -1, 2: 1}
+        assert found(head, *rows, *first) == {1: -1, 2: 1}
+    assert found(*person, *rows) == {1: -1, 2: 1}
+    assert not Corrections.read(path, real).looked[0]
+    assert found(earlier[0], *rows) == {1: -1}
+    with pytest.raises(InputError, match=rf"line 2: image {digest[:16]} is not filed under 'D'"):
+        found(head, f"{digest},remove,,D")
+    with pytest.raises(InputError, match=r"line 3: .* decided otherwise before"):
+        found(head, *rows, f"{digest},A,,")
+
+
+class Trained:
+    """Stands in for training and reading: which rows and images a fold is trained on, and judges.
+    Its answer to an image tells which image that was."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.rows: dict[str, np.ndarray] = {}  # folder -> rows trained on
+        self.judged: dict[str, np.ndarray] = {}  # folder -> images
+        monkeypatch.setattr("classifier.review.fit", self.fit)
+        monkeypatch.setattr("classifier.review.Model", self.model)
+
+    def fit(self, setup, folder, config, seed):
+        (pool,) = setup.mix.pools
+        assert folder.name not in self.rows
+        self.rows[folder.name] = pool.rows
+        self.name = folder.name
+        average = SimpleNamespace(module=torch.nn.Identity())
+        return SimpleNamespace(module=SimpleNamespace(average=average))
+
+    def model(self, network, card):
+        def probabilities(images):
+            self.judged[self.name] = images
+            return np.stack([answer_to(image) for image in images])
+
+        return SimpleNamespace(probabilities=probabilities)
+
+
+def answer_to(image: np.ndarray) -> np.ndarray:
+    """[4] float32, another one for each image."""
+    rng = np.random.default_rng(zlib.crc32(image.tobytes()))
+    return rng.dirichlet(np.ones(4)).astype(np.float32)
+
+
+def test_no_network_judges_an_image_that_it_was_trained_on(tmp_path, monkeypatch):
+    """Under no label: ten of forty images are there twice and five three times, each time under
+    another one."""
+    rng = np.random.default_rng(3)
+    pictures = rng.integers(1, 256, (42, 64, 64)).astype(np.uint8)
+    shown = np.concatenate([np.arange(40), np.arange(10), np.arange(5), [40, 41]])
+    with StoreWriter(tmp_path / "real", Canvas(), ALPHABET, {}) as writer:
+        labels = ["ABC"[i % 3] for i in range(len(shown))]
+        splits = ["val" if of >= 40 else "train" for of in shown]
+        pairs = zip(labels, splits, strict=True)
+        writer.append(pictures[shown], [Sample(g, g, "real", split) for g, split in pairs])
+    real, out = Store.open(tmp_path / "real"), tmp_path / "out"
+    train = real.rows("train")
+    first = Trained(monkeypatch)
+    told = out_of_fold(real, [], out, _config(), 1, 3)
+    assert set(first.rows) == {"fold-0", "fold-1", "fold-2"}
+    for name, rows in first.rows.items():
+        own = {image.tobytes() for image in real.take(rows)}
+        judged = {image.tobytes() for image in first.judged[name]}
+        assert judged and not judged & own
+        # it is trained on all others, and on no validation image
+        assert set(rows) <= set(train) and len(rows) + len(first.judged[name]) == len(train)
+    assert told.rows.tolist() == train.tolist()
+    assert told.given.tolist() == real.classes()[train].tolist()
+    for row, p in zip(told.rows, told.probability, strict=True):
+        assert np.array_equal(p, answer_to(real.images[row]))
+
+    # a fold that is done is not trained again, and one that is not gives what it gave
+    (out / "fold-1" / "probability.npy").unlink()
+    second = Trained(monkeypatch)
+    again = out_of_fold(real, [], out, _config(), 1, 3)
+    assert set(second.rows) == {"fold-1"}
+    assert np.array_equal(second.rows["fold-1"], first.rows["fold-1"])
+    assert np.array_equal(again.probability, told.probability)
 
 
 def test_a_long_list_is_several_pages_whose_decisions_are_joined(tmp_path, monkeypatch):

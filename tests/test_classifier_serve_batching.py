@@ -164,9 +164,9 @@ def test_a_storm_of_threads_with_late_ones_among_them_loses_nothing():
 
 
 def test_the_gate_refuses_at_once_and_opens_again():
-    gate = Gate(Limits(max_requests=2))
+    gate = Gate(Limits(max_requests=2, deadline_s=60))
     with gate.entered() as deadline, gate.entered():
-        assert 0.5 < deadline - time.monotonic() <= 1
+        assert 30 < deadline - time.monotonic() <= 60
         with pytest.raises(Refused, match="2 requests") as refused, gate.entered():
             pass
         assert refused.value.status == 503

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -111,37 +112,32 @@ def test_a_refused_sender_that_goes_on_is_cut(onnx, monkeypatch):
     try:
         head = b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
         for goes_on in (True, False):
+            started = time.monotonic()
             one = socket.create_connection(("127.0.0.1", running.port), timeout=10)
             one.sendall(head)
             assert one.recv(4096).startswith(b"HTTP/1.1 413 ")
-            started = time.monotonic()
             if goes_on:
                 with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                    while time.monotonic() < started + 15:
+                    while time.monotonic() < started + 20:
                         one.sendall(b"x" * 1000)
                         time.sleep(0.01)
-            while running.server.active_channels and time.monotonic() < started + 15:
-                time.sleep(0.01)
-            assert 0.3 < time.monotonic() - started < 10 and not running.server.active_channels
+            wait_for(lambda: not running.server.active_channels)
+            assert time.monotonic() - started >= 0.5
             one.close()
     finally:
         running.end()
 
 
 def test_a_name_with_two_addresses_is_listened_on_at_both(onnx, monkeypatch):
-    """As localhost is: only the first of them was."""
-    addresses = []
-    for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
-        with socket.socket(family) as probe:
-            try:
-                probe.bind((host, 0))
-            except OSError:
-                continue
-        addresses.append(host)
+    """As localhost is: only the first of them was. A machine without IPv6 knows that name too."""
+    addresses = ["127.0.0.1", "127.0.0.2"]
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        addresses.append("::1")
     real = socket.getaddrinfo
 
     def resolved(host, *arguments, **options):
-        names = ("::1", "127.0.0.1") if host == "both.test" else (host,)
+        names = ("::1", "127.0.0.1", "127.0.0.2") if host == "both.test" else (host,)
         return [x for name in names for x in real(name, *arguments, **options)]
 
     monkeypatch.setattr(connections.socket, "getaddrinfo", resolved)
@@ -157,6 +153,20 @@ def test_a_name_with_two_addresses_is_listened_on_at_both(onnx, monkeypatch):
     for host in addresses:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, running.port), timeout=20)
+
+
+def test_a_host_that_nobody_knows_is_told_in_the_resolvers_words(monkeypatch):
+    """Which is not asked: some know every name."""
+
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(connections.socket, "getaddrinfo", unknown)
+    with pytest.raises(InputError, match=r"^--host nosuch\.host: Name or service not known$"):
+        connections.bound("nosuch.host", 8000)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"^--host x{64}: .*(label|too long)"):  # no host's name
+        connections.bound("x" * 64, 8000)
 
 
 def test_of_two_addresses_one_that_is_taken_is_told(onnx, monkeypatch):
@@ -190,6 +200,7 @@ def test_time_runs_from_when_a_request_has_come_whole(onnx):
         status, body = running.ask()
         assert status == 503 and "no time left" in body["error"]
         running.server.task_dispatcher.add_task = add_task
+        running.service.gate._limits = LIMITS
         assert running.ask()[0] == 200
     finally:
         running.end()

@@ -5,6 +5,9 @@ import threading
 import time
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service as Driver
+from selenium.webdriver.common.by import By
 from toy_model import SIX, write_toy_model
 
 from classifier.onnx import load_onnx
@@ -12,10 +15,6 @@ from classifier.serve.app import Service, create_app
 from classifier.serve.limits import Limits
 from classifier.serve.metrics import Metrics
 from classifier.serve.server import Server
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.chrome.service import Service as Driver  # noqa: E402  after the check
-from selenium.webdriver.common.by import By  # noqa: E402
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

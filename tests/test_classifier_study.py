@@ -1,29 +1,28 @@
-"""A study: its file, its commands in order, going on where it stopped, its tables and page."""
+"""A study: its file, its commands in order, going on where it stopped."""
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
-import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 
-from classifier.study import results
+from classifier.study import results, runner
 from classifier.study.grid import Study
-from classifier.study.harm import harms
-from classifier.study.page import write_page
-from classifier.study.plan import Job, plan
-from classifier.study.results import Row, accuracy_by_group
+from classifier.study.plan import Job, plan, refuse_missing
+from classifier.study.results import closed
 from classifier.study.runner import Runner
-from classifier.study.tables import difference, gap_closed, tables
+from synth import sample
 from synth.errors import InputError
+from synth.groups import deal, parse_groups
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 SMALL = {
@@ -108,8 +107,14 @@ def test_the_studies_hold_what_was_promised() -> None:
     assert {"real", "balanced", "fonts", "gan", "fonts_gan", "oracle"} <= set(default.arms)
     assert {"adjusted", "strong", "gan_class", "unchecked", "no_other"} <= set(full.arms)
     assert full.seeds_of("hwdb99") == ((1, 2), (1, 2, 3))
-    [images] = [c for c in full.compare.curves if c.x.startswith("real images")]
-    assert set(images.lines["real only"]) == {0, 1, 2, 5, 10, 20, 50, 100}
+    curves = [c for c in full.compare.curves if c.x.startswith("real images")]
+    assert [c.figure for c in curves] == ["few", closed("few")]
+    for images in curves:
+        assert set(images.lines["real only"]) == {0, 1, 2, 5, 10, 20, 50, 100}
+    for arm in ("noise0", "noise0_fonts_gan", "noise0_oracle"):
+        assert full.arms[arm].noise == 0
+    assert full.compare.gaps == {"noise0": "noise0_oracle"}
+    assert full.arms["noise0_oracle"].images == full.arms["oracle"].images
     for curve in full.compare.curves:
         assert len(curve.lines["real + fonts + GAN"]) > 2
         # every point of every curve is measured on the seeds named above
@@ -121,6 +126,41 @@ def test_the_studies_hold_what_was_promised() -> None:
             measured = set(study.arms_of("hwdb99"))
             assert len(measured & set(worth.real.values())) > 2
             assert {"gan", "fonts_gan"} <= measured & set(worth.arms)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_the_points_of_a_curve_differ_in_nothing_but_its_images(path: Path) -> None:
+    """The oracle has more images of another group too, so what "few" gains there is not all of
+    its own images."""
+    study = Study.read(path)
+    base = study.arms[study.compare.baseline]
+    for worth in study.compare.worth:
+        assert len(worth.real) > 2
+        for arm in map(study.arms.get, worth.real.values()):
+            assert not arm.stores and (arm.options, arm.noise) == (base.options, base.noise)
+            groups = {
+                g for g in {*arm.images, *base.images} if arm.images.get(g) != base.images.get(g)
+            }
+            assert groups <= {worth.group}
+
+
+def test_the_sample_has_what_its_study_deals_out() -> None:
+    """With five of each character to spare, should images be copies of test images."""
+    study = Study.read(ROOT / "studies" / "sample.yaml")
+    assert "imulated" in study.title and "SIMULATED" in study.note
+    data, rows = study.data["simulated"], sample.plan(1)
+    shown = {
+        part: Counter(r.char for r in rows if r.path.startswith(part))
+        for part in ("train/", "test/")
+    }
+    spare = {char: max(n - 5, 0) for char, n in shown["train/"].items()}
+    dealt = deal(parse_groups(data.groups), spare, shown["test/"], None, 1)
+    assert Counter(dealt.values())["few"] == 6 and len(dealt) == 44
+    jobs, _ = plan(study, Path("out"))
+    [cut] = [j for j in jobs if j.name == "simulated-seed1-few5-cut"]
+    words = shlex.join(cut.words)
+    assert "--whole out/simulated/whole --test out/simulated/whole_test" in words
+    assert words.endswith("--truth runs/sample/truth.csv")
 
 
 def test_stores_are_made_once_for_a_scenario_and_before_they_are_read(tmp_path: Path) -> None:
@@ -157,6 +197,7 @@ def test_every_training_seed_compares_all_arms_before_the_next(tmp_path: Path) -
         ({"arms": {"a/b": {}}}, "to name a folder"),
         ({"data": {"d": {"images": "x", "groups": "a:1:1"}}}, "test_names or test_images"),
         ({"arms": {}}, "at least one"),
+        ({"compare": {"baseline": "real", "gaps": {"real": "raw2"}}}, "there is no 'raw2'"),
         ({"compare": {"baseline": "real", "gap": ["fwe"]}}, "no data has a group 'fwe'"),
         ({"scenario_seeds": 1}, "scenario_seeds: wanted a list, [a whole number, ...], got 1"),
         ({"training_seeds": [1, "2"]}, "training_seeds: wanted a list"),
@@ -185,6 +226,31 @@ def test_a_file_that_makes_no_sense_is_one_line(
     changes = {"compare": {"baseline": "real"}} | changes
     with pytest.raises(InputError, match=re.escape(message)):
         read(tmp_path, **changes)
+
+
+def test_images_may_be_elsewhere_and_what_lacks_is_told_with_the_way_out(tmp_path: Path) -> None:
+    """d.zip of the grid is nowhere."""
+    data = SMALL["data"]["d"] | {"hint": "ask for it", "known": str(tmp_path / "known.txt")}
+    study = read(tmp_path, data={"d": data})
+
+    def jobs(study: Study) -> list[Job]:
+        return plan(study, tmp_path / "out")[0]
+
+    told = "d.zip: no such file or folder, for the data 'd': name another in the --grid file or by "
+    with pytest.raises(InputError, match=re.escape(f"{told}--images d=PATH; ask for it")):
+        refuse_missing(study, jobs(study), set())
+    (tmp_path / "here=1").mkdir()
+    moved = study.with_images([f"d={tmp_path}/here=1"])
+    assert jobs(moved)[0].words[1] == f"{tmp_path}/here=1"
+    with pytest.raises(InputError, match=r"known.txt: no such .* in the --grid file; ask for it"):
+        refuse_missing(moved, jobs(moved), set())
+    # what was made from it stands
+    refuse_missing(study, jobs(study), {job.name for job in jobs(study)})
+    (tmp_path / "known.txt").touch()
+    refuse_missing(moved, jobs(moved), set())
+    for wrong, message in (("d", "wanted NAME=PATH"), ("e=x", "--images e=x: the study has d")):
+        with pytest.raises(InputError, match=message):
+            study.with_images([wrong])
 
 
 @pytest.mark.parametrize(
@@ -261,6 +327,33 @@ def test_each_job_is_done_once_after_what_it_needs(
     assert len(chain.calls) == 4
 
 
+# says what is known of its time while it runs, as a kill of the study would leave it
+LONG = """
+import json, pathlib, sys, time
+record = pathlib.Path(__file__).parent / "out" / "records" / "a.json"
+time.sleep(1.5)
+pathlib.Path(sys.argv[1]).write_text(str(json.loads(record.read_text())["seconds"]))
+"""
+
+
+def test_a_running_job_has_its_time_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_KEEP_S", 0.5)
+    (tmp_path / "work.py").write_text(LONG)
+    job = Job("a", "kind", ("work.py", str(tmp_path / "a")), tmp_path / "a")
+    one = Runner([job], tmp_path / "out", [sys.executable], tmp_path, 1)
+    assert one.run().done == ("a",)
+    known, took = float((tmp_path / "a").read_text()), one.seconds("a")
+    assert 0.5 <= known < took
+    # what an earlier start took is added once
+    (tmp_path / "a").unlink()
+    began = time.monotonic()
+    assert one.run().done == ("a",)
+    again = time.monotonic() - began
+    assert took + 0.5 <= float((tmp_path / "a").read_text()) < one.seconds("a") <= took + again
+
+
 def test_a_failed_job_holds_up_only_those_that_need_it_and_is_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,182 +402,3 @@ def test_a_run_without_its_page_or_figures_is_not_done(tmp_path: Path) -> None:
     assert runner.done() == {trained[0].job}
     (run / "metrics.json").unlink()
     assert runner.done() == set() and results.rows_of(trained, runner) == []
-
-
-def rows(study: Study, seed: int = 0) -> list[Row]:
-    """Made up: `half` closes 60 % of the gap of "few" and costs a point on common characters."""
-    rng = np.random.default_rng(seed)
-    few = {"real": 0.5, "few20": 0.7, "half": 0.74, "raw": 0.6, "oracle": 0.9}
-    found = []
-    for t in plan(study, Path("out"))[1]:
-        noise = rng.normal(0, 0.002, 3)
-        figures = {
-            "common": 0.95 - 0.03 * (t.arm == "half") + noise[0],
-            "few": few[t.arm] + noise[1],
-            "macro_f1": 0.8 + noise[2],
-            "ece": 0.05 - 0.02 * (t.arm == "half"),
-            "minutes": 2.5,
-            "real": 30,
-        }
-        found.append(Row(t.data, t.arm, t.scenario_seed, t.training_seed, figures))
-    return found
-
-
-def test_tables_say_what_was_put_in(tmp_path: Path) -> None:
-    study = read(tmp_path)
-    made = rows(study)
-    gap = gap_closed(made, "half", "real", "oracle", "few")
-    assert gap.low < 0.6 < gap.high and gap.high - gap.low < 0.05
-    assert difference(made, "half", "real", "common").sign == -1
-    of = {table.title: table for table in tables(study, made, "d")}
-    assert len(of) == 5
-    [differences] = [t for title, t in of.items() if "difference" in title]
-    signs = {
-        line[0].text: dict(zip(differences.head, (c.sign for c in line), strict=True))
-        for line in differences.lines
-    }
-    # less of a calibration error is better
-    half = signs["half"]
-    assert (half["common"], half["few"], half["calibration error"]) == (-1, 1, 1)
-    [worth] = [t for title, t in of.items() if "worth" in title]
-    number = float(worth.lines[0][2].text.split(" ±")[0])
-    assert 20 < number + 3 < 30  # .74 lies above the .70 of 20 images
-    [line] = harms(study, made)
-    assert "half: common -3" in line and line.endswith("against real only")
-
-
-def test_harm_is_measured_against_the_same_real_images(tmp_path: Path) -> None:
-    """Fonts for characters without a real image do worse than five images, and no harm."""
-    cut = {"images": {"few": 0}}
-    arms = {
-        "real": {},
-        "few0": cut,
-        "few0_strong": cut | {"options": "--augment-strength 2"},
-        "few0_fonts": cut | {"stores": ["font"]},
-        "few0_fonts_strong": cut | {"stores": ["font"], "options": "--augment-strength 2"},
-        "noise0_fonts": {"noise": 0, "stores": ["font"]},
-    }
-    study = read(tmp_path, arms=arms, compare={"baseline": "real"})
-    few = dict(zip(arms, (0.5, 0.1, 0.3, 0.2, 0.2, 0.4), strict=True))
-    made = [
-        Row(t.data, t.arm, t.scenario_seed, t.training_seed, {"few": few[t.arm]})
-        for t in plan(study, Path("out"))[1]
-    ]
-    # better than few0, worse than few0_strong; without an arm of the same noise nothing is said
-    [line] = harms(study, made)
-    assert "few0_fonts_strong: few -10" in line and line.endswith("against few0_strong")
-
-
-def test_what_one_run_cannot_tell_is_not_told_as_harmless(tmp_path: Path) -> None:
-    """A single run has no interval; the page said that no arm is worse."""
-    arms = {"real": {}, "strong": {}, "font": {"stores": ["font"]}, "half": {"stores": ["half"]}}
-    study = read(tmp_path, arms=arms, compare={"baseline": "real"})
-
-    def lines(**runs: int) -> list[str]:
-        few = {"real": 0.5, "font": 0.1, "half": 0.5}
-        made = [
-            Row("d", arm, 1, seed, {"few": few[arm] + 0.01 * seed})
-            for arm, number in runs.items()
-            for seed in range(number)
-        ]
-        page = write_page(study, made, tmp_path / "page", wanted=9)[1].read_text("utf-8")
-        found = harms(study, made)
-        assert all(f"- {line}\n" in page for line in found)
-        return found
-
-    of_one = "d: {}: not known: one run against real"
-    assert lines(real=1, font=1, half=1) == [of_one.format("font"), of_one.format("half")]
-    sure = "arm with synthetic images is by its whole interval worse than the one without them."
-    assert lines(real=2, font=1, half=2) == [of_one.format("font"), f"No other {sure}"]
-    assert lines(real=2, half=2) == [f"No {sure}"]
-    worse = "d: font: few -40.0 ± 0.0 points against real"
-    assert lines(real=2, font=2, half=1) == [worse, of_one.format("half")]
-    [none] = lines(real=2)
-    assert none.startswith("Not known: no arm")
-
-
-def test_harm_is_measured_against_an_arm_that_the_data_has(tmp_path: Path) -> None:
-    """Not the baseline, where this data leaves it out."""
-    arms = {"real": {}, "strong": {}, "font": {"stores": ["font"]}}
-    data = SMALL["data"]["d"] | {"arms": ["strong", "font"]}
-    study = read(tmp_path, arms=arms, data={"d": data}, compare={"baseline": "real"})
-    few = {"strong": 0.5, "font": 0.1}
-    made = [
-        Row(t.data, t.arm, t.scenario_seed, t.training_seed, {"few": few[t.arm]})
-        for t in plan(study, Path("out"))[1]
-    ]
-    assert harms(study, made) == ["d: font: few -40.0 ± 0.0 points against strong"]
-
-
-def test_pairs_are_compared_and_not_means(tmp_path: Path) -> None:
-    """A run that the baseline lacks must not shift the difference."""
-    study = read(tmp_path)
-    made = [r for r in rows(study) if not (r.arm == "real" and r.training_seed == 3)]
-    outlier = next(i for i, r in enumerate(made) if r.arm == "half" and r.training_seed == 3)
-    made[outlier] = Row(*made[outlier].pair[:1], "half", *made[outlier].pair[1:], {"few": 0.0})
-    found = difference(made, "half", "real", "few")
-    assert found.runs == 4 and found.mean == pytest.approx(0.24, abs=0.01)
-
-
-def test_the_page_holds_everything_and_says_what_is_missing(tmp_path: Path) -> None:
-    data = SMALL["data"]["d"] | {"classifier": "--steps 3000"}
-    study = read(tmp_path, note="A <note>.", data={"d": data})
-    made = rows(study)[:-7]
-    files = write_page(study, made, tmp_path / "page", wanted=30)
-    html, markdown, lines = (f.read_text("utf-8") for f in files)
-    assert "23 of 30 runs" in html and "23 of 30 runs" in markdown
-    assert "A &lt;note&gt;." in html and "Student's t" in markdown
-    # all options, those of the data set and of an arm too
-    assert "all arms: `--steps 5 --steps 3000`; half: `--mixup 0.2`." in markdown
-    assert "<code>--steps 5 --steps 3000</code>" in html and "<code>--mixup 0.2</code>" in html
-    assert html.count("data:image/png;base64,") == 2 and "http" not in html
-    for picture in re.findall(r"!\[.*\]\((.*)\)", markdown):
-        assert (tmp_path / "page" / picture).stat().st_size > 5000
-    back = list(csv.DictReader(lines.splitlines()))
-    assert len(back) == 23 and float(back[0]["few"]) == pytest.approx(made[0].figures["few"], 1e-4)
-    # the same rows are the same files
-    again = [f.read_bytes() for f in write_page(study, made, tmp_path / "again", wanted=30)]
-    assert again == [f.read_bytes() for f in files]
-
-
-def test_a_study_of_one_run_has_a_page(tmp_path: Path) -> None:
-    study = read(tmp_path)
-    [html, *_] = write_page(study, rows(study)[:1], tmp_path / "page", wanted=30)
-    assert "±" not in html.read_text("utf-8") and "nan" not in html.read_text("utf-8")
-
-
-def test_the_images_shown_are_those_of_all_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class FourImages:
-        def __len__(self) -> int:
-            return 4
-
-        def column(self, name: str) -> np.ndarray:
-            return np.array(["a"] * 4)
-
-    answers = SimpleNamespace(
-        row=np.arange(4), right=np.ones(4, bool), sure=lambda known: np.full(4, 0.9)
-    )
-    run = SimpleNamespace(
-        alphabet="a",
-        figures={"steps": 7, "test": {"macro_f1": 1.0, "other_auroc": None}},
-        answers=lambda split: answers,
-        info={"config": {"batch_size": 16, "members": 3}},
-    )
-    monkeypatch.setattr(results, "Finished", SimpleNamespace(open=lambda *_: run))
-    monkeypatch.setattr(results, "Store", SimpleNamespace(open=lambda path: FourImages()))
-    monkeypatch.setattr(results, "read_groups", lambda path: {"a": "few"})
-    monkeypatch.setattr(results, "_images", lambda store: 5)
-    [trained, *_] = plan(read(tmp_path), tmp_path)[1]
-    runner = Runner([], tmp_path, [], tmp_path, 1)
-    assert results._row(trained, runner).figures["shown"] == 3 * 7 * 16
-    del run.info["config"]["members"]  # of an earlier version
-    assert results._row(trained, runner).figures["shown"] == 7 * 16
-
-
-def test_accuracy_counts_every_character_the_same() -> None:
-    chars = np.array(["a"] * 8 + ["b"] * 2 + ["x"] * 2, object)
-    right = np.array([True] * 8 + [False, True] + [True, True])
-    of = {"a": "few", "b": "few", "x": "other_unseen"}
-    assert accuracy_by_group(chars, right, of) == {"few": 0.75, "other_unseen": 1.0}

@@ -1,12 +1,14 @@
 """A classifier run from stores to a model: resume, threshold, export, prediction."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from interrupting import Stop, stop_classifier_after
 
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, place
@@ -21,10 +23,6 @@ pytestmark = [
         "ignore:.*does not have many workers.*",
     ),
 ]
-
-
-class Stop(Exception):
-    """What the test interrupts a run with."""
 
 
 ALPHABET = Alphabet.of("ABC")
@@ -167,23 +165,14 @@ def test_a_finished_run_says_so_first_and_stays_bound_to_its_data(
         module.train(real, [font], finished, _config(lr=1e-3), 1, {}, test)
 
 
-def test_interrupted_equals_unbroken(finished, stores, tmp_path, monkeypatch):
-    from classifier import progress
+def test_interrupted_equals_unbroken(finished, stores, tmp_path):
     from classifier.train import train
-
-    saved = progress.Saver.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        saved(self, trainer, module)
-        raise Stop
 
     out = tmp_path / "broken"
     arguments = (stores["real"], [stores["font"]], out, _config(), 1, {}, stores["test"])
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", stop)
-    with pytest.raises(Stop):
+    with stop_classifier_after(8):
         train(*arguments)
     assert not (out / "model.json").exists()
-    monkeypatch.setattr(progress.Saver, "on_train_epoch_end", saved)
     with pytest.raises(InputError, match=r"lr: 0\.004 -> 0\.001"):
         train(*arguments[:3], _config(lr=1e-3), 1, {}, None)
     train(*arguments)
@@ -258,8 +247,9 @@ def test_a_damaged_model_is_one_clear_error(finished, tmp_path):
         for file in ("model.safetensors", "model.json"):
             shutil.copy(finished / file, copy / file)
         (copy / name).write_bytes(change((copy / name).read_bytes()))
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=f"^{re.escape(str(copy))}: ") as raised:
             load_model(copy)
+        assert "\n" not in str(raised.value)
 
 
 def test_another_alphabet_is_refused_with_both_sides(stores, tmp_path):

@@ -62,7 +62,11 @@ def test_batches_are_made_on_a_gpu_but_for_a_function_that_takes_numpy_alone(
     assert devices() == ["cpu"] * 3
 
 
-@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.filterwarnings(
+    "ignore:.*log_every_n_steps.*",
+    "ignore:.*num_workers.*",
+    "ignore:.*does not have many workers.*",
+)
 def test_the_command_trains_with_the_albumentations_example(
     load_script: Callable[[str], ModuleType],
     image_folder: Path,

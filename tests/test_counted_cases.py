@@ -26,8 +26,11 @@ def acts(what: str) -> str:
             raise KeyError(what)
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
-        case "hang":
-            time.sleep(60)
+        case "wait":
+            time.sleep(600)
+        case "spin":
+            while True:
+                pass
         case "fill":
             return str(np.ones(2**28).sum())  # 2 GiB
     return "done"
@@ -38,14 +41,14 @@ def test_each_fault_is_named_by_its_case() -> None:
         "two lines": "not one line",
         "fail": "KeyError",
         "crash": f"ends the process with -{signal.SIGSEGV.value}",
-        "hang": "hangs",
         "fill": "MemoryError",
     }
-    for fault, says in faults.items():
+    late = {"wait": {"wall_s": 1.0}, "spin": {"each_s": 1.0}}
+    for fault, says in (faults | dict.fromkeys(late, "hangs")).items():
         # the first is given time for late imports
         cases = [("first", "go"), ("second", fault)]
         with pytest.raises(AssertionError, match=rf"second: (.|\n)*{says}"):
-            try_all(acts, cases, 500, each_s=1)
+            try_all(acts, cases, 500, **late.get(fault, {}))
     assert try_all(acts, [("one", "go"), ("two", "refuse")], 500) == {"done": 1, "refused": 1}
 
 

@@ -4,7 +4,9 @@ No container runtime is asked for: the recipe is read, and held against what a p
 """
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import distribution, packages_distributions
@@ -81,28 +83,47 @@ print(*{{m.split(".")[0] for m in sys.modules}})
     assert loaded - NOT_NEEDED <= installed()
 
 
-def test_no_torch_no_root_and_signals_arrive():
+def test_no_torch_and_no_root():
     names = installed()
     assert not names & {"torch", "torchvision", "pytorch-lightning", "onnx", "inkfill"}
     assert not [name for name in names if name.startswith("nvidia")]  # see scripts/licences.toml
     assert re.search(r"^USER inkfill$", RECIPE, re.MULTILINE)
-    assert entrypoint()[:2] == ["sh", "-c"] and entrypoint()[2].startswith("exec python ")
 
 
 def entrypoint() -> list[str]:
     return json.loads(re.search(r"^ENTRYPOINT (.*)$", RECIPE, re.MULTILINE)[1])
 
 
+def stand_in(folder: Path, script: str) -> dict[str, str]:
+    """The environment in which the shell script is what the entry point finds as `python`."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin"}
+
+
+def test_the_first_process_is_the_service_so_that_signals_reach_it(tmp_path: Path):
+    """A shell in its place would end at once, or hold the signal back until it is killed."""
+    environment = stand_in(tmp_path, "trap 'echo ending; exit 0' TERM; echo $$; sleep 20 & wait")
+    with subprocess.Popen(
+        entrypoint(), env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == f"{process.pid}\n"
+            process.terminate()
+            assert process.stdout.readline() == "ending\n" and process.wait(10) == 0
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # its `sleep`, too
+
+
 def test_options_of_the_service_follow_the_image(tmp_path: Path):
     """As `docker run image --keep /kept` gives them, on the platform's port where it names one."""
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
-    python.chmod(0o755)
+    environment = stand_in(tmp_path, "printf '%s\\n' \"$@\"")
     fixed = ["scripts/serve.py", "--model", "/model", "--host", "0.0.0.0", "--port"]
     for options, port in ((["--keep", "/a folder"], ""), ([], "9000")):
         done = subprocess.run(
             [*entrypoint(), *options],
-            env={"PATH": f"{tmp_path}:/usr/bin:/bin"} | ({"PORT": port} if port else {}),
+            env=environment | ({"PORT": port} if port else {}),
             capture_output=True,
             text=True,
             check=True,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bad_cases import mutations, tried, try_all
+from interrupting import Evil
 from safetensors.torch import save_file
 from tiny_gan import write_run
 
@@ -55,16 +56,6 @@ def test_damaged_runs(finished, each):
     ]
     outcomes = try_all(opens, cases, MEMORY_MIB, each_s=20)
     assert outcomes.total() == len(cases) and outcomes["refused"] > len(cases) / 4, outcomes
-
-
-class Evil:
-    """Unpickled, it leaves a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return (Path.touch, (self.mark,))
 
 
 def test_code_in_a_run_is_never_run(finished, tmp_path):

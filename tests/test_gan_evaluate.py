@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from test_classifier_train import _config
 
 import gan.evaluate
 import gan.gap
@@ -58,6 +59,7 @@ def store(
     alphabet: Alphabet = ALPHABET,
     blur: float = 0.0,
     split: str = "train",
+    notes: dict | None = None,
 ) -> Store:
     """Characters outside the alphabet are "other", named."""
     rows = [(c, split) for c in train] + [(c, "val") for c in val]
@@ -71,7 +73,7 @@ def store(
         )
         for c, where in rows
     ]
-    with StoreWriter(path, Canvas(), alphabet, {}) as writer:
+    with StoreWriter(path, Canvas(), alphabet, {}, notes) as writer:
         writer.append(letters(train + val, seed, blur), samples)
     return Store.open(path)
 
@@ -399,6 +401,44 @@ def test_the_command_from_stores_to_the_page(stores, tmp_path, load_script, monk
     assert table(found) in out and table(found) in again
     # other settings in the same folder are refused
     assert run(script.options(), script.main, [*line, "--seed", "2"]) == 2
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*log_every_n_steps.*",
+    "ignore:.*num_workers.*",
+    "ignore:.*does not have many workers.*",
+)
+def test_the_accuracy_score_is_that_of_two_trained_classifiers(
+    stores, tmp_path, load_script, monkeypatch, capsys
+):
+    """Small ones, of a few steps: what they read of the held-out images is in the figures."""
+    import classifier.train
+    from classifier.export import load_model
+
+    monkeypatch.setattr(gan.gap, "STEPS", 4)
+    small = _config(batch_size=32)
+    monkeypatch.setattr(classifier.train, "preset", lambda name: ("small", small))
+    about = {"trained_on": stores["real"].content}
+    made = store(tmp_path / "samples", "gan", "ABCDE" * 15, seed=4, notes=about)
+    script, out = load_script("evaluate_gan"), tmp_path / "out"
+    line = (
+        f"--real {stores['real'].path} --test {stores['test'].path} --font {stores['font'].path} "
+        f"--gan {made.path} --reader {stores['clean'].path} --out {out} "
+        "--reader-steps 4 --score-steps 10"
+    )
+    assert run(script.options(), script.main, line.split()) == 0
+    told = [row for row in capsys.readouterr().out.splitlines() if row.startswith("classification")]
+    assert len(told) == 1 and "not measured" not in told[0]
+    found = json.loads((out / "metrics.json").read_text("utf-8"))["score"]
+    assert found.keys() == {"font", "gan"}
+    test = stores["test"]
+    labels = test.column("label")
+    for name, score in found.items():
+        read = load_model(out / f"trained_on_{name}").probabilities(np.asarray(test.images))
+        right = np.array(list("ABC"))[read[:, :3].argmax(1)] == labels
+        assert score["accuracy"] == pytest.approx(right.mean())
+        trained = json.loads((out / f"trained_on_{name}" / "metrics.json").read_text("utf-8"))
+        assert trained["steps"] == 10
 
 
 def test_only_ideographs_are_said_to_be_chinese():

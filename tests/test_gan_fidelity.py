@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from interrupting import Evil
 from scipy.spatial.distance import cdist
 
 from gan.fidelity import NEIGHBOURS, fidelity, inception_fidelity, register
@@ -81,11 +82,10 @@ def test_inception_weights_that_cannot_be_had(tmp_path):
     torch.save({"conv.weight": torch.ones(1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="no Inception weights in it"):
         inception_fidelity(images, images, tmp_path / "other.pth")
-
-    class Evil:
-        def __reduce__(self):
-            return (print, ("executed",))
-
-    torch.save({"Mixed_7c.branch1x1.conv.weight": Evil()}, tmp_path / "evil.pth")
+    mark = tmp_path / "it ran"
+    torch.save({"Mixed_7c.branch1x1.conv.weight": Evil(mark)}, tmp_path / "evil.pth")
     with pytest.raises(InputError, match="Weights only load failed"):
         inception_fidelity(images, images, tmp_path / "evil.pth")
+    assert not mark.exists()
+    torch.load(tmp_path / "evil.pth", weights_only=False)  # it would have
+    assert mark.exists()

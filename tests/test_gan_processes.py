@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from gan.run import GanRun
 from synth.errors import InputError
 
 TINY = str(ROOT / "tests" / "tiny_gan.py")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 def _start(*command: str) -> subprocess.Popen:
@@ -49,18 +49,15 @@ def _losses(run: Path) -> list[dict[str, float]]:
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path):
     """The same batches, styles, noise and shifts; only sums are added up in another order."""
-    from gan.lit import GanModule
-
     one = tmp_path / "one"
     _run(TINY, str(one), "10", "1", "image")
     # Lightning starts the second one; and torchrun starts both
     _run(TINY, str(tmp_path / "two"), "10", "2", "image")
-    _run(*_torchrun(), TINY, str(tmp_path / "both"), "10", "2", "image")
+    _run(*TORCHRUN, TINY, str(tmp_path / "both"), "10", "2", "image")
 
     (losses,) = _losses(one)
     weights = load_file(one / "generator.safetensors")
-    start = GanModule(replace(CONFIG, style="image"), 64, 3, seed=1).generator.state_dict()
-    moved = _distance(weights, start)
+    moved = _distance(weights, _untrained())
     assert moved > 0
     for name in ("two", "both"):
         (there,) = _losses(tmp_path / name)
@@ -80,8 +77,10 @@ def test_two_processes_come_from_a_store_to_the_run_that_one_comes_to(tmp_path):
     runs = [tmp_path / name for name in ("one", "two", "both")]
     _run(TINY, "--whole", real, str(runs[0]), "1")
     _run(TINY, "--whole", real, str(runs[1]), "2")  # Lightning starts the second one
-    _run(*_torchrun(), TINY, "--whole", real, str(runs[2]), "2")
+    _run(*TORCHRUN, TINY, "--whole", real, str(runs[2]), "2")
     weights = load_file(runs[0] / "generator.safetensors")
+    moved = _distance(weights, _untrained())
+    assert moved > 0
     (losses,) = _losses(runs[0])
     for run in runs[1:]:
         for name in ("recogniser.safetensors", "trusted.npy", "style_rows.npy", "generator.json"):
@@ -90,17 +89,17 @@ def test_two_processes_come_from_a_store_to_the_run_that_one_comes_to(tmp_path):
         for term, value in losses.items():
             assert abs(there[term] - value) < 1e-3 * max(1, abs(value)), (run.name, term)
         apart = _distance(load_file(run / "generator.safetensors"), weights)
-        assert apart < 1e-3 * _distance(weights, {k: 0 * v for k, v in weights.items()})
+        assert apart < 0.1 * moved, (run.name, apart / moved)
         GanRun.open(run)
         # a second start of both only opens what is finished
-        _run(*_torchrun(), TINY, "--whole", real, str(run), "2")
+        _run(*TORCHRUN, TINY, "--whole", real, str(run), "2")
 
 
-def _torchrun() -> tuple[str, ...]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
+def _untrained() -> dict[str, torch.Tensor]:
+    """The generator that the runs of three characters with style "image" start from."""
+    from gan.lit import GanModule
+
+    return GanModule(replace(CONFIG, style="image"), 64, 3, seed=1).generator.state_dict()
 
 
 def _distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from interrupting import stop_gan_after
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_gan import CONFIG, train
@@ -13,28 +14,13 @@ from tiny_gan import CONFIG, train
 pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*num_workers.*")
 
 
-class Stop(Exception):
-    """What the test interrupts a run with."""
-
-
-def test_a_resumed_run_writes_the_lines_of_an_unbroken_one(tmp_path, monkeypatch):
+def test_a_resumed_run_writes_the_lines_of_an_unbroken_one(tmp_path):
     """Penalties are computed in steps 0 and 8, the checkpoint comes after the ninth and a line
     after the tenth: the line shows what the steps before the checkpoint computed."""
-    from gan import checkpoints
-
     config = replace(CONFIG, steps=10, penalty_every=8, checkpoint_every=9, grid_every=10)
     train(tmp_path / "whole", config)
-    keep = checkpoints.Keeper.on_train_batch_end
-
-    def stop(self, trainer, module, *rest):
-        keep(self, trainer, module, *rest)
-        if module.steps_done == 9:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
-        with pytest.raises(Stop):
-            train(tmp_path / "broken", config)
+    with stop_gan_after(9):
+        train(tmp_path / "broken", config)
     train(tmp_path / "broken", config)
     lines = [(tmp_path / n / "metrics.jsonl").read_text() for n in ("whole", "broken")]
     assert lines[0] == lines[1] and {"r1", "r2"} <= json.loads(lines[0]).keys()

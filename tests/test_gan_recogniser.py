@@ -6,6 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
+from interrupting import Stop
 from torch.optim.swa_utils import update_bn
 
 from gan import recogniser
@@ -114,17 +115,28 @@ def test_labels_are_sorted_only_when_doubts_change(monkeypatch):
     assert kept == [None, 24, 20, 20]
 
 
-class Stop(Exception):
-    """What the test interrupts a training with."""
-
-
-@pytest.mark.parametrize("stop_at", [7, 16, 17, 24, 29])
-def test_interrupted_it_ends_as_unbroken(stop_at, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("stop_at", "precision"),
+    [
+        *((step, torch.float32) for step in (7, 16, 17, 24, 29)),
+        (16, torch.bfloat16),  # may be emulated here
+    ],
+)
+def test_interrupted_it_ends_as_unbroken(stop_at, precision, tmp_path, monkeypatch, capsys):
     """Rounds of doubt are at steps 12 and 21, checkpoints after every fifth."""
+    forward, computed = Recogniser.forward, set()
+
+    def noted(self, x):
+        logits = forward(self, x)
+        if torch.is_grad_enabled():  # a step of training
+            computed.add(logits.dtype)
+        return logits
+
+    monkeypatch.setattr(Recogniser, "forward", noted)
     real, given = _drawings({0: 10, 1: 10, 2: 1}, 1)
     given[:2] = 1  # to be doubted
     font, of = _drawings({0: 8, 1: 8, 2: 8}, 2)
-    settings = {"steps": 30, "batch_size": 12, "checkpoint_every": 5}
+    settings = {"steps": 30, "batch_size": 12, "checkpoint_every": 5, "precision": precision}
     whole = _train(real, given, font, of, **settings)
 
     def stop(*_, **__):
@@ -144,3 +156,4 @@ def test_interrupted_it_ends_as_unbroken(stop_at, tmp_path, monkeypatch, capsys)
     assert np.array_equal(again.given, whole.given)
     one, other = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(one[k], other[k]) for k in one)
+    assert computed == {precision}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupting import Stop, stop_gan_after
 from tiny_gan import CONFIG, few_fonts, real_store
 
 import gan.train
@@ -21,10 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:
 TINY = replace(
     CONFIG, steps=4, grid_every=4, recogniser_steps=12, recogniser_batch=16, style="image"
 )
-
-
-class Stop(Exception):
-    """What the tests interrupt a run with."""
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +41,9 @@ def whole(real, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def broken(real, tmp_path_factory) -> Path:
     """Stopped after the checkpoint of its second step."""
-    from gan import checkpoints
-
     out = tmp_path_factory.mktemp("broken") / "run"
-    keep = checkpoints.Keeper.on_train_batch_end
-
-    def stop(self, trainer, module, *rest):
-        keep(self, trainer, module, *rest)
-        if module.steps_done == 2:
-            raise Stop
-
-    with few_fonts(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
-        with pytest.raises(Stop):
-            train(real, out, TINY, [], 1, {})
+    with few_fonts(), stop_gan_after(2):
+        train(real, out, TINY, [], 1, {})
     return out
 
 
@@ -131,21 +117,14 @@ def without_digests(text: str) -> str:
 
 
 def test_a_font_replaced_under_its_name_is_not_mixed_in(real, tmp_path, monkeypatch):
-    from gan import checkpoints
-
-    def stop(self, trainer, module, *rest):
-        raise Stop
-
     with few_fonts(), monkeypatch.context() as own_fonts:
         files = synth.studio.find_fonts([])
         mine = [FontFile(tmp_path / font.path.name) for font in files]
         for font, own in zip(files, mine, strict=True):
             shutil.copy(font.path, own.path)
         own_fonts.setattr(synth.studio, "find_fonts", lambda folders: mine)
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoints.Keeper, "on_train_batch_end", stop)
-            with pytest.raises(Stop):
-                train(real, tmp_path / "run", TINY, [], 1, {})
+        with stop_gan_after(1):
+            train(real, tmp_path / "run", TINY, [], 1, {})
         good = mine[0].path.read_bytes()
         mine[0].path.write_bytes(good + b"\0")  # another file, which draws the same
         with pytest.raises(

@@ -52,7 +52,6 @@ def test_killed_and_run_again_equals_unbroken() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of what torch and Lightning deprecate
 def test_a_kill_while_saving_tears_no_checkpoint() -> None:
     benchmark = Path(__file__).parent.parent / "benchmarks" / "torn_checkpoints.py"
     done = subprocess.run(

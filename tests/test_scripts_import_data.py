@@ -1,11 +1,10 @@
-"""The command: its table, its exit codes, its one-line errors, its speed of --help."""
+"""The command: its table, its exit codes, its one-line errors, its --help."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -124,8 +123,7 @@ def test_a_wrong_input_ends_in_one_line_and_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_help_answers_at_once_with_every_option() -> None:
-    start = time.perf_counter()
+def test_help_tells_every_option_and_imports_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", ROOT / "scripts" / "import_data.py", "--help"],
         capture_output=True,
@@ -133,7 +131,6 @@ def test_help_answers_at_once_with_every_option() -> None:
         env={"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
         check=True,
     )
-    assert time.perf_counter() - start < 5  # seconds; the claim is one, a loaded machine gets more
     for heavy in ("numpy", "PIL", "scipy", "pyarrow", "torch"):
         assert f" {heavy}\n" not in done.stderr
     for option in (

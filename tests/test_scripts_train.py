@@ -1,34 +1,13 @@
-"""The training and prediction commands: help at once, and wrong inputs end in one clear line."""
-
-import subprocess
-import sys
-import time
+"""The training and prediction commands: wrong inputs end in one line, and requests are met."""
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from interrupting import Stop
 
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 from synth.command import run
 from synth.store import Sample, StoreWriter
-
-SCRIPTS = ("train_gan", "train_classifier", "review_labels", "predict")
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_help_teaches_and_is_quick(name):
-    started = time.process_time(), time.monotonic()
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / f"{name}.py", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "example: python scripts/" in done.stdout.replace("\n", " ")
-    assert "--out" in done.stdout and "default" in done.stdout
-    # heavy imports alone take 5 s and more; a busy machine gets the benefit of the doubt
-    assert time.monotonic() - started[1] < 4
 
 
 @pytest.fixture
@@ -110,6 +89,13 @@ def test_generated_images_of_another_request_are_not_taken_for_these(two_alphabe
         script._refuse_another_request(store, made | {"per_class": 20})
 
 
+@pytest.mark.parametrize("name", ["train_gan", "train_classifier"])
+def test_compiling_is_asked_for_by_one_word(name, load_script):
+    options = load_script(name).options()
+    for words, wanted in (([], False), (["--compile"], True), (["--compile", "false"], False)):
+        assert options.parse_args([*words, "--real", "real", "--out", "run"]).compile is wanted
+
+
 @pytest.fixture
 def gan_run(tmp_path):
     """An untrained one, which draws the glyphs it is given; few fonts, so that it is quick."""
@@ -142,10 +128,6 @@ def test_more_of_a_list_of_other_characters(gan_run, tmp_path, load_script, caps
     labels = both.column("label")
     assert set(labels) == {*"一國永", "other"} and (labels != "other").sum() <= 12
     assert 0 < (labels == "other").sum() <= 20
-
-
-class Stop(Exception):
-    """What the tests interrupt a command with."""
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from synth.quota import Quota
 from synth.render import render
 from synth.style import Style
 
-pytest.importorskip("distributed")
 ROOT = Path(__file__).resolve().parent.parent
 CHARS = "永國一三口心風的我未"
 

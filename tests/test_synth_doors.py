@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -143,6 +145,67 @@ def test_an_image_of_a_font_that_lies_near_a_written_one_is_no_copy_an_equal_or_
         refuse_leaks(real, [equal], None)
     val = store_of(tmp_path / "val", real, real.images[[row]], "gan", "val")
     refuse_leaks(real, [val], None)  # of that none is trained on
+
+
+def generated_of(top: Path, real: Store, behind: Store | None, **notes: str) -> Store:
+    """A generated store in `top`/made, of the GAN run `top`/gan that learned from `behind`."""
+    if behind is not None:
+        (top / "gan").mkdir()
+        about = {"made": {"real": str(behind.path)}, "real": behind.content}
+        (top / "gan" / "generator.json").write_text(json.dumps(about), "utf-8")
+        notes |= {"run": str(top / "gan"), "trained_on": behind.content}
+    with StoreWriter(top / "made", real.canvas, real.alphabet, {}, notes) as writer:
+        writer.append(np.full((1, 64, 64), 9, np.uint8), [Sample("A", "A", "gan")])
+    return Store.open(top / "made")
+
+
+@pytest.mark.parametrize("of", ["val", "test"])
+def test_a_gan_that_learned_from_what_is_measured_trains_no_classifier(
+    of: str, real: Store, tmp_path: Path
+) -> None:
+    """Though none of its images is like one of those."""
+    from classifier.config import PRESETS
+    from classifier.train import train
+
+    row = int(real.rows("val" if of == "val" else "train")[0])
+    image, name = real.images[[row]], real.column("origin")[row]
+    behind = store_of(tmp_path / "behind", real, image, "real", "train")
+    test = None
+    if of == "test":
+        unseen = again(99)
+        behind = store_of(tmp_path / "unseen", real, unseen, "real", "train")
+        test, name = store_of(tmp_path / "test", real, unseen, "real", "test"), "copy.png"
+    made = generated_of(tmp_path, real, behind)
+    words = rf"{name} \({of}\) is a training image of {behind.path}, which .*made learned from"
+    with pytest.raises(InputError, match=words):
+        train(real, [made], tmp_path / "out", PRESETS["demo"], 1, {}, test)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_generator_learned_from_is_looked_up_only_where_it_is_another_store(
+    real: Store, tmp_path: Path
+) -> None:
+    val, train = int(real.rows("val")[0]), int(real.rows("train")[0])
+    # it learned nothing from its own validation images, and blanks are all alike
+    with StoreWriter(tmp_path / "behind", real.canvas, real.alphabet, {}) as writer:
+        images = np.concatenate([real.images[[val, train]], np.zeros((1, 64, 64), np.uint8)])
+        splits = ("val", "train", "train")
+        writer.append(images, [Sample("A", "A", "real", split) for split in splits])
+    behind = Store.open(tmp_path / "behind")
+    blank = store_of(tmp_path / "test", real, np.zeros((1, 64, 64), np.uint8), "real", "test")
+    made = generated_of(tmp_path, real, behind)
+    refuse_leaks(real, [made], blank)
+    shutil.rmtree(behind.path)
+    with pytest.raises(InputError, match=r"behind: gone \(no store\.json in it"):
+        refuse_leaks(real, [made], None)
+    # of the training images of `real` itself: the run and the store may lie anywhere by now
+    shutil.rmtree(tmp_path / "made")
+    own = generated_of(tmp_path, real, None, run="gone", trained_on=real.content)
+    refuse_leaks(real, [own], blank)
+    shutil.rmtree(tmp_path / "made")
+    unknown = generated_of(tmp_path, real, None)
+    with pytest.raises(InputError, match=r"made: 1 generated images, .* does not say what"):
+        refuse_leaks(real, [unknown], None)
 
 
 def change_a_pixel(store: Store, row: int) -> None:

@@ -8,9 +8,12 @@ import json
 import sys
 from pathlib import Path
 
+import h5py
+import lmdb
 import numpy as np
 import pytest
 from PIL import Image
+from webdataset import tariterators
 
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
@@ -76,8 +79,6 @@ def rows(store: Store) -> list[tuple]:
 
 @pytest.mark.parametrize("form", [f for f in FORMATS if f != "gnt"])
 def test_export_and_import_give_the_same_store(store: Store, form: str, tmp_path: Path) -> None:
-    if form in NEEDS:
-        pytest.importorskip(NEEDS[form])
     back = again(exported(store, form, tmp_path))
     assert rows(back) == rows(store)
     assert back.alphabet == store.alphabet and back.info["notes"]["skipped"] == {}
@@ -100,8 +101,6 @@ def test_gnt_holds_pixels_labels_and_characters(store: Store, tmp_path: Path) ->
 @pytest.mark.parametrize("form", list(FORMATS))
 def test_exports_can_be_imported_like_scans(store: Store, form: str, tmp_path: Path) -> None:
     """Without --as-is: the same labels, and ink where there was ink."""
-    if form in NEEDS:
-        pytest.importorskip(NEEDS[form])
     path = exported(store, form, tmp_path)
     back = import_images(path, tmp_path / "b", Alphabet.of(CHARS), Canvas(SIZE, 2), outside="other")
     assert set(back.column("label")) == set(store.column("label"))
@@ -139,18 +138,16 @@ def test_pillow_sees_dark_ink_on_white(store: Store, tmp_path: Path) -> None:
 
 
 def test_h5py_reads_arrays(store: Store, tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
     with h5py.File(exported(store, "hdf5", tmp_path)) as file:
         np.testing.assert_array_equal(file["images"][:], 255 - store.images)
         assert file["labels"].asstr()[:].tolist() == store.column("label").tolist()
 
 
 def test_the_webdataset_package_reads_the_tar(store: Store, tmp_path: Path) -> None:
-    iterators = pytest.importorskip("webdataset.tariterators")
     path = exported(store, "webdataset", tmp_path)
     with path.open("rb") as stream:  # WebDataset itself leaves its file open
-        files = iterators.tar_file_expander([{"url": str(path), "stream": stream}])
-        read = list(iterators.group_by_keys(files))
+        files = tariterators.tar_file_expander([{"url": str(path), "stream": stream}])
+        read = list(tariterators.group_by_keys(files))
     assert len(read) == len(store)
     for one, image, label in zip(read, store.images, store.column("label"), strict=True):
         assert one["txt"].decode() == label
@@ -159,7 +156,6 @@ def test_the_webdataset_package_reads_the_tar(store: Store, tmp_path: Path) -> N
 
 def test_dali_reads_the_tfrecord(store: Store, tmp_path: Path) -> None:
     """TensorFlow's format as somebody else understands it, checksums aside."""
-    pytest.importorskip("google_crc32c")
     from nvidia.dali import fn, pipeline_def, tfrecord
 
     path = exported(store, "tfrecord", tmp_path)
@@ -190,7 +186,6 @@ def test_dali_reads_the_tfrecord(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_lmdb_layout_of_text_recognition(store: Store, tmp_path: Path) -> None:
-    lmdb = pytest.importorskip("lmdb")
     path = exported(store, "lmdb", tmp_path)
     with lmdb.open(str(path), readonly=True, lock=False) as e, e.begin() as transaction:
         count = int(transaction.get(b"num-samples"))
@@ -237,7 +232,6 @@ def test_a_label_that_no_file_name_can_hold(form: str, tmp_path: Path) -> None:
 def test_a_missing_package_names_its_extra(
     store: Store, form: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip(module)
     path = exported(store, form, tmp_path)
     real_import = builtins.__import__
 

@@ -77,18 +77,26 @@ def test_nothing_whole_is_an_error_that_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    """One that the killed process saved: it has saved one when the kill comes, and saves on."""
     path = tmp_path / "last.ckpt"
     code = (
         "import sys\nfrom pathlib import Path\nfrom synth.files import save_checked\n"
         "for i in range(10**6):\n"
-        "    save_checked(Path(sys.argv[1]), bytes([i % 251]) * 2_000_000)\n"
+        "    save_checked(Path(sys.argv[1]), bytes([1 + i % 251]) * 2_000_000)\n"
+        "    i or print('saved', flush=True)\n"
     )
-    save_checked(path, b"\0" * 2_000_000)
     for wait in (0.15, 0.31, 0.47):
+        path.with_name("last.ckpt.previous").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        save_checked(path, b"\0" * 2_000_000)
         with subprocess.Popen(
-            [sys.executable, "-c", code, str(path)], env={**os.environ, "OMP_NUM_THREADS": "1"}
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process:
-            time.sleep(0.3 + wait)
+            assert process.stdout is not None and process.stdout.readline() == "saved\n"
+            time.sleep(wait)
             process.kill()
         data, _ = load_checked(path)
-        assert len(data) == 2_000_000 and len(set(data)) == 1
+        assert len(data) == 2_000_000 and len(set(data)) == 1 and data[0] != 0

@@ -11,12 +11,16 @@ import struct
 import tarfile
 from pathlib import Path
 
+import google_crc32c
+import h5py
+import lmdb
 import numpy as np
 import pytest
 from conftest import draw_strokes
 from PIL import Image
+from torchvision.datasets import mnist
 
-from synth import format_idx
+from synth import format_idx, format_tfrecord
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas, normalise
 from synth.class_names import ClassNames
@@ -85,7 +89,6 @@ def test_mnist(tmp_path: Path, gz: str, dot: str) -> None:
 
 def test_mnist_as_torchvision_reads_it(tmp_path: Path) -> None:
     """The same file through torchvision's own reader."""
-    mnist = pytest.importorskip("torchvision.datasets.mnist")
     images = drawn(5, 20, 28)
     write_idx(tmp_path / "train-images-idx3-ubyte", images)
     read = format_idx._read_idx(tmp_path / "train-images-idx3-ubyte", 3)
@@ -249,14 +252,12 @@ def container(form: str, tmp_path: Path, samples: list[tuple[bytes, bytes]]) -> 
                     info.size = len(data)
                     archive.addfile(info, io.BytesIO(data))
     elif form == "lmdb":
-        lmdb = pytest.importorskip("lmdb")
         with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as txn:
             for i, (image, label) in enumerate(samples, 1):
                 txn.put(b"image-%09d" % i, image)
                 txn.put(b"label-%09d" % i, label)
             txn.put(b"num-samples", str(len(samples)).encode())
     elif form == "hdf5":
-        h5py = pytest.importorskip("h5py")
         with h5py.File(path, "w") as file:
             kind = h5py.vlen_dtype(np.uint8)
             images = file.create_dataset("images", (len(samples),), kind)
@@ -264,16 +265,14 @@ def container(form: str, tmp_path: Path, samples: list[tuple[bytes, bytes]]) -> 
             for i, (image, label) in enumerate(samples):
                 images[i], texts[i] = np.frombuffer(image, np.uint8), label
     else:
-        tfrecord = pytest.importorskip("synth.format_tfrecord")
-        pytest.importorskip("google_crc32c")
         with path.open("wb") as f:
             for image, label in samples:
-                message = tfrecord._example_type()()
+                message = format_tfrecord._example_type()()
                 for name, data in (("image/encoded", image), ("image/class/text", label)):
                     message.features.feature[name].bytes_list.value.append(data)
                 data = message.SerializeToString()
                 length = struct.pack("<Q", len(data))
-                crc = tfrecord._masked_crc
+                crc = format_tfrecord._masked_crc
                 f.write(length + crc(length) + data + crc(data))
     return path
 
@@ -323,7 +322,6 @@ def test_cut_containers_never_crash(form: str, tmp_path: Path) -> None:
 
 
 def test_lmdb_with_paths_as_keys(tmp_path: Path) -> None:
-    lmdb = pytest.importorskip("lmdb")
     path = tmp_path / "set.lmdb"
     with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as txn:
         for i, char in enumerate("永永國"):
@@ -347,7 +345,6 @@ def test_lmdb_with_paths_as_keys(tmp_path: Path) -> None:
 
 
 def test_hdf5_of_arrays_and_numbers(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "set.h5"
     images = 255 - drawn(4)
     with h5py.File(path, "w") as file:
@@ -379,7 +376,6 @@ def test_an_error_while_an_hdf5_file_is_open_is_no_damage_of_it(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["images", "labels", "samples", "classes"])
 @pytest.mark.parametrize("what", ["scalar", "empty", "date", "table"])
 def test_hdf5_of_shapes_and_types_that_are_no_list(tmp_path: Path, name: str, what: str) -> None:
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "set.h5"
     with h5py.File(path, "w") as file:
         file["images"] = 255 - drawn(2)
@@ -403,7 +399,6 @@ def test_hdf5_of_shapes_and_types_that_are_no_list(tmp_path: Path, name: str, wh
 
 @pytest.mark.parametrize("trick", ["soft", "external", "raw", "virtual", "group", "float", "short"])
 def test_hdf5_that_points_elsewhere_is_refused(tmp_path: Path, trick: str) -> None:
-    h5py = pytest.importorskip("h5py")
     secret, path = tmp_path / "secret.h5", tmp_path / "set.h5"
     images = drawn(2)
     with h5py.File(secret, "w") as file:
@@ -479,18 +474,17 @@ def test_shards_and_mixed_folders(tmp_path: Path) -> None:
 
 
 def test_tfrecord_with_other_names_and_bad_checksums(tmp_path: Path) -> None:
-    pytest.importorskip("google_crc32c")
-    from synth import format_tfrecord as fmt
+    crc = format_tfrecord._masked_crc
 
     def record(**values: object) -> bytes:
-        message = fmt._example_type()()
+        message = format_tfrecord._example_type()()
         for name, value in values.items():
             feature = message.features.feature[name]
             kind = feature.int64_list if isinstance(value, int) else feature.bytes_list
             kind.value.append(value)
         data = message.SerializeToString()
         length = struct.pack("<Q", len(data))
-        return length + fmt._masked_crc(length) + data + fmt._masked_crc(data)
+        return length + crc(length) + data + crc(data)
 
     good = record(image=png(0), label=1)
     flipped = bytearray(record(image=png(1), label=1))
@@ -498,7 +492,7 @@ def test_tfrecord_with_other_names_and_bad_checksums(tmp_path: Path) -> None:
     huge = struct.pack("<Q", 2**60)
     (tmp_path / "a.tfrecord").write_bytes(
         good + flipped + record(image=png(2), label="國".encode()) + record(words=b"no image")
-        + record(image=png(3)) + huge + fmt._masked_crc(huge) + good
+        + record(image=png(3)) + huge + crc(huge) + good
     )  # fmt: skip
     store = do_import(tmp_path / "a.tfrecord", classes="國永")
     assert sorted(store.column("label")) == ["國", "永"]
@@ -508,8 +502,6 @@ def test_tfrecord_with_other_names_and_bad_checksums(tmp_path: Path) -> None:
     assert "no feature image/class/text or label" in reasons["a.tfrecord#0000005"]
     assert "the rest of this file is left out" in reasons["a.tfrecord#0000006"]
     # the CRC of the specification's own test vector: RFC 3720, B.4, 32 bytes of zeros
-    import google_crc32c
-
     assert google_crc32c.value(b"\0" * 32) == 0x8A9136AA
 
 

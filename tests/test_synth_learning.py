@@ -13,15 +13,15 @@ from synth.learning import Muon, groups_for_muon, orthogonal
 @pytest.mark.parametrize("shape", [(16, 16), (16, 90), (90, 16)])
 def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    matrix = torch.randn(shape) * 37
-    u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
+    u, _, vt = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    # over a decade, far from one
+    matrix = 37 * u * torch.logspace(0, -1, len(vt)) @ vt
     got = orthogonal(matrix)
     assert got.dtype == matrix.dtype
     # in the basis of the true directions the result is near the diagonal
     inside = u.T @ got @ vt.T
     value = inside.diagonal()
     assert (value > 0.4).all() and (value < 1.35).all()
-    assert s.max() / s.min() > 1.5 * value.max() / value.min() or shape[0] != shape[1]
     assert (inside - value.diag()).abs().max() < 0.1
 
 

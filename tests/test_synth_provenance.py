@@ -27,20 +27,27 @@ from synth.export import export_store
 from synth.fit import fit_style
 from synth.fonts import ASSETS, FontFile, check_fonts, find_fonts
 from synth.provenance import font_licences, learned_from, licences_of, origins, refuse_trained
-from synth.quota import real_counts
+from synth.quota import Quota, real_counts
 from synth.store import Sample, Store, StoreWriter
-from synth.studio import Studio
+from synth.studio import Studio, quota_of
 from synth.style import Style
 from synth.thin import thin_store
 
 CHARS = "ABC"
 
 
-def written(path: Path, images: np.ndarray, split: list[str], source: str = "real") -> Store:
+def written(
+    path: Path,
+    images: np.ndarray,
+    split: list[str],
+    source: str = "real",
+    labels: str = "",  # a character an image; "": A, B, C, A ...
+) -> Store:
     with StoreWriter(path, Canvas(), Alphabet.of(CHARS), {"images": "data"}) as writer:
+        shown = labels or (CHARS * len(split))[: len(split)]
         rows = [
-            Sample(CHARS[i % 3], CHARS[i % 3], source, s, origin=f"{i}.png")
-            for i, s in enumerate(split)
+            Sample(c, c, source, s, origin=f"{i}.png")
+            for i, (c, s) in enumerate(zip(shown, split, strict=True))
         ]
         writer.append(images, rows)
     return Store.open(path)
@@ -58,8 +65,8 @@ def real(tmp_path: Path) -> Store:
 def test_every_door_to_a_generator_sees_the_training_split_alone(
     real: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two stores that differ in their validation and test images alone give the same of all that
-    rendering and the GAN measure, count, learn from and remember."""
+    """Stores that differ in their validation and test images alone, or in the labels of these, give
+    the same of all that rendering and the GAN measure, count, learn from and remember."""
     from gan.memorised import Neighbours
     from gan.train import real_of_known
 
@@ -70,6 +77,9 @@ def test_every_door_to_a_generator_sees_the_training_split_alone(
     poisoned[hidden] = 255 - poisoned[hidden]
     one = written(tmp_path / "one", images, split)
     two = written(tmp_path / "two", poisoned, split)
+    # as if all of validation and test showed C
+    named = "".join("C" if h else CHARS[i % 3] for i, h in enumerate(hidden))
+    labelled = written(tmp_path / "labelled", images, split, labels=named)
     fonts = check_fonts([FontFile(ROOT / "assets" / "fonts" / "caveat.woff")], list(CHARS))
 
     monkeypatch.setattr(synth.fit, "ROUNDS", 1)
@@ -77,19 +87,31 @@ def test_every_door_to_a_generator_sees_the_training_split_alone(
     class Room:  # what `real_of_known` asks of a studio
         alphabet = one.alphabet
 
-    assert fit_style(Style(), one, fonts, 1) == fit_style(Style(), two, fonts, 1)
-    assert real_counts(one) == real_counts(two)
-    for a, b in zip(real_of_known(one, Room), real_of_known(two, Room), strict=True):
-        assert np.array_equal(a, b)
-    for store in (one, two):
+    def quota(store: Store) -> Quota:
+        return quota_of(store.alphabet, store)
+
+    def kept(store: Store) -> dict[str, np.ndarray]:
         Neighbours.of_store(store).save(tmp_path / f"{store.path.name}.npz")
-    kept = [np.load(tmp_path / f"{name}.npz") for name in ("one", "two")]
-    assert all(np.array_equal(kept[0][k], kept[1][k]) for k in kept[0].files)
+        with np.load(tmp_path / f"{store.path.name}.npz") as file:
+            return dict(file)
+
+    style = fit_style(Style(), one, fonts, 1)
+    for store in (two, labelled):
+        assert fit_style(Style(), store, fonts, 1) == style
+        assert real_counts(store) == real_counts(one) and quota(store) == quota(one)
+        for a, b in zip(real_of_known(one, Room), real_of_known(store, Room), strict=True):
+            assert np.array_equal(a, b)
+        of_one, of_store = kept(one), kept(store)
+        assert of_one.keys() == of_store.keys()
+        assert all(np.array_equal(of_one[k], of_store[k]) for k in of_one)
     # and it is no accident: the same change in one training image is seen
     poisoned[np.flatnonzero(~hidden)[:10]] ^= 255
     three = written(tmp_path / "three", poisoned, split)
-    assert fit_style(Style(), one, fonts, 1) != fit_style(Style(), three, fonts, 1)
+    assert fit_style(Style(), three, fonts, 1) != style
     assert not np.array_equal(real_of_known(one, Room)[0], real_of_known(three, Room)[0])
+    changed = "".join("C" if i < 30 else c for i, c in enumerate(named))
+    four = written(tmp_path / "four", images, split, labels=changed)
+    assert real_counts(four) != real_counts(one) and quota(four) != quota(one)
 
 
 def test_a_store_for_testing_trains_no_gan(real: Store, tmp_path: Path) -> None:

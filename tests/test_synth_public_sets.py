@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import draw_strokes
 from PIL import Image
+from torchvision import datasets
 
 from synth.canvas import Canvas, normalise
 from synth.command import run
@@ -24,7 +25,6 @@ from synth.errors import InputError
 from synth.public_sets import SUBSETS, chosen_subset, public_set
 from synth.store import Store
 
-datasets = pytest.importorskip("torchvision.datasets")
 Command = Callable[..., Store | str]
 
 

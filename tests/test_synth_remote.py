@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -15,8 +16,6 @@ from synth.command import run
 from synth.errors import InputError
 from synth.remote import FILES, fetch_store, send_store
 from synth.store import Sample, Store, StoreWriter, lock_output
-
-fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture

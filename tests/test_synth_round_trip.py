@@ -25,7 +25,6 @@ from synth.store import Sample, Store, StoreWriter
 from synth.studio import Studio
 from synth.style import Style
 
-NEEDS = {"lmdb": "lmdb", "hdf5": "h5py", "tfrecord": "google_crc32c"}
 WITH_ROWS = [form for form in FORMATS if form != "gnt"]
 CHARS = "ABCD"  # of D there is no image
 
@@ -54,8 +53,6 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, St
 
 
 def back(store: Store, form: str, folder: Path, **options: object) -> Store:
-    if form in NEEDS:
-        pytest.importorskip(NEEDS[form])
     path = export_store(store, form, folder / f"out{FORMATS[form]}").path
     settings: dict = {"alphabet": None, "as_is": True} | options
     return import_images(path, folder / "again", canvas=store.canvas, **settings)

@@ -14,15 +14,10 @@ from synth import scenario
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas
 from synth.errors import InputError
+from synth.groups import Group, deal, parse_groups, read_groups, read_labels, read_truth
+from synth.near_copies import refuse_copies, told_copies
 from synth.provenance import origins
-from synth.scenario import (
-    Group,
-    cut_scenario,
-    deal,
-    parse_groups,
-    read_groups,
-    split_by_name,
-)
+from synth.scenario import cut_scenario, split_by_name
 from synth.store import Sample, Store, StoreWriter
 from synth.thin import ratio_of, thin_store
 
@@ -63,6 +58,12 @@ def given(out: Path) -> dict[str, str]:
     return dict(zip(store.column("sha256"), store.column("label"), strict=True))
 
 
+def learnt(out: Path) -> set[str]:
+    """sha256 of the images that are trained on."""
+    store = Store.open(out / "real")
+    return set(store.column("sha256")[store.rows("train")])
+
+
 def test_each_group_has_its_characters_and_images(whole: Store, tmp_path: Path) -> None:
     told = cut(whole, tmp_path / "s", noise=0)
     of = read_groups(tmp_path / "s")
@@ -89,13 +90,15 @@ def test_more_images_are_the_same_and_further_ones(whole: Store, tmp_path: Path)
     assert read_groups(tmp_path / "small") == read_groups(tmp_path / "large")
     assert len(large) == len(small) + 3 * 17 + 4 * 15
     assert small.items() <= large.items()  # wrong labels too
+    # what is put aside in the larger one was not trained on in the smaller one
+    assert learnt(tmp_path / "small") < learnt(tmp_path / "large")
     tests = [Store.open(tmp_path / n / "test").content for n in ("small", "large")]
     assert tests[0] == tests[1]
 
 
 def test_wrong_labels_have_their_share_and_grow(whole: Store, tmp_path: Path) -> None:
     truth = dict(zip(whole.column("sha256"), whole.column("label"), strict=True))
-    wrong = {}
+    wrong, trained = {}, set()
     for noise in (0.0, 0.1, 0.3):
         told = cut(whole, tmp_path / str(noise), noise=noise, images={"few": 40, "rare": 40})
         of = read_groups(tmp_path / str(noise))
@@ -108,7 +111,17 @@ def test_wrong_labels_have_their_share_and_grow(whole: Store, tmp_path: Path) ->
         assert told["wrong_labels"] == len(wrong[noise])
         assert abs(len(wrong[noise]) - noise * n) <= 3 * np.sqrt(n * noise * (1 - noise))
         assert OTHER not in wrong[noise].values()
+        trained.add(frozenset(learnt(tmp_path / str(noise))))
+        # told by group: means of its characters, of the images that are trained on
+        real = Store.open(tmp_path / str(noise) / "real")
+        filed = [(labels[d], d in wrong[noise]) for d in real.column("sha256")[real.rows("train")]]
+        for group in ("common", "rare", "few"):
+            mine = [bad for label, bad in filed if of.get(label) == group]
+            classes = sum(g == group for g in of.values())
+            expected = (mine.count(False) / classes, mine.count(True) / classes)
+            assert read_labels(tmp_path / str(noise))[group] == pytest.approx(expected)
     assert wrong[0.0] == {} and wrong[0.1].items() <= wrong[0.3].items()
+    assert len(trained) == 1  # only the labels differ
 
 
 def test_nothing_in_training_tells_what_an_other_image_shows(whole: Store, tmp_path: Path) -> None:
@@ -141,6 +154,59 @@ def test_no_training_image_is_a_test_image(tmp_path: Path) -> None:
     assert not set(real.column("sha256")) & set(test.column("sha256"))
     short = json.loads((tmp_path / "s" / "groups.json").read_text("utf-8"))["short"]
     assert short == {CHARS[0]: 30}
+
+
+def two_characters(path: Path, ones: np.ndarray, others: np.ndarray) -> Store:
+    """[n, 64, 64] of each, the first one of each for testing."""
+    rows = [
+        Sample(c, c, "real", origin=f"{'test' if i == 0 else 'train'}_{i}.png")
+        for c, images in (("a", ones), ("b", others))
+        for i in range(len(images))
+    ]
+    with StoreWriter(path, Canvas(), Alphabet.of("ab"), {}) as writer:
+        writer.append(np.concatenate([ones, others]), rows)
+    return Store.open(path)
+
+
+def cut_two(whole: Store, out: Path, images: int) -> dict:
+    """`images` of each character, as a trainer takes them: with no copy of what is measured on."""
+    train, test = split_by_name(whole, "test_")
+    args = (parse_groups("few:2:3"), {"few": images}, 0.0, None, 0.1, 1, {})
+    told = cut_scenario(whole, train, whole, test, out, *args)
+    real = Store.open(out / "real")
+    refuse_copies(real)
+    assert told_copies(real, Store.open(out / "test")) == ""
+    return told
+
+
+def test_copies_are_looked_for_among_the_chosen_images(tmp_path: Path) -> None:
+    """40 upright strokes are a crowd, in which none is a copy; of three each is one."""
+    rng = np.random.default_rng(0)
+    strokes = np.zeros((40, 64, 64), np.uint8)
+    strokes[:, 5:59, 30:34] = 255
+    strokes -= (strokes // 255) * rng.integers(0, 120, strokes.shape, dtype=np.uint8)
+    noise = rng.integers(0, 255, strokes.shape, dtype=np.uint8)
+    whole = two_characters(tmp_path / "whole", strokes, noise)
+    few, all_ = (cut_two(whole, tmp_path / str(n), images=n) for n in (3, 39))
+    assert few["copies"] == 3 and set(Store.open(tmp_path / "3/real").column("label")) == {"b"}
+    assert all_["copies"] == 0 and all_["training_images"] == 78
+
+
+def test_training_keeps_what_a_larger_cut_puts_a_copy_of_aside(tmp_path: Path) -> None:
+    """Each image twice but for a few gray levels: one of a pair is soon put aside."""
+    rng = np.random.default_rng(0)
+    half = rng.integers(20, 235, (40, 64, 64), dtype=np.uint8)
+    pairs = np.concatenate([half, half + rng.integers(0, 9, half.shape, dtype=np.uint8)])
+    order = [0, *range(1, 40), *range(41, 80)]  # the test image's copy is not in training
+    whole = two_characters(tmp_path / "whole", pairs[order], rng.permuted(half, axis=2))
+    left_out, trained = [], []
+    for images in (5, 20, 60, 78):
+        told = cut_two(whole, tmp_path / str(images), images=images)
+        left_out.append(told["copies"])
+        trained.append(learnt(tmp_path / str(images)))
+    assert trained[0] < trained[1] < trained[2] < trained[3]
+    assert left_out[0] == 0 < left_out[3]
+    assert len(trained[3]) == 78 - 8 + 39 - 4  # a tenth of each put aside, in the larger cut
 
 
 def test_seeds_and_lists_decide_who_is_known(whole: Store, tmp_path: Path) -> None:
@@ -255,6 +321,91 @@ def test_the_commands_refuse_what_they_cannot_do(
     words = ["--whole", str(synthetic.path), "--out", str(tmp_path / "s"), "--groups", "few:1:1"]
     assert run(cutter.options(), cutter.main, words) == 2
     assert "--test-names" in capsys.readouterr().err
+
+
+def test_the_command_cuts_what_it_is_told(
+    load_script, whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a test store of its own, a list of known characters, and more images."""
+    from synth.command import run
+
+    script = load_script("cut_scenario")
+    tests = [Sample(c, c, "real", origin=f"{c}.png") for c in CHARS for _ in range(2)]
+    test = write(tmp_path / "test", tests, seed=7)
+    (tmp_path / "known.txt").write_text("\n".join(CHARS[:7]), "utf-8")
+    line = ["--whole", str(whole.path), "--test", str(test.path), "--noise", "0", "--groups"]
+    line += ["common:3:40,few:3:5,other_unseen:4:0", "--known", str(tmp_path / "known.txt")]
+    for name, more in (("small", []), ("large", ["--images", '{"few": 20}'])):
+        out = tmp_path / name
+        assert run(script.options(), script.main, [*line, *more, "--out", str(out)]) == 0
+        real, of = Store.open(out / "real"), read_groups(out)
+        known = {c for c, g in of.items() if not g.startswith("other")}
+        assert known == set(real.alphabet.chars) and len(known) == 6 and known < set(CHARS[:7])
+        few = [c for c, g in of.items() if g == "few"]
+        count = Counter(real.column("label"))
+        assert [count[c] for c in few] == [20 if more else 5] * 3
+        assert set(Store.open(out / "test").column("sha256")) < set(test.column("sha256"))
+        assert Counter(Store.open(out / "test").column("char")) == dict.fromkeys(of, 2)
+        assert f"{len(real)} training images, 0 of them" in capsys.readouterr().out
+    assert learnt(tmp_path / "small") < learnt(tmp_path / "large")
+
+
+def test_the_command_takes_what_images_show_from_a_list(
+    load_script, whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where labels are partly wrong, and those of other characters all the same."""
+    from synth.command import run
+
+    script = load_script("cut_scenario")
+    table = whole.table.drop_columns(["score"]).to_pylist()
+    names = [f"{'test' if i % 9 == 0 else 'train'}_{i}.png" for i in range(len(table))]
+    labels = [OTHER if i % 4 == 0 else CHARS[0] for i in range(len(table))]
+    rows = [Sample(c, CHARS[0], "real", origin=n) for c, n in zip(labels, names, strict=True)]
+    filed = write(tmp_path / "filed", rows)
+    lines = [f"set/x/{n},{row['label']}" for n, row in zip(names, table, strict=True)]
+    truth = tmp_path / "truth.csv"
+    truth.write_text("\n".join(["path,char", *lines]), "utf-8")
+    words = ["--whole", str(filed.path), "--test-names", "test_", "--noise", "0", "--groups"]
+    words += ["common:2:9,other_unseen:1:0", "--truth", str(truth), "--out", str(tmp_path / "s")]
+    assert run(script.options(), script.main, words) == 0
+    real = Store.open(tmp_path / "s" / "real")
+    shown = {d: row["label"] for d, row in zip(filed.column("sha256"), table, strict=True)}
+    assert Counter(real.column("label")) == dict.fromkeys(real.alphabet.chars, 9)
+    assert all(shown[d] == label for d, label in given(tmp_path / "s").items())
+
+    truth.write_text("\n".join(["path,char", *lines[1:]]), "utf-8")
+    assert run(script.options(), script.main, [*words[:-1], str(tmp_path / "t")]) == 2
+    assert "nothing says what 'test_0.png' shows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("path,label\na.png,x", "line 2: wanted the columns path and char"),
+        ("path,char\na.png", "line 2: wanted"),
+        ("path,char\na/1.png,x\nb/1.png,y", "line 3: a second file called 1.png"),
+        ("path,char\na.png,xy", "'xy' is not one character"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_list_of_what_images_show_that_makes_no_sense(
+    text: str | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "truth.csv"
+    if text is not None:
+        path.write_text(text, "utf-8")
+    with pytest.raises(InputError, match=message):
+        read_truth(path)
+
+
+def test_a_scenario_of_an_earlier_version_tells_no_labels_and_a_damaged_one_is_an_error(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "groups.json").write_text('{"groups": {}}')
+    assert read_labels(tmp_path) == {}
+    (tmp_path / "groups.json").write_text('{"labels": {"few": 3}}')
+    with pytest.raises(InputError, match="cannot be read"):
+        read_labels(tmp_path)
 
 
 def test_a_scenario_is_whole_or_not_there(

@@ -6,6 +6,7 @@ import io
 import struct
 from pathlib import Path
 
+import brotli
 import numpy as np
 import pytest
 from bad_cases import mutations, try_all
@@ -17,8 +18,6 @@ from synth import woff2
 from synth.errors import InputError
 from synth.fonts import Font, FontFile, find_fonts
 from synth.woff2 import unpacked
-
-brotli = pytest.importorskip("brotli")
 
 
 @pytest.fixture(scope="module")

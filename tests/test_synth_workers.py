@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,61 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     until(lambda: not any(lives(pid) for pid in workers))
+
+
+def _square(i: int) -> int:
+    return i * i
+
+
+# a worker imports the file that was run before it does anything else
+STARTING = """
+import os, sys, time
+from pathlib import Path
+from test_synth_workers import _square
+from synth.workers import in_order
+if __name__ == "__mp_main__":
+    Path(sys.argv[1], str(os.getpid())).touch()
+    while not Path(sys.argv[1], "go").exists():
+        time.sleep(0.05)
+if __name__ == "__main__":
+    try:
+        print([n for _, n in in_order(_square, ((i, (i,)) for i in range(4)), 2, 4)])
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+"""
+
+
+@pytest.mark.parametrize("who", ["the workers", "all"])
+def test_an_interrupt_while_the_workers_start_is_the_parents_business(
+    tmp_path: Path, who: str
+) -> None:
+    """They told where in their imports it had come."""
+    (tmp_path / "starting.py").write_text(STARTING, encoding="utf-8")
+    here, begun = Path(__file__).parent, tmp_path / "begun"
+    begun.mkdir()
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "starting.py", begun],
+        env=os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: len(list(begun.iterdir())) == 2 or parent.poll() is not None, 300)
+        if who == "all":  # as Ctrl-C in a terminal does
+            os.killpg(parent.pid, signal.SIGINT)
+        else:
+            for worker in begun.iterdir():
+                os.kill(int(worker.name), signal.SIGINT)
+        (begun / "go").touch()
+        said, errors = parent.communicate(timeout=300)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.communicate()
+    wanted = ("", "stopped\n", 1) if who == "all" else ("[0, 1, 4, 9]\n", "", 0)
+    assert (said, errors, parent.returncode) == wanted
 
 
 def until(met: Callable[[], bool], seconds: float = 60) -> None:

@@ -16,7 +16,7 @@ class Answering:
         self.model = load_model(folder)
 
     def image(self, body: dict) -> np.ndarray:
-        """The competition's call -> [H, W] uint8."""
+        """The E.SUN 2021 call (POST /inference) -> [H, W] uint8."""
         return decode(base64.b64decode(body["image"]), self.model.card.canvas)
 
     def labels(self, images: np.ndarray) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +51,27 @@ class ArmAnswers:
     def right(self) -> np.ndarray:
         """[S, N] bool."""
         return self.answer == self.target
+
+    def without(self, images: np.ndarray) -> ArmAnswers:
+        """All but the images of a mask, [N] bool."""
+        left = ~images
+        row, target, answer = self.row[left], self.target[left], self.answer[:, left]
+        return replace(self, row=row, target=target, answer=answer)
+
+
+def doubted(arms: Sequence[ArmAnswers]) -> np.ndarray:
+    """[N] bool: the images of known classes whose given label each arm doubts: most of its runs
+    answer something else.
+
+    Validation labels are wrong as often as others, and under a class of few images more of the
+    images of other classes may be filed than of its own. Where the label is wrong the true answer
+    counts as an error and a false alarm, and a source that teaches the character seems to hurt it.
+    To ask for more images in such a group would need its share of wrong labels, which no one knows.
+    What is left out here goes by one rule for all arms, and an image that any of them reads as it
+    is labelled stays: no arm is favoured, a right label that all but a few runs miss is lost.
+
+    "Other" stays whole: to take others for known characters is the error that is measured there,
+    and no sign of a wrong label.
+    """
+    denied = [arm.right.mean(0) < 0.5 for arm in arms]
+    return np.logical_and.reduce(denied) & (arms[0].target < len(arms[0].alphabet))

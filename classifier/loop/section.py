@@ -8,12 +8,14 @@ from typing import Any
 
 from classifier.loop.paired import LEVEL
 from classifier.loop.verdict import (
+    ABOUT_OTHER,
     FEWEST,
     FORMAT,
     HELPED,
     HURT,
     NOTHING,
     Verdict,
+    doubted_images,
     off_by_group,
     tally,
 )
@@ -48,6 +50,8 @@ def verdict_section(run: Path, digest: str) -> dict[str, Any]:
         "classes": classes,
         "off": off,
         "off_by_group": by_group,
+        "doubted": doubted_images(found),
+        "about_other": ABOUT_OTHER,
         "marks": {HELPED: "good", HURT: "bad", NOTHING: ""},
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from classifier.loop.answers import ArmAnswers
+from classifier.loop.answers import ArmAnswers, doubted
 from classifier.loop.paired import change_of
 from classifier.loop.plan import BOTH, FONT, GAN, REAL
 from synth.alphabet import OTHER
@@ -29,6 +29,10 @@ HELPED, HURT, NOTHING = "helped", "hurt", "made no difference"
 # source -> pairs of arms that differ in it alone: with it, without it
 PAIRS = {FONT: ((FONT, REAL), (BOTH, GAN)), GAN: ((GAN, REAL), (BOTH, FONT))}
 KNOWN = "known"  # all characters of the alphabet, beside their groups
+ABOUT_OTHER = (
+    "the verdict of other is about others like those of validation, whose characters training may "
+    "show too, not about characters that it never shows: it switches no source off"
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,13 @@ class Verdict:
     gain: float  # right answers less false alarms, for each image of the class, mean over seeds
     low: float  # 95 % interval of it
     high: float
-    images: int  # of validation
+    images: int  # of validation, without the doubted ones
     changed: int  # of which the answer changed, those of other classes included
     enough: bool  # the verdict is by its own images: see `enough`
     real: int  # training images
     right: float  # the part of `gain` that is right answers
     by_group: bool = False  # the verdict is its group's: its own images are too few for any
+    doubted: int = 0  # images of validation left out: see `answers.doubted`
 
 
 def judge(low: float, high: float, images: int, changed: int) -> str:
@@ -73,13 +78,18 @@ def verdicts_of(
 
     A right answer of a class counts 1, an image of another class that is called it counts -1: so
     a source that finds a character by seeing it everywhere, in "other" above all, does not help
-    it. Of two comparisons of a source (with and without the other source) the mean counts.
+    it. Of two comparisons of a source (with and without the other source) the mean counts. Images
+    whose label every arm doubts count for nothing.
     """
     first = arms[REAL]
     for name, arm in arms.items():
         same = arm.alphabet == first.alphabet and np.array_equal(arm.row, first.row)
         if not same or arm.answer.shape != first.answer.shape:
             raise InputError(f"arm {name} was measured on other images, or with other seeds")
+    doubt = doubted(list(arms.values()))
+    denied = first.target[doubt]
+    arms = {name: arm.without(doubt) for name, arm in arms.items()}
+    first = arms[REAL]
     names = first.alphabet.classes
     there = {
         source: [(arms[a], arms[b]) for a, b in pairs if a in arms and b in arms]
@@ -94,9 +104,10 @@ def verdicts_of(
     for at, (label, group, members) in enumerate(_subjects(names, real)):
         mine = members[first.target]
         count = sum(real.get(n, 0) for n, m in zip(names, members, strict=True) if m)
+        left_out = int(members[denied].sum())
         if not mine.any():
             nothing = (NOTHING, 0.0, 0.0, 0.0, 0, 0, False, count, 0.0)
-            result += [Verdict(label, group, source, *nothing) for source in right]
+            result += [Verdict(label, group, s, *nothing, doubted=left_out) for s in right]
             continue
         for number, source in enumerate(right):
             called = _mean(
@@ -118,6 +129,7 @@ def verdicts_of(
                     enough(found.low, found.high, found.images, found.changed),
                     count,
                     float(right[source][:, mine].mean()),
+                    doubted=left_out,
                 )
             )
     return _with_groups(result)
@@ -125,14 +137,14 @@ def verdicts_of(
 
 def _with_groups(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The same; classes with too few images of their own have their group's verdict. Those with
-    none, and no such group, are left out."""
+    none at all, and no such group, are left out."""
     of_group = {(v.label, v.source): v for v in verdicts if not v.group and v.enough}
     result = []
     for v in verdicts:
         group = of_group.get((v.group, v.source)) if v.images < FEWEST else None
         if group is not None:
             v = replace(v, verdict=group.verdict, by_group=True)
-        if v.images or v.by_group:
+        if v.images or v.doubted or v.by_group:
             result.append(v)
     return result
 
@@ -159,13 +171,14 @@ def switched_off(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
 
     Where the verdict is the group's, not where the class's own images, too few for a verdict of
     their own, gained. A class that has no real image keeps its sources where all of them hurt: it
-    has no others.
+    has no others. "Other" keeps all: what synthetic others are for, characters that training never
+    shows, is not among the images that it is judged by.
     """
     off: dict[str, dict[str, float]] = {}
     classes = [v for v in verdicts if v.group]
     sources = {v.source for v in classes}
     for v in classes:
-        if v.verdict == HURT and not (v.by_group and v.gain > 0):
+        if v.label != OTHER and v.verdict == HURT and not (v.by_group and v.gain > 0):
             off.setdefault(v.label, {})[v.source] = 0.0
     real = {v.label: v.real for v in classes}
     return {label: of for label, of in off.items() if real[label] or set(of) != sources}
@@ -232,4 +245,13 @@ def table_of(verdicts: Sequence[Verdict]) -> str:
                 f"{v.source:6} {v.label:8} {100 * v.gain:+6.1f}  {span:>15} {v.images:7}  "
                 f"{v.verdict}"
             )
+    if any(v.label == OTHER for v in verdicts):
+        lines.append(ABOUT_OTHER)
+    if denied := doubted_images(verdicts):
+        lines.append(f"{denied} validation images are left out: every arm doubts their label")
     return "\n".join(lines)
+
+
+def doubted_images(verdicts: Sequence[Verdict]) -> int:
+    """Of all classes together."""
+    return max((v.doubted for v in verdicts if v.label == KNOWN), default=0)

@@ -5,6 +5,8 @@
         images: hwdb99.zip      # as import_data.py takes them
         test_names: test_       # files whose names start so are for testing; or, in its place,
         test_images: null       # a set of their own
+        truth: null             # CSV of what each file shows, where labels are not right
+        hint: ""                # where the images come from, told where they are missing
         import_options: ""      # further options of import_data.py
         groups: common:40:100,rare:20:20,few:10:5,other_seen:10:8,other_unseen:19:0
         noise: 0.11             # share of wrong training labels
@@ -34,20 +36,18 @@ No store is called real, out, seed, test, runs or cut: those are taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import yaml
 
+from classifier.study.checks import OWN, check
 from classifier.study.records import fits, make, words_of
 from synth.errors import InputError
-from synth.scenario import parse_groups
 
 _PLACES = re.compile(r"\{(\w+)\}")
-_OWN = ("real", "out", "seed")  # places of a command that are no stores
-_TAKEN = ("test", "runs", "groups.json", "cut")  # what else is beside a store, or called like one
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Data:
     groups: str
     test_names: str | None = None
     test_images: str | None = None
+    truth: str | None = None
+    hint: str = ""
     import_options: str = ""
     noise: float = 0.11
     known: str | None = None
@@ -78,7 +80,7 @@ class Maker:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the stores that it reads."""
-        read = [n for n in _PLACES.findall(self.command) if n not in _OWN]
+        read = [n for n in _PLACES.findall(self.command) if n not in OWN]
         return tuple(dict.fromkeys([*read, *([self.inside] if self.inside else [])]))
 
     def words(self, places: Mapping[str, str]) -> list[str]:
@@ -132,6 +134,7 @@ class Compare:
     baseline: str  # arm that all others are compared with, seed by seed
     oracle: str | None = None  # arm that gets the real images that the baseline lacks
     gap: tuple[str, ...] = ()  # groups whose gap between baseline and oracle is to be closed
+    gaps: Mapping[str, str] = field(default_factory=dict)  # further baselines -> their oracles
     worth: tuple[Worth, ...] = ()
     curves: tuple[Curve, ...] = ()
 
@@ -177,8 +180,20 @@ class Study:
                 raise InputError(f"{path}: compare: {key}: wanted a list, got {found!r}")
             compare[key] = [make(kind, v, f"{path}: compare: {key}") for v in found]
         study = make(cls, raw | {"compare": make(Compare, compare, str(path))}, str(path))
-        study._check(path)
+        check(study, path)
         return study
+
+    def with_images(self, places: Sequence[str]) -> Self:
+        """With other places of images, NAME=PATH each. Raises InputError for what is none."""
+        data = dict(self.data)
+        for given in places:
+            name, is_one, path = given.partition("=")
+            if not is_one or not path:
+                raise InputError(f"--images {given}: wanted NAME=PATH")
+            if name not in data:
+                raise InputError(f"--images {given}: the study has {', '.join(data)}")
+            data[name] = replace(data[name], images=path)
+        return replace(self, data=data)
 
     def arms_of(self, data: str) -> tuple[str, ...]:
         return self.data[data].arms or tuple(self.arms)
@@ -190,68 +205,3 @@ class Study:
             mine.scenario_seeds or self.scenario_seeds,
             mine.training_seeds or self.training_seeds,
         )
-
-    def _check(self, path: Path) -> None:
-        for name in (*self.data, *self.stores, *self.arms):
-            if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
-                raise InputError(f"{path}: {name!r} is to name a folder: letters, digits, _ - .")
-        if taken := set(self.stores) & set(_OWN):
-            raise InputError(f"{path}: stores: {min(taken)!r} means something else in a command")
-        if taken := set(self.stores) & set(_TAKEN):
-            raise InputError(f"{path}: stores: {min(taken)!r} is another folder of a scenario")
-        self._check_lines(path)
-        for name in self.data:
-            for listed in (*self.seeds_of(name), self.arms_of(name)):
-                if not listed or len(set(listed)) < len(listed):
-                    raise InputError(
-                        f"{path}: data: {name}: {list(listed)}: wanted one at least, none twice"
-                    )
-        self._known(path, "stores", {n for m in self.stores.values() for n in m.needs})
-        self._known(path, "stores", {n for a in self.arms.values() for n in a.stores})
-        named = {self.compare.baseline, *([self.compare.oracle] if self.compare.oracle else [])}
-        for worth in self.compare.worth:
-            named |= {*worth.real.values(), *worth.arms}
-        for curve in self.compare.curves:
-            named |= {arm for line in curve.lines.values() for arm in line.values()}
-        for data in self.data.values():
-            named |= set(data.arms or ())
-        self._known(path, "arms", named)
-        for name, data in self.data.items():
-            if (data.test_names is None) == (data.test_images is None):
-                raise InputError(f"{path}: data: {name}: wanted test_names or test_images")
-            groups = {g.name for g in parse_groups(data.groups)}
-            for arm in self.arms_of(name):
-                if lost := set(self.arms[arm].images) - groups:
-                    raise InputError(f"{path}: arms: {arm}: {name} has no group {min(lost)!r}")
-        groups = {g.name for data in self.data.values() for g in parse_groups(data.groups)}
-        if lost := {*self.compare.gap, *(w.group for w in self.compare.worth)} - groups:
-            raise InputError(f"{path}: compare: no data has a group {min(lost)!r}")
-        makers = dict(self.stores)
-        while makers:  # each round takes those out that need none of the rest
-            free = [n for n, m in makers.items() if not set(m.needs) & set(makers)]
-            if not free:
-                raise InputError(f"{path}: stores: {', '.join(makers)} need each other")
-            for name in free:
-                del makers[name]
-
-    def _check_lines(self, path: Path) -> None:
-        """Options and commands must be such as a shell would understand."""
-        lines = {"classifier": self.classifier}
-        for name, data in self.data.items():
-            lines |= {
-                f"data: {name}": data.classifier,
-                f"data: {name}: import": data.import_options,
-            }
-        lines |= {f"arms: {name}": arm.options for name, arm in self.arms.items()}
-        lines |= {f"stores: {name}": maker.command for name, maker in self.stores.items()}
-        for where, line in lines.items():
-            try:
-                words = words_of(line)
-            except InputError as error:
-                raise InputError(f"{path}: {where}: {error}") from None
-            if not words and where.startswith("stores: "):
-                raise InputError(f"{path}: {where}: no command")
-
-    def _known(self, path: Path, section: str, names: set[str]) -> None:
-        if lost := sorted(names - set(getattr(self, section))):
-            raise InputError(f"{path}: {section}: there is no {lost[0]!r}")

@@ -6,58 +6,79 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from classifier.study.cells import percent
+from classifier.study.estimates import difference, figures_of, of_data, title_of
 from classifier.study.grid import Study
-from classifier.study.intervals import Estimate
+from classifier.study.intervals import LEVEL, Estimate, signs
 from classifier.study.results import LOWER_IS_BETTER, Row
-from classifier.study.tables import difference, figures_of, of_data, percent, title_of
 
 
 @dataclass(frozen=True)
 class Compared:
-    """An arm with synthetic images and one without, of the same real images."""
+    """A figure of an arm with synthetic images and of one without, of the same real images."""
 
+    data: str
     arm: str
     plain: str
-    changes: dict[str, Estimate]  # figure -> arm - plain, at least one
+    figure: str
+    change: Estimate  # arm - plain
 
     @property
     def is_known(self) -> bool:
         """A single run of both has no interval: whether it harms cannot be told."""
-        return not all(math.isnan(change.low) for change in self.changes.values())
-
-    @property
-    def worse(self) -> list[str]:
-        """Figures that are worse by their whole interval."""
-        return [
-            figure
-            for figure, change in self.changes.items()
-            if change.sign == (1 if figure in LOWER_IS_BETTER else -1)
-        ]
+        return not math.isnan(self.change.p)
 
 
 def harms(study: Study, rows: Sequence[Row]) -> list[str]:
-    """The lines of the page, at least one: what is worse, what is not known, or that none is."""
-    worse, unknown, known = [], [], 0
-    for data in study.data:
-        names = figures_of(study, data)
-        for one in compared(study, rows, data):
-            arm = f"{data}: {title_of(study, one.arm)}"
-            against = f"against {title_of(study, one.plain)}"
-            known += one.is_known
-            if not one.is_known:
-                unknown.append(f"{arm}: not known: one run {against}")
-            for figure in one.worse:
-                change = percent(one.changes[figure], sign=True)
-                worse.append(f"{arm}: {names[figure]} {change} points {against}")
-    if not known and not unknown:
+    """The lines of the page, at least one: what is worse, what is not known, or that none is; and
+    how small a harm could have been seen."""
+    every = [one for data in study.data for one in compared(study, rows, data)]
+    if not every:
         return ["Not known: no arm with synthetic images was compared with one without them."]
-    if known and not worse:
-        return [
-            *unknown,
-            f"No {'other ' if unknown else ''}arm with synthetic images is by its whole interval "
-            "worse than the one without them.",
-        ]
-    return [*worse, *unknown]
+    known = [one for one in every if one.is_known]
+    found = zip(known, signs([one.change for one in known]), strict=True)
+    worse = [
+        f"{_names(study, one)[0]}: {figures_of(study, one.data)[one.figure]} "
+        f"{percent(one.change, sign=True)} points {_names(study, one)[1]}"
+        for one, sign in found
+        if sign == (1 if one.figure in LOWER_IS_BETTER else -1)
+    ]
+    arms = {_names(study, one) for one in known}
+    unknown = [
+        f"{arm}: not known: one run {against}"
+        for arm, against in dict.fromkeys(_names(study, one) for one in every)
+        if (arm, against) not in arms
+    ]
+    if not known:
+        return unknown
+    none = (
+        f"No {'other ' if unknown else ''}arm with synthetic images is worse than the one without "
+        "them by more than chance explains."
+    )
+    return [*worse, *unknown, *([] if worse else [none]), _least(known)]
+
+
+def _names(study: Study, one: Compared) -> tuple[str, str]:
+    """Of the arm and of what it is set against."""
+    return f"{one.data}: {title_of(study, one.arm)}", f"against {title_of(study, one.plain)}"
+
+
+def _least(known: Sequence[Compared]) -> str:
+    """What could have been seen: without it, none found would read as none there."""
+    over = sorted({one.change.n for one in known})
+    told = f"{over[0]}" if len(over) == 1 else f"{over[0]} to {over[-1]}"
+    looked = (
+        f"Looked for in {len(known)} comparisons, together at {100 * (1 - LEVEL):.0f} % (Holm), "
+        f"each of {told} scenarios or training seeds."
+    )
+    of_each = [100 * one.change.smallest(len(known)) for one in known]
+    if not (least := sorted(points for points in of_each if not math.isnan(points))):
+        return looked
+    return (
+        f"{looked} The smallest harm that could have been seen, had it been the only one, at the "
+        f"spread there is: {least[len(least) // 2]:.1f} points in the median comparison, "
+        f"{least[0]:.1f} to {least[-1]:.1f} in all."
+    )
 
 
 def compared(study: Study, rows: Sequence[Row], data: str) -> Iterator[Compared]:
@@ -66,9 +87,9 @@ def compared(study: Study, rows: Sequence[Row], data: str) -> Iterator[Compared]
     for arm in study.arms_of(data):
         if not study.arms[arm].stores or (plain := without_stores(study, arm, data)) is None:
             continue
-        found = {f: difference(mine, arm, plain, f) for f in figures_of(study, data)}
-        if changes := {f: change for f, change in found.items() if change is not None}:
-            yield Compared(arm, plain, changes)
+        for figure in figures_of(study, data):
+            if (change := difference(mine, arm, plain, figure)) is not None:
+                yield Compared(data, arm, plain, figure, change)
 
 
 def without_stores(study: Study, arm: str, data: str) -> str | None:

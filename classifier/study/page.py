@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classifier.finished import versions
+from classifier.study.estimates import of_data, title_of
 from classifier.study.grid import Study
 from classifier.study.harm import harms
 from classifier.study.intervals import METHOD
 from classifier.study.plots import write_arms, write_curve
 from classifier.study.results import Row
-from classifier.study.tables import of_data, tables, title_of
+from classifier.study.tables import tables
 from synth.files import write_text
 
 
@@ -70,7 +71,12 @@ def _ran(rows: Sequence[Row], data: str) -> str:
     mine = of_data(rows, data)
     scenarios = ", ".join(str(s) for s in sorted({r.scenario_seed for r in mine}))
     seeds = ", ".join(str(s) for s in sorted({r.training_seed for r in mine}))
-    return f"{len(mine)} runs; scenario seeds {scenarios}; training seeds {seeds}"
+    several = len({r.scenario_seed for r in mine}) > 1
+    over = "scenarios, training seeds averaged first" if several else "training seeds"
+    return (
+        f"{len(mine)} runs; scenario seeds {scenarios}; training seeds {seeds}; "
+        f"intervals over {over}"
+    )
 
 
 def _options(study: Study, rows: Sequence[Row], data: str) -> list[tuple[str, str]]:
@@ -85,7 +91,7 @@ def _markdown(told: dict) -> str:
     parts = [f"# {told['title']}", f"{told['runs']}. {told['note']}".strip(), told["method"]]
     parts.append(
         "Accuracy is the mean over a group's characters, in percent; for other characters the "
-        "share called other. **Bold**: the whole interval is better than the baseline; "
+        "share called other. **Bold**: better than the baseline by more than chance explains; "
         "_italic_: worse."
     )
     for section in told["sections"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,7 @@ class Job:
     done: Path  # a file that stands only when the output is complete
     needs: tuple[str, ...] = ()  # names of the jobs whose output it reads
     beside: tuple[Path, ...] = ()  # further files that must stand too
+    reads: tuple[Path, ...] = ()  # of the user's own
 
     @property
     def is_done(self) -> bool:
@@ -93,7 +94,30 @@ def _import(name: str, images: str, options: str, part: str, out: Path) -> Job:
         "import",
         (*words, "--workers", "1", "--out", str(store)),
         store / "store.json",
+        reads=(Path(images),),
     )
+
+
+def refuse_missing(study: Study, jobs: Sequence[Job], done: Collection[str]) -> None:
+    """Raises InputError, saying the way out, where a job to be done lacks a user's file."""
+    for job in jobs:
+        lost = [path for path in job.reads if not path.exists()]
+        if not lost or job.name in done:
+            continue
+        name, data = next((n, d) for n, d in study.data.items() if lost[0] in _files(d))
+        way = f"or by --images {name}=PATH" if lost[0] == Path(data.images) else ""
+        told = f"; {data.hint}" if data.hint else ""
+        raise InputError(
+            f"{lost[0]}: no such file or folder, for the data {name!r}: name another in the "
+            f"--grid file {way}".rstrip()
+            + told
+        )
+
+
+def _files(data: Data) -> list[Path]:
+    """All that are named."""
+    named = (data.images, data.test_images, data.truth, data.known)
+    return [Path(file) for file in named if file is not None]
 
 
 def _add(jobs: dict[str, Job], job: Job) -> str:
@@ -124,6 +148,7 @@ def _train(
             ),
             folder / "groups.json",
             tuple(n for n in (f"{name}-whole", f"{name}-whole_test") if n in jobs),
+            reads=tuple(Path(file) for file in (data.truth, data.known) if file),
         ),
     )
     makers = [_maker(study, jobs, folder, prefix, store, scenario_seed) for store in arm.stores]
@@ -169,6 +194,7 @@ def _cut_words(
     words += ["--images", json.dumps(images)] if images else []
     words += ["--noise", f"{data.noise if noise is None else noise:g}"]
     words += ["--known", data.known] if data.known else []
+    words += ["--truth", data.truth] if data.truth else []
     return tuple(words)
 
 

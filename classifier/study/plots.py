@@ -10,10 +10,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from classifier.study.estimates import estimate, figures_of, of_data, title_of
 from classifier.study.grid import Curve, Study
 from classifier.study.intervals import Estimate
 from classifier.study.results import LOWER_IS_BETTER, Row
-from classifier.study.tables import estimate, figures_of, of_data, title_of
 
 _COLOURS = ("#2563ab", "#c2571a", "#1a9a72", "#8b4fa8", "#7a7468", "#b03a5b")
 _DPI = 110

@@ -14,14 +14,14 @@ from classifier.finished import Finished
 from classifier.study.plan import Trained
 from classifier.study.runner import Runner
 from synth.errors import InputError
-from synth.scenario import read_groups
+from synth.groups import is_known, read_groups, read_labels
 from synth.store import Store
 
 # figure -> title and what is better; the groups of the scenario stand in front
 FIGURES = {
     "macro_f1": "macro F1",
     "other_auroc": "AUROC other",
-    "ece": "calibration error",
+    "ece": "calibration error",  # of answers that name a character
 }
 LOWER_IS_BETTER = ("ece",)
 COSTS = {
@@ -33,6 +33,17 @@ COSTS = {
 }
 
 
+def closed(group: str) -> str:
+    """The figure of a group of known characters when "other" is no answer. (No group's name has a
+    colon.)"""
+    return f"closed:{group}"
+
+
+def labels(kind: str, group: str) -> str:
+    """The figure "right" or "wrong": training images of a class under such a label."""
+    return f"{kind}:{group}"
+
+
 @dataclass(frozen=True)
 class Row:
     """What one run gave."""
@@ -41,7 +52,8 @@ class Row:
     arm: str
     scenario_seed: int
     training_seed: int
-    figures: Mapping[str, float]  # groups, FIGURES and COSTS; what cannot be measured is left out
+    # groups, `closed` and `labels` of them, FIGURES and COSTS; what cannot be measured is left out
+    figures: Mapping[str, float]
 
     @property
     def pair(self) -> tuple[str, int, int]:
@@ -60,14 +72,17 @@ def _row(trained: Trained, runner: Runner) -> Row:
     answers = run.answers("test")
     if answers is None or len(answers.row) != len(test):
         raise InputError(f"{trained.run}: no answers to the test images of {trained.scenario}")
-    group_of = read_groups(trained.scenario)
-    figures: dict[str, float] = accuracy_by_group(
-        test.column("char")[answers.row], answers.right, group_of
-    )
+    group_of, known = read_groups(trained.scenario), len(run.alphabet)
+    chars, named = test.column("char")[answers.row], answers.answer != known
+    figures: dict[str, float] = accuracy_by_group(chars, answers.right, group_of)
+    # the threshold of "other" is another one in every run: here without it
+    best = np.where(named, answers.answer, answers.second)
+    without = accuracy_by_group(chars, best == answers.target, group_of)
+    figures |= {closed(group): share for group, share in without.items() if is_known(group)}
     measured = run.figures["test"]
     figures |= {n: measured[n] for n in ("macro_f1", "other_auroc") if measured[n] is not None}
-    sure = answers.sure(len(run.alphabet))
-    figures["ece"] = expected_calibration_error(sure, answers.right)
+    if named.any():  # how sure "other" is, is no probability: see `rejection.other_score`
+        figures["ece"] = expected_calibration_error(answers.confidence[named], answers.right[named])
     seconds = [runner.seconds(name) for name in trained.makers]
     if (spent := runner.seconds(trained.job)) is not None:
         figures["minutes"] = spent / 60
@@ -76,6 +91,8 @@ def _row(trained: Trained, runner: Runner) -> Row:
     config = run.info["config"]
     # each network is shown its own; a run of an earlier version had one
     figures["shown"] = run.figures["steps"] * config["batch_size"] * config.get("members", 1)
+    for group, of in read_labels(trained.scenario).items():
+        figures |= dict(zip((labels("right", group), labels("wrong", group)), of, strict=True))
     figures["real"] = _images(trained.scenario / "real")
     figures["synthetic"] = sum(_images(store) for store in trained.stores)
     return Row(trained.data, trained.arm, trained.scenario_seed, trained.training_seed, figures)

@@ -27,6 +27,7 @@ from synth.errors import InputError
 from synth.files import write_text
 
 _POLL_S = 0.2
+_KEEP_S = 30.0  # between two records of a running command's time: so much a kill may lose
 _LIBC = ctypes.PyDLL(None)
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -46,6 +47,12 @@ class _Running:
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     started: float
+    earlier_s: float  # what earlier starts of the same command took
+    kept: float  # when its time was last recorded
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier_s + time.monotonic() - self.started
 
 
 class Runner:
@@ -91,6 +98,10 @@ class Runner:
                 if not running:
                     break
                 time.sleep(_POLL_S)
+                for one in running:
+                    if time.monotonic() - one.kept >= _KEEP_S:
+                        one.kept = time.monotonic()
+                        self._keep(one.job, one.seconds)
                 for one in [r for r in running if r.process.poll() is not None]:
                     running.remove(one)
                     good = self._end(one)
@@ -101,7 +112,7 @@ class Runner:
                 one.process.terminate()
             for one in running:
                 one.process.wait()
-                self._keep(one.job, time.monotonic() - one.started)
+                self._keep(one.job, one.seconds)
                 one.log.close()
         return Ended(tuple(sorted(done)), tuple(failed), tuple(job.name for job in left))
 
@@ -142,7 +153,11 @@ class Runner:
         return record["ended"] if record else None
 
     def _start(self, job: Job) -> _Running:
-        self._keep(job, 0.0)
+        before = self._record(job.name)
+        earlier_s = 0.0
+        if before and before["words"] == list(job.words):
+            earlier_s = before["seconds"]
+        self._keep(job, earlier_s)
         log = (self.logs / f"{job.name}.log").open("ab")
         threads = str(max(1, cores() // self._workers))
         words = [*self._call, str(self._scripts / job.words[0]), *job.words[1:]]
@@ -155,18 +170,16 @@ class Runner:
             env=os.environ | {"OMP_NUM_THREADS": threads},
             preexec_fn=partial(_end_with, os.getpid()),
         )
-        return _Running(job, process, log, time.monotonic())
+        now = time.monotonic()
+        return _Running(job, process, log, now, earlier_s, now)
 
     def _end(self, one: _Running) -> bool:
         one.log.close()
-        self._keep(one.job, time.monotonic() - one.started, ended=True)
+        self._keep(one.job, one.seconds, ended=True)
         return one.process.returncode == 0 and one.job.is_done
 
     def _keep(self, job: Job, seconds: float, ended: bool = False) -> None:
-        """Writes the record; `seconds` are added to those of earlier starts of the same command."""
-        before = self._record(job.name)
-        if before and before["words"] == list(job.words):
-            seconds += before["seconds"]
+        """Writes the record; `seconds` are of all starts of the same command."""
         record = {
             "words": list(job.words),
             "seconds": seconds,

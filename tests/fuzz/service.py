@@ -24,7 +24,13 @@ from classifier.serve.metrics import Metrics
 from synth.alphabet import Alphabet
 from synth.canvas import Canvas
 
-LIMITS = Limits(max_body_bytes=200_000, max_pixels=300_000, max_images=4, max_requests=2)
+LIMITS = Limits(
+    max_body_bytes=200_000,
+    max_pixels=300_000,
+    max_images=4,
+    max_requests=2,
+    deadline_s=20,  # or a busy machine would be told as a 503
+)
 MEMORY_MIB, EACH_S = 400, 5.0
 BOUNDARY = "limit"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
