@@ -37,7 +37,7 @@ from synth.alphabet import OTHER
 from synth.decode import decode, encode
 from synth.errors import InputError
 
-IS_NULL = "isnull"  # the competition's word for "other"
+IS_NULL = "isnull"  # the E.SUN 2021 call's word for "other"
 NEAREST = 5
 NEAREST_AT_ONCE = 4  # requests; a gate of their own, so that they take no place of an answer
 MAX_NAME = 100  # characters of a file name in a reason

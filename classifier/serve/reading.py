@@ -60,7 +60,7 @@ def read_question(request: Request, limits: Limits) -> Question:
 
 
 def read_call(request: Request) -> tuple[str, Question]:
-    """The competition's JSON, whatever content type it has -> its esun_uuid, the question."""
+    """The E.SUN 2021 call, whatever content type it has -> its esun_uuid, the question."""
     body = _json(request)
     for name in ("esun_uuid", "image"):
         if not isinstance(body.get(name), str):
