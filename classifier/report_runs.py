@@ -82,8 +82,13 @@ def _half_intervals(split: str, mine: Finished, other: Finished) -> dict[str, fl
         rows = [r for r in mine.figures[split]["classes"] if r["group"] == group]
         if variance and rows and min(r["images"] for r in rows) >= LEAST_OF_CLASS:
             of_group = sum(variance[r["label"]] for r in rows)
-            result[group] = 1.96 * float(np.sqrt(of_group)) / len(rows)
+            result[group] = _half(of_group) / len(rows)
     return result
+
+
+def _half(variance: float) -> float:
+    """Half the 95 % interval, of a normal distribution."""
+    return 1.96 * float(np.sqrt(variance))
 
 
 def _variances(split: str, mine: Finished, other: Finished) -> dict[str, float]:
@@ -145,7 +150,7 @@ def classes(split: str, runs: list[Finished]) -> list[dict[str, Any]]:
         others = [b.get(row["label"]) for b in before]
         changes = [None if o is None else row["accuracy"] - o for o in others]
         enough = row["images"] >= LEAST_OF_CLASS
-        half = [1.96 * v[row["label"]] ** 0.5 if v and enough else None for v in variance]
+        half = [_half(v[row["label"]]) if v and enough else None for v in variance]
         verdicts = [_verdict(c, h) for c, h in zip(changes, half, strict=True)]
         rows.append(row | {"others": others, "changes": changes, "verdicts": verdicts})
     return rows

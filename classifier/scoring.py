@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,18 +94,22 @@ def score(
     other = np.array([answers[path].other for path in truth])
     found = figures_of(target, answer, other, alphabet.classes, real_images={})
     names = ("images", "accuracy", "macro_f1", "other_auroc", "false_other")
+    places = [(t.group, t.char) for t in truth.values()]
     return {name: found[name] for name in names} | {
-        "groups": _by_group(list(truth.values()), target == answer)
+        "groups": accuracy_by_group(places, target == answer)
     }
 
 
-def _by_group(truth: Sequence[Truth], hit: np.ndarray) -> dict[str, float]:
-    """[N] bool -> group -> mean over its characters of the share of hits; images without a group
-    are in none."""
+def accuracy_by_group(
+    places: Iterable[tuple[str, str]],  # of each image its group and the character that it shows
+    right: np.ndarray,  # [N] bool
+) -> dict[str, float]:
+    """Group -> mean over its characters of the share of right answers, which for a group of other
+    characters are "other"; images without a group ("") are in none."""
     hits: dict[str, dict[str, list[bool]]] = {}
-    for one, good in zip(truth, hit.tolist(), strict=True):
-        if one.group:
-            hits.setdefault(one.group, {}).setdefault(one.char, []).append(good)
+    for (group, char), good in zip(places, right.tolist(), strict=True):
+        if group:
+            hits.setdefault(group, {}).setdefault(char, []).append(good)
     return {
         group: float(np.mean([np.mean(h) for h in chars.values()]))
         for group, chars in sorted(hits.items())

@@ -13,6 +13,7 @@ import pytest
 from test_classifier_study import SMALL, read
 
 from classifier.finished import Answers
+from classifier.scoring import accuracy_by_group
 from classifier.study import results
 from classifier.study.estimates import difference, gap_closed
 from classifier.study.grid import Study
@@ -20,7 +21,7 @@ from classifier.study.harm import harms
 from classifier.study.intervals import signs
 from classifier.study.page import write_page
 from classifier.study.plan import plan
-from classifier.study.results import Row, accuracy_by_group, closed, labels
+from classifier.study.results import Row, closed, labels
 from classifier.study.runner import Runner
 from classifier.study.tables import tables
 
@@ -298,7 +299,8 @@ def test_the_threshold_of_other_is_left_out_of_the_closed_set(
 
 
 def test_accuracy_counts_every_character_the_same() -> None:
-    chars = np.array(["a"] * 8 + ["b"] * 2 + ["x"] * 2, object)
+    chars = ["a"] * 8 + ["b"] * 2 + ["x"] * 2
     right = np.array([True] * 8 + [False, True] + [True, True])
     of = {"a": "few", "b": "few", "x": "other_unseen"}
-    assert accuracy_by_group(chars, right, of) == {"few": 0.75, "other_unseen": 1.0}
+    places = [(of[char], char) for char in chars]
+    assert accuracy_by_group(places, right) == {"few": 0.75, "other_unseen": 1.0}

@@ -11,6 +11,7 @@ import numpy as np
 
 from classifier.charts import expected_calibration_error
 from classifier.finished import Finished
+from classifier.scoring import accuracy_by_group
 from classifier.study.plan import Trained
 from classifier.study.runner import Runner
 from synth.errors import InputError
@@ -74,10 +75,11 @@ def _row(trained: Trained, runner: Runner) -> Row:
         raise InputError(f"{trained.run}: no answers to the test images of {trained.scenario}")
     group_of, known = read_groups(trained.scenario), len(run.alphabet)
     chars, named = test.column("char")[answers.row], answers.answer != known
-    figures: dict[str, float] = accuracy_by_group(chars, answers.right, group_of)
+    places = [(group_of[c], c) for c in chars.tolist()]
+    figures: dict[str, float] = accuracy_by_group(places, answers.right)
     # the threshold of "other" is another one in every run: here without it
     best = np.where(named, answers.answer, answers.second)
-    without = accuracy_by_group(chars, best == answers.target, group_of)
+    without = accuracy_by_group(places, best == answers.target)
     figures |= {closed(group): share for group, share in without.items() if is_known(group)}
     measured = run.figures["test"]
     figures |= {n: measured[n] for n in ("macro_f1", "other_auroc") if measured[n] is not None}
@@ -96,20 +98,6 @@ def _row(trained: Trained, runner: Runner) -> Row:
     figures["real"] = _images(trained.scenario / "real")
     figures["synthetic"] = sum(_images(store) for store in trained.stores)
     return Row(trained.data, trained.arm, trained.scenario_seed, trained.training_seed, figures)
-
-
-def accuracy_by_group(
-    chars: np.ndarray,  # [N] str, what each image shows
-    right: np.ndarray,  # [N] bool
-    group_of: Mapping[str, str],  # character -> group
-) -> dict[str, float]:
-    """Group -> mean over its characters of the share of right answers; for a group of other
-    characters a right answer is "other"."""
-    by_char = {c: float(right[chars == c].mean()) for c in np.unique(chars.astype(str)).tolist()}
-    groups: dict[str, list[float]] = {}
-    for char, share in by_char.items():
-        groups.setdefault(group_of[char], []).append(share)
-    return {group: float(np.mean(shares)) for group, shares in groups.items()}
 
 
 def _images(store: Path) -> int:
