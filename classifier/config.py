@@ -107,7 +107,8 @@ class ClassifierConfig:
 
 
 PRESETS = {
-    "demo": ClassifierConfig(steps=320, steps_per_epoch=64),  # two minutes on 2 cores
+    # Two minutes on 2 cores. In so short a run many small batches learn more than few large ones.
+    "demo": ClassifierConfig(steps=400, batch_size=48, steps_per_epoch=80),
     "light": ClassifierConfig(members=2, steps=1000),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(

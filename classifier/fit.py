@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from classifier.progress import Metrics, Progress, Saver
 from classifier.schedules import Plateau
 from classifier.setup import Setup, steady_images
 from synth.files import has_checkpoint
+from synth.learning import quiet_lightning
 
 PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
@@ -96,7 +96,7 @@ def fit(
     if config.monitor or config.patience:
         monitor = config.monitor or "val_known"
         best = Best(out / "checkpoints" / "best.pt", monitor, config.patience)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
+    quiet_lightning()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=processes.of_a_node,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from gan.processes import local_processes, rank, world
 from gan.recogniser import Trained
 from synth.canvas import to_float
 from synth.files import has_checkpoint, write_text, write_whole
+from synth.learning import quiet_lightning
 
 if TYPE_CHECKING:
     from gan.lit import GanModule
@@ -68,7 +68,7 @@ def fit(
         print(f"{out}: going on at step {loader.start_step} of {config.steps}")
     if compiled:
         compile_networks(module)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips are no result
+    quiet_lightning()
     callbacks: list[pl.Callback] = []
     if first:
         grids = Grids(out, config, *_grid_inputs(content, real))

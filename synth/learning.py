@@ -5,7 +5,9 @@ torch: `gan` and `classifier` may not import each other, and nothing else here i
 from __future__ import annotations
 
 import io
+import logging
 import pickle
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,13 @@ def fitting_preset() -> str:
     if torch.cuda.is_available():
         return "large"
     return "small" if computes_bfloat16() else "light"
+
+
+def quiet_lightning() -> None:
+    """Without Lightning's tips, and without what newer torch says about Lightning's own calls:
+    neither is a result, and a user can do nothing about either."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.* is deprecated")
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
