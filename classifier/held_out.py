@@ -26,6 +26,8 @@ class HeldOut:
 
     images: np.ndarray  # [n, H, W] uint8
     targets: np.ndarray  # [n] int64
+    chars: np.ndarray  # [n] str: what each shows, "" where nobody knows
+    kinds: np.ndarray  # [n] str
     doubt: str = ""  # why the others among them may not be held out
 
 
@@ -62,7 +64,8 @@ def threshold_images(setup: Setup) -> HeldOut:
             chars.append(store.column("char")[rows].astype(str))
     if not images:
         size = setup.stores[0].canvas.size_px
-        return HeldOut(np.zeros((0, size, size), np.uint8), np.zeros(0, np.int64))
+        none, unsaid = np.zeros(0, np.int64), np.zeros(0, str)
+        return HeldOut(np.zeros((0, size, size), np.uint8), none, unsaid, unsaid)
     image, target, source = map(np.concatenate, (images, targets, sources))
     kind, char = np.concatenate(kinds), np.concatenate(chars)
     is_other = target >= setup.known
@@ -84,7 +87,7 @@ def threshold_images(setup: Setup) -> HeldOut:
     elif not shown and used.any():
         doubt = f"{_few(0)} held out from training: the threshold is set on what is no character"
     use = (~is_other & (source == REAL)) | used
-    return HeldOut(image[use], np.minimum(target[use], setup.known), doubt)
+    return HeldOut(image[use], np.minimum(target[use], setup.known), char[use], kind[use], doubt)
 
 
 def _few(images: int) -> str:

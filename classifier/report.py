@@ -19,6 +19,7 @@ from classifier.report_answers import (
     calibration,
     confusions,
     errors,
+    held_out_others,
     others_found,
     rejection,
     spent,
@@ -80,6 +81,7 @@ def write_report(
             others=others_found(mine, split, answers, tested)
             if split and answers and tested
             else [],
+            held_out=held_out_others(mine),
             missing=[s["store"] for s in mine.info["sources"] if not mine.store(s["store"])],
             facts=facts(mine),
             repeat=repeat(mine, stores),

@@ -133,6 +133,12 @@ def others_found(
     return [row for row in rows if row["images"]]
 
 
+def held_out_others(run: Finished) -> list[dict[str, Any]]:
+    """Of the others that the threshold was set on, each kind and how many are called other."""
+    found = run.figures.get("held_out_others") or {}
+    return [_called(SHOWN.get(name, f"other: {name}"), **rates) for name, rates in found.items()]
+
+
 def _called(label: str, images: int, called_other: float, good: bool = True) -> dict[str, Any]:
     return {"label": label, "images": images, "other": called_other, "good": good}
 

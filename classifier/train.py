@@ -14,7 +14,7 @@ import torch
 from classifier.card import Card
 from classifier.config import PRESETS, ClassifierConfig, Precision
 from classifier.corrections import Corrections
-from classifier.evaluate import evaluate
+from classifier.evaluate import evaluate, others_of
 from classifier.export import Model, fastest_device, load_model, save_model
 from classifier.finished import is_finished, read_json, versions
 from classifier.fit import PROFILERS, fit
@@ -22,7 +22,7 @@ from classifier.held_out import others_in_training, threshold_images
 from classifier.members import Members
 from classifier.mixing import Mix
 from classifier.processes import Processes
-from classifier.rejection import choose_by_group, choose_threshold, rates_at
+from classifier.rejection import answers, choose_by_group, choose_threshold, rates_at
 from classifier.report import write_report
 from classifier.setup import Setup, prepare
 from classifier.suspects import left_out
@@ -195,6 +195,7 @@ def _train(
         "threshold_doubt": set_to.doubt or None,
         "thresholds": set_to.by_group or None,
         "validation": chosen,
+        "held_out_others": set_to.others or None,
         "mix": table,
         # with the images that were left out when it ended; None: none were
         "mix_at_end": _mix_at_end(mix, fitted.weights, table, config.steps_per_epoch),
@@ -249,6 +250,7 @@ class _SetTo:
     rates: dict[str, float]  # at what is in force, on the images that it was set on
     doubt: str  # why it may be too high
     by_group: dict[str, float]  # group of known classes -> its own; none where one is for all
+    others: dict[str, dict[str, float]]  # of `others_of`: those that it was set on
 
     def by_class(self, real: Store) -> dict[str, float]:
         """Character -> its own."""
@@ -264,18 +266,24 @@ def _threshold(model: Model, setup: Setup, config: ClassifierConfig) -> _SetTo:
     threshold = 1.0
     rates: dict[str, float] = {}
     by_group: dict[str, float] = {}
+    others: dict[str, dict[str, float]] = {}
     if len(held.images):
         p = model.probabilities(held.images)
         threshold, rates = choose_threshold(p, held.targets, setup.known, score=score)
+        limits = np.full(setup.known, threshold)
         if config.threshold_by == "group":
             counts = real_counts(real)
             group = np.array([group_of(counts[c]) for c in real.alphabet.chars])
             by_group = choose_by_group(p, held.targets, group, threshold, score)
-            own = np.array([by_group[g] for g in group])
+            limits = np.array([by_group[g] for g in group])
             # what these find and lose, not what the one for all would; where that one is none, a
             # group may have its own
-            if rates or (own < 1).any():
-                rates = rates_at(p, held.targets, setup.known, own, score)
+            if rates or (limits < 1).any():
+                rates = rates_at(p, held.targets, setup.known, limits, score)
+        called = answers(p, setup.known, limits, score) == setup.known
+        is_other = held.targets == setup.known
+        trained = others_in_training(setup)
+        others = others_of(is_other, called, held.chars, held.kinds, trained)
     if held.doubt:
         print(f"threshold: {held.doubt}")
     if not rates:
@@ -283,4 +291,4 @@ def _threshold(model: Model, setup: Setup, config: ClassifierConfig) -> _SetTo:
             "threshold: validation has no other image, no known one that is read right, or no "
             "threshold that these would pass: nothing will be called other"
         )
-    return _SetTo(threshold, rates, held.doubt, by_group)
+    return _SetTo(threshold, rates, held.doubt, by_group, others)

@@ -45,6 +45,7 @@ class GanRun:
     digest: str = ""  # 12 hex digits of generator.safetensors' sha256
     real: str = ""  # content of the real store it was trained on, "" where the run does not say
     font_folders: tuple[Path, ...] = ()  # that it was trained with, besides the project's fonts
+    without: tuple[str, ...] = ()  # names of fonts that it was trained without
     seed: int | None = None  # of its training and its own samples
 
     @classmethod
@@ -77,6 +78,7 @@ class GanRun:
                 sha256_of(path / "generator.safetensors")[:12],
                 info.get("real", ""),
                 tuple(Path(p) for p in info.get("font_folders", ())),
+                tuple(info.get("without", ())),
                 info.get("made", {}).get("seed"),
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from synth.store import Store, lock_output
 from synth.studio import Studio
 
 CONTENT_PER_CHAR, REFERENCE_PER_CHAR = 40, 16
+STRENGTH = 1.0  # of the deformation, where no other is asked for
 _CHECKPOINT = Path("checkpoints") / "recogniser.ckpt"  # while it trains
 
 
@@ -99,6 +101,8 @@ def train(
     made: dict[str, Any],
     devices: int = 1,  # processes that share each batch, where torchrun started none
     compiled: bool = False,
+    without: Sequence[str] = (),  # names of fonts to leave out
+    strength: float = STRENGTH,  # of the deformation
 ) -> tuple[GanRun, Studio]:
     """Goes on where an unfinished run stopped; a finished one is only opened.
 
@@ -109,13 +113,16 @@ def train(
     """
     check_config(config, seed, world(devices))
     # refuses training images that are copies of those to be measured on
-    studio = Studio.prepare(real.alphabet, real, font_folders, seed=seed)
+    studio = Studio.prepare(
+        real.alphabet, real, font_folders, strength=strength, seed=seed, without=without
+    )
     images, classes, rows = real_of_known(real, studio)
     start = {
         "seed": seed,
         "alphabet": real.alphabet.digest,
         "real": real.content,
         "fonts": [c.font.name for c in studio.coverages],
+        "strength": strength,
     }
     # by what they hold: a file may be replaced under its name
     files = {f"font {c.font.name}": sha256_of(c.font.path) for c in studio.coverages}
@@ -127,7 +134,8 @@ def train(
                 real.require_unchanged()
             out.mkdir(parents=True, exist_ok=True)
             settings = {"arguments": made, "gan": asdict(config), "start": start | files}
-            keep_settings(out, settings, ("gan", "start"), files)  # a run of before noted none
+            # what a run of before did not note
+            keep_settings(out, settings, ("gan", "start"), files | {"strength": STRENGTH})
         if (out / "generator.json").is_file():
             if not first:
                 raise SystemExit(0)
@@ -177,6 +185,7 @@ def train(
             "drawable": drawn if config.condition == "class" else None,
             "real": real.content,
             "font_folders": [str(p.resolve()) for p in font_folders],
+            "without": list(without),
             "made": made,
         }
         write_text(out / "generator.json", json.dumps(info, ensure_ascii=False, indent=1))

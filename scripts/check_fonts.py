@@ -1,7 +1,7 @@
 """How often a recogniser reads rendered samples right, font by font and strength by strength.
 
 Give it a classifier trained on real images only. Fonts and strengths that it does not read are
-named; render_fonts.py --without-unread FILE leaves them out.
+named; render_fonts.py and train_gan.py --without-unread FILE leave them out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def options() -> ArgumentParser:
         "--strength", type=float, default=1.0, help="that will be rendered: fonts are judged at it"
     )
     p.add_argument(
-        "--out", type=Path | None, help="JSON for render_fonts.py --without-unread: what is read"
+        "--out",
+        type=Path | None,
+        help="JSON for --without-unread of render_fonts.py and train_gan.py: what is read",
     )
     p.add_argument("--per-font", type=int, default=100, help="images of a font at each strength")
     p.add_argument("--least", type=float, default=0.5, help="share that must be read right, 0..1")
@@ -71,10 +73,10 @@ def main(args: Namespace) -> None:
     print(f"fonts {bound} at {args.strength:g}: {', '.join(fonts) or 'none'}")
     print(f"strengths {bound}: {', '.join(f'{s:g}' for s in unread) or 'none'}")
     if fonts:
-        print(f"leave them out: render_fonts.py --without {' '.join(fonts)}")
+        print(f"leave them out: train_gan.py and render_fonts.py --without {' '.join(fonts)}")
     if args.out is not None:
         rates.write(args.out, args.least, args.strength, used(args))
-        print(f"{args.out}: for render_fonts.py --without-unread")
+        print(f"{args.out}: for render_fonts.py and train_gan.py --without-unread")
 
 
 if __name__ == "__main__":

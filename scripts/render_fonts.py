@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from synth.command import add_apart_from, cores, parser, run, used
+from synth.command import (
+    add_apart_from,
+    add_without,
+    cores,
+    leave_out_unread,
+    parser,
+    read_strength,
+    run,
+    say_unasked,
+    used,
+)
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,13 +63,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--strength", type=float, default=1.0, help="of the deformation; 0 draws plain glyphs"
     )
-    p.add_argument("--without", type=str, nargs="+", default=[], help="names of fonts to leave out")
-    p.add_argument(
-        "--without-unread",
-        type=Path | None,
-        help="file of check_fonts.py --out: leaves out the fonts, and the strength, that are not "
-        "read",
-    )
+    add_without(p)
     p.add_argument(
         "--writers", type=int, default=500, help="hands that share the images; 1: all in one hand"
     )
@@ -114,7 +118,10 @@ def main(args: Namespace) -> None:
             raise InputError("--apart-from goes with --real")
         refuse_apart(real, args.apart_from)
     alphabet = real.alphabet if real else Alphabet.read(args.alphabet)
-    verdict = _leave_out_unread(args) if args.without_unread else None
+    verdict = None
+    if args.without_unread:
+        verdict = leave_out_unread(args)
+        args.strength = read_strength(verdict, args.strength)
     if args.check:
         _check(args, alphabet, real, verdict)
         return
@@ -178,28 +185,9 @@ def _check(
 
 def _say(args: Namespace, found: FontCheck, verdict: Verdict | None) -> None:
     print("\n".join([found.table(every=args.check), *found.remarks()]), flush=True)
-    names = [c.font.name for c in found.coverages]
-    if verdict and (unasked := [n for n in names if n not in verdict.fonts]):
-        print(f"of {args.without_unread} not asked, kept: {' '.join(unasked)}", flush=True)
+    say_unasked(args, verdict, [c.font.name for c in found.coverages])
     if args.refused:
         print(f"{args.refused}: {found.write_refused(args.refused)} glyphs refused", flush=True)
-
-
-def _leave_out_unread(args: Namespace) -> Verdict:
-    """Sets `without` and `strength`."""
-    from synth.fonts import find_fonts
-    from synth.reading import Verdict
-
-    verdict = Verdict.read(args.without_unread)
-    names = {f.name for f in find_fonts(args.fonts)}
-    unread = [name for name in verdict.unread if name in names and name not in args.without]
-    print(f"not read, left out: {' '.join(unread) or 'none'}")
-    args.without = [*args.without, *unread]
-    strength = verdict.strength(args.strength)
-    if strength != args.strength:
-        print(f"strength {strength:g} in place of {args.strength:g}, which is not read")
-        args.strength = strength
-    return verdict
 
 
 if __name__ == "__main__":

@@ -23,16 +23,14 @@ SCRIPTS = Path(__file__).resolve().parent
 
 
 def options() -> ArgumentParser:
-    p = parser(
-        __doc__ or "", "python scripts/study.py --grid studies/default.yaml --out runs/study"
-    )
+    p = parser(__doc__ or "", "python scripts/study.py --out runs/study --images hwdb99=IMAGES")
     p.add_argument(
         "--grid",
         type=Path,
-        required=True,
-        help="YAML file: data, arms, seeds; studies/sample.yaml is a small one on simulated data, "
-        "studies/default.yaml is meant for 90 minutes on 2 cores, studies/full.yaml is the whole "
-        "comparison",
+        default=SCRIPTS.parent / "studies" / "default.yaml",
+        help="YAML file: data, arms, seeds; default: studies/default.yaml, meant for 90 minutes on "
+        "2 cores; studies/sample.yaml is a small one on simulated data, studies/full.yaml the "
+        "whole comparison",
     )
     p.add_argument("--out", type=Path, required=True, help="folder of everything that is made")
     p.add_argument(

@@ -373,6 +373,9 @@ def main(args: Namespace) -> None:
         args.corrections,
         args.profile,
     )
+    if held := figures.get("held_out_others"):
+        found = "  ".join(f"{k} {v['called_other']:.3f}" for k, v in held.items())
+        print(f"held-out others called other: {found}")
     for split in ("val", "test"):
         if split in figures:
             f = figures[split]

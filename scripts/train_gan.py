@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from synth.command import add_apart_from, parser, run, used
+from synth.command import (
+    add_apart_from,
+    add_without,
+    leave_out_unread,
+    parser,
+    read_strength,
+    run,
+    say_unasked,
+    used,
+)
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +77,11 @@ def options() -> ArgumentParser:
         nargs="+",
         default=[],
         help="folders with more fonts; with --generate-only default: those of the run",
+    )
+    add_without(
+        p,
+        "; with --generate-only besides those that the run was trained without",
+        ", judged at strength 1; with --generate-only the fonts alone, the strength is the run's",
     )
     p.add_argument(
         "--per-class",
@@ -137,10 +151,15 @@ def main(args: Namespace) -> None:
 
     from gan.generate import generate
     from gan.processes import join
-    from gan.train import device, preset, train
+    from gan.train import STRENGTH, device, preset, train
     from synth.studio import Studio
 
     join(args.devices)
+    verdict = None
+    strength = STRENGTH
+    if args.without_unread:
+        verdict = leave_out_unread(args)
+        strength = read_strength(verdict, STRENGTH)
     name, config = preset(args.preset)
     config = config.for_classes(len(real.alphabet))
     changes = {n: getattr(args, n) for n in ("generator", "style", "condition")}
@@ -162,7 +181,10 @@ def main(args: Namespace) -> None:
         used(args),
         args.devices or 1,
         args.compile,
+        args.without,
+        strength,
     )
+    say_unasked(args, verdict, [c.font.name for c in studio.coverages])
     samples = args.out / ("unchecked" if args.keep_refused else "samples")
     if (samples / "store.json").exists():
         _refuse_another_request(Store.open(samples), used(args))
@@ -178,6 +200,7 @@ def main(args: Namespace) -> None:
             whole_others=args.other is not None,
             seed=args.seed,
             style=studio.style,
+            without=args.without,
         )
     plan = gan.within_reach(studio.plan)
     if len(plan) < len(studio.plan):
@@ -195,7 +218,8 @@ PER_CLASS = 50  # images, with --generate-only
 WITH_REAL = ("preset", "generator", "style", "condition", "steps", "batch_size", "recogniser_steps")
 WITH_REAL += ("devices", "compile", "apart_from", "keep_refused")
 WITH_GENERATE_ONLY = ("quota", "other_from", "alphabet", "run")
-REQUEST = ("fonts", "per_class", "other", "seed")  # what decides the generated images of a run
+# what decides the generated images of a run
+REQUEST = ("fonts", "without", "per_class", "other", "seed")
 
 
 def _refuse(args: Namespace, names: Sequence[str], why: str) -> None:
@@ -217,7 +241,8 @@ def _refuse_nothing(real: Store, per_class: int | None, other: int | None) -> No
 
 def _refuse_another_request(store: Store, wanted: dict[str, Any]) -> None:
     """Raises InputError where the images that are there were generated to another request."""
-    made = store.info["made"]
+    # "without": a store of an earlier version does not say, it left no font out
+    made = {"without": []} | store.info["made"]
     changed = [f"{n}: {made.get(n)} -> {wanted[n]}" for n in REQUEST if made.get(n) != wanted[n]]
     if changed:
         raise InputError(
@@ -229,11 +254,16 @@ def _refuse_another_request(store: Store, wanted: dict[str, Any]) -> None:
 def _generate_more(args: Namespace) -> None:
     from gan.generate import generate
     from gan.run import GanRun
+    from gan.train import STRENGTH
     from synth.alphabet import Alphabet
     from synth.studio import Studio
 
     gan = GanRun.open(args.run)
     args.fonts = args.fonts or _fonts_of(gan)
+    args.without = _without_of(gan, args)
+    verdict = leave_out_unread(args) if args.without_unread else None
+    if verdict:
+        verdict.strength(STRENGTH)  # refuses fonts that were judged at another one
     alphabet = Alphabet.read(args.alphabet) if args.alphabet else gan.alphabet
     gan.refuse_unknown(alphabet.chars)
     per_class, other = args.per_class, args.other
@@ -258,8 +288,10 @@ def _generate_more(args: Namespace) -> None:
         seed=args.seed,
         canvas=gan.canvas,
         style=gan.style,
+        without=args.without,
         quota_file=args.quota,
     )
+    say_unasked(args, verdict, [c.font.name for c in studio.coverages])
     if args.seed == gan.seed and set(studio.plan.chars) & set(gan.alphabet.chars):
         print(f"--seed {args.seed} is the run's own: its samples may be drawn again", flush=True)
     gan.refuse_unknown(list(studio.others))
@@ -275,6 +307,17 @@ def _fonts_of(gan: GanRun) -> list[Path]:
                 f"{folder}: no such folder of fonts; {gan.path} was trained with it, give --fonts"
             )
     return list(gan.font_folders)
+
+
+def _without_of(gan: GanRun, args: Namespace) -> list[str]:
+    """Names of fonts to leave out: those asked for, and of those that the run was trained without
+    the ones that are there, which with other folders some may not be."""
+    from synth.fonts import find_fonts
+
+    if not gan.without:
+        return list(args.without)
+    there = {f.name for f in find_fonts(args.fonts)} - set(args.without)
+    return [*args.without, *(name for name in gan.without if name in there)]
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from jsonargparse import ArgumentError as ParseError
 from tqdm import tqdm
 
 from synth.errors import InputError
+
+if TYPE_CHECKING:
+    from synth.reading import Verdict
 
 
 def parser(description: str, example: str) -> ArgumentParser:
@@ -82,6 +85,48 @@ def add_apart_from(p: ArgumentParser) -> None:
         help="stores that are measured on, a test set, say: refused where --real holds copies of "
         "their images for training",
     )
+
+
+def add_without(p: ArgumentParser, names: str = "", file: str = "") -> None:
+    """--without FONTS and --without-unread FILE, for `leave_out_unread`; `names` and `file`: more
+    words for their help."""
+    p.add_argument(
+        "--without", type=str, nargs="+", default=[], help="names of fonts to leave out" + names
+    )
+    p.add_argument(
+        "--without-unread",
+        type=Path | None,
+        help="file of check_fonts.py --out: leaves out the fonts, and the strength, that are not "
+        "read" + file,
+    )
+
+
+def leave_out_unread(args: Namespace) -> Verdict:
+    """Adds the fonts that --without-unread names as not read to `args.without`, and says which.
+    Raises InputError for any other file."""
+    from synth.fonts import find_fonts
+    from synth.reading import Verdict
+
+    verdict = Verdict.read(args.without_unread)
+    names = {f.name for f in find_fonts(args.fonts)}
+    unread = [name for name in verdict.unread if name in names and name not in args.without]
+    print(f"not read, left out: {' '.join(unread) or 'none'}")
+    args.without = [*args.without, *unread]
+    return verdict
+
+
+def read_strength(verdict: Verdict, wanted: float) -> float:
+    """`Verdict.strength`; says where it is not the wanted one."""
+    strength = verdict.strength(wanted)
+    if strength != wanted:
+        print(f"strength {strength:g} in place of {wanted:g}, which is not read")
+    return strength
+
+
+def say_unasked(args: Namespace, verdict: Verdict | None, names: Sequence[str]) -> None:
+    """Which of the fonts that are drawn with --without-unread does not judge."""
+    if verdict and (unasked := [n for n in names if n not in verdict.fonts]):
+        print(f"of {args.without_unread} not asked, kept: {' '.join(unasked)}", flush=True)
 
 
 def cores() -> int:

@@ -436,6 +436,26 @@ def test_rates_are_those_of_the_thresholds_in_force(runs: dict[str, Path], tmp_p
     assert percent((answers.score[~is_other] > 0.6).mean()) not in wanted
 
 
+def test_held_out_others_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
+    for file in runs["mix"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    write_report(tmp_path / "report.html", tmp_path)
+    assert (
+        "held-out.others" not in Page(tmp_path / "report.html").tables
+    )  # of a run before there were any
+    told = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    told["held_out_others"] = {
+        "unseen": {"images": 1200, "called_other": 0.875},
+        "mirrored": {"images": 8, "called_other": 0.25},
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(told), "utf-8")
+    write_report(tmp_path / "report.html", tmp_path)
+    assert Page(tmp_path / "report.html").tables["held-out.others"][1:] == [
+        ["other characters never trained on", "1,200", "87.5"],
+        ["other: mirrored", "8", "25.0"],
+    ]
+
+
 def test_the_time_spent_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
     for file in runs["mix"].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

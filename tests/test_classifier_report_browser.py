@@ -46,6 +46,30 @@ def glyphs(browser, page: Path, selector: str) -> Counter[tuple[str, bool]]:
     return found
 
 
+def test_the_table_of_classes_sorts_by_what_is_clicked(browser, runs):  # noqa: F811
+    write_report(runs["mix"] / "report.html", runs["mix"])
+    browser.get((runs["mix"] / "report.html").as_uri())
+
+    def column(name: str, click: bool = False) -> list[str]:
+        return browser.execute_script(
+            """
+            const [name, click] = arguments, table = document.querySelector("table.sorts");
+            const at = [...table.tHead.rows[0].cells].findIndex(h => h.textContent === name);
+            if (click) table.tHead.rows[0].cells[at].click();
+            return [...table.tBodies[0].rows].map(row => row.cells[at].textContent);
+            """,
+            name,
+            click,
+        )
+
+    before = column("accuracy")
+    up = column("accuracy", click=True)
+    assert up == sorted(before, key=float) != before
+    assert column("accuracy", click=True) == sorted(before, key=float, reverse=True)
+    group = column("group")
+    assert column("group", click=True) == sorted(group) != group
+
+
 def test_no_label_needs_a_font_of_the_machine(browser, runs, tmp_path):  # noqa: F811
     for file in runs["mix"].iterdir():
         shutil.copy(file, tmp_path)

@@ -151,15 +151,23 @@ def test_a_group_has_its_threshold_where_no_common_one_would_do(monkeypatch, cap
     group "few" does, and its own finds 40 others: that is what the rates are of."""
     p = np.repeat([[0.001, 0, 0.999], [0, 0.9, 0.1], [0.001, 0, 0.999], [0, 0.2, 0.8]], 40, 0)
     target = np.repeat([0, 1, 2, 2], 40)
-    held = HeldOut(np.zeros((160, 8, 8), np.uint8), target)
+    char = np.repeat(["A", "B", "", "Z"], 40)
+    kind = np.repeat(["character", "character", "blank", "common"], 40)
+    held = HeldOut(np.zeros((160, 8, 8), np.uint8), target, char, kind)
     monkeypatch.setattr(runs, "threshold_images", lambda setup: held)
     monkeypatch.setattr(runs, "real_counts", lambda real: {"A": 60, "B": 4})
+    monkeypatch.setattr(runs, "others_in_training", lambda setup: frozenset())
     setup = SimpleNamespace(stores=[SimpleNamespace(alphabet=Alphabet.of("AB"))], known=2)
     model = SimpleNamespace(probabilities=lambda images: p)
     found = runs._threshold(model, setup, _config(threshold_by="group"))
     assert found.threshold == found.by_group["common"] == 1 > found.by_group["few"]
     wanted = {"known_right": 1.0, "known_lost": 0.0, "other_found": 0.5}
     assert found.rates == pytest.approx(wanted)
+    # the blank ones are taken for A, which has no threshold; B's own finds those that look like it
+    assert found.others == {
+        "unseen": {"images": 40, "called_other": 1.0},
+        "blank": {"images": 40, "called_other": 0.0},
+    }
     assert "nothing will be called other" not in capsys.readouterr().out
     found = runs._threshold(model, setup, _config())
     assert (found.threshold, found.rates, found.by_group) == (1, {}, {})

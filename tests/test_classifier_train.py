@@ -110,6 +110,10 @@ def test_it_learns_and_tells_what_it_did(finished, stores):
     assert figures["test"]["groups"]["rare"] > 0.9  # 12 training images a class: the group "rare"
     assert figures["test"]["other_auroc"] > 0.9
     assert 0 < figures["threshold"] < 1
+    assert figures["held_out_others"].keys() == {"unseen"}  # the 12 of Z
+    found = figures["held_out_others"]["unseen"]
+    assert found["images"] == 12
+    assert found["called_other"] == pytest.approx(figures["validation"]["other_found"])
     lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert all(set(x) >= {"step", "lr"} for x in lines)
     # each validation has a line, the last one that of what is kept

@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interrupting import Stop, stop_gan_after
+from safetensors.torch import save_file
 from tiny_gan import CONFIG, few_fonts, real_store
 
 import gan.train
 import synth.studio
+from gan.networks import Generator, Recogniser
+from gan.recogniser import Trained
 from gan.run import GanRun
-from gan.train import train
+from gan.train import real_of_known, train
 from synth.errors import InputError
 from synth.fonts import FontFile
 from synth.store import Store
+from synth.style import Style
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*", "ignore:.*num_workers.*")
 TINY = replace(
@@ -113,7 +117,8 @@ def test_a_kill_while_the_recogniser_trains_loses_little(
 
 def without_digests(text: str) -> str:
     """A config.yaml as an earlier version wrote it."""
-    return "".join(li for li in text.splitlines(True) if not li.lstrip().startswith("font "))
+    later = ("font ", "strength:")
+    return "".join(li for li in text.splitlines(True) if not li.lstrip().startswith(later))
 
 
 def test_a_font_replaced_under_its_name_is_not_mixed_in(real, tmp_path, monkeypatch):
@@ -134,7 +139,7 @@ def test_a_font_replaced_under_its_name_is_not_mixed_in(real, tmp_path, monkeypa
         # a run that was started before digests were kept goes on
         config = tmp_path / "run" / "config.yaml"
         earlier = without_digests(config.read_text())
-        assert len(earlier.splitlines()) == len(config.read_text().splitlines()) - len(mine)
+        assert len(earlier.splitlines()) == len(config.read_text().splitlines()) - len(mine) - 1
         config.write_text(earlier)
         train(real, tmp_path / "run", TINY, [], 1, {})
 
@@ -155,3 +160,58 @@ def test_a_run_of_noise_keeps_no_styles(tmp_path):
     assert not list((tmp_path / "run").glob("style*"))
     run = GanRun.open(tmp_path / "run")
     assert run.style_images(np.arange(3), 1) is None
+
+
+DOUBTED = [1, 4, 8]  # of the ten training images
+
+
+@pytest.fixture
+def taught(monkeypatch) -> dict:
+    """What `fit` is given, in runs that train nothing: the recogniser doubts three labels, the
+    generator stays as it starts."""
+    given = {}
+
+    def recogniser(*, real, classes, **_):
+        probability = np.full(len(real), 0.9, np.float32)
+        probability[DOUBTED] = 0.01
+        return Trained(Recogniser(classes).eval(), probability)
+
+    def fit(out, config, images, classes, content, reference, *_):
+        given.update(images=images, classes=classes, content=content, reference=reference)
+        generator = Generator(config, images.shape[1], len(content.chars))
+        save_file(generator.state_dict(), out / "generator.safetensors")
+        np.save(out / "styles.npy", np.zeros((len(images), 2, config.style_dim), np.float32))
+
+    monkeypatch.setattr(gan.train, "train_recogniser", recogniser)
+    monkeypatch.setattr(gan.train, "fit", fit)
+    return given
+
+
+def test_the_generator_learns_from_no_image_whose_label_is_doubted(real, tmp_path, taught, capsys):
+    with few_fonts():
+        run, studio = train(real, tmp_path / "run", TINY, [], 1, {})
+    assert "trusts 7 of 10 real labels" in capsys.readouterr().out
+    images, classes, rows = real_of_known(real, studio)
+    trusted = np.delete(np.arange(10), DOUBTED)
+    assert len(images) == 10 and len(np.unique(images, axis=0)) == 10
+    assert np.array_equal(taught["images"], images[trusted])
+    assert np.array_equal(taught["classes"], classes[trusted])
+    assert run.style_rows.tolist() == rows[trusted].tolist()  # nor are styles read off them
+
+
+def test_a_font_that_is_left_out_draws_no_glyph(real, tmp_path, taught):
+    out, left_out = tmp_path / "run", (1, False, ["tw-kai"], 0.5)
+    with few_fonts():
+        run, studio = train(real, out, TINY, [], 1, {}, *left_out)
+        assert [c.font.name for c in studio.coverages] == ["klee-one", "zen-kurenaido"]
+        assert run.without == ("tw-kai",) and run.style.bend_em == Style().bend_em / 2
+        for glyphs in (taught["content"], taught["reference"]):
+            assert set(glyphs.font.tolist()) == {0, 1}
+        # other fonts or another strength are other settings
+        with pytest.raises(InputError, match=r"other settings \(fonts: \[[^\]]*\] -> .*'tw-kai'"):
+            train(real, out, TINY, [], 1, {}, 1, False, [], 0.5)
+        with pytest.raises(InputError, match=r"other settings \(strength: 0.5 -> 1.0\)"):
+            train(real, out, TINY, [], 1, {}, 1, False, ["tw-kai"])
+        with pytest.raises(InputError, match="--without gone: no font of that name"):
+            train(real, tmp_path / "new", TINY, [], 1, {}, 1, False, ["gone"])
+    assert not (tmp_path / "new").exists()

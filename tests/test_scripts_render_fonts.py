@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,49 @@ def test_a_store_with_every_column_filled_and_the_same_twice(
         del info["made"]["out"], info["made"]["workers"]
     assert infos[0] == infos[1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters.txt", "one", "two"]
+
+
+@pytest.mark.filterwarnings("default")  # whatever Dask's own code warns of
+def test_a_cluster_writes_the_same_store(
+    tmp_path: Path, letters: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster, get_worker
+
+    from synth import cluster, render
+
+    drew: set[str] = set()
+    alone = cluster.render_range
+
+    def noted(*place: Any) -> tuple[np.ndarray, list[Sample]]:
+        drew.add(get_worker().address)
+        return alone(*place)
+
+    monkeypatch.setattr(cluster, "render_range", noted)
+    monkeypatch.setattr(render, "CHUNK", 16)  # enough for two workers
+    options = ("--alphabet", letters, "--per-class", 15, "--other", 90, "--other-chars", 30)
+    assert command(*options, "--out", tmp_path / "alone", "--workers", 1) == 0
+    assert not drew
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",  # what is sent is packed, as to another machine
+        host="127.0.0.1",
+        dashboard_address=None,
+        local_directory=str(tmp_path / "dask"),
+    ) as two:
+        address = two.scheduler_address
+        assert command(*options, "--out", tmp_path / "there", "--cluster", address) == 0
+    assert len(drew) == 2
+    for file in ("images.npy", "samples.parquet"):
+        assert (tmp_path / "there" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
+    infos = [Store.open(tmp_path / name).info for name in ("there", "alone")]
+    assert infos[0]["made"].pop("cluster") == address
+    for info in infos:
+        del info["made"]["out"], info["made"]["workers"]
+    assert infos[1]["made"].pop("cluster") is None and infos[0] == infos[1]
+    names = [sorted(p.name for p in (tmp_path / n).iterdir()) for n in ("there", "alone")]
+    assert names[0] == names[1]
 
 
 def test_real_data_is_filled_by_quota(

@@ -1,5 +1,7 @@
 """The training and prediction commands: wrong inputs end in one line, and requests are met."""
 
+import json
+
 import numpy as np
 import pytest
 from interrupting import Stop
@@ -31,6 +33,7 @@ def two_alphabets(tmp_path):
         ("train_gan", "--real {0}/one --out {0}/run --per-class -1", "a number of images from 0"),
         ("train_gan", "--real {0}/one --out {0}/run --other -1", "a number of images from 0"),
         ("train_gan", "--real {0}/one --out {0}/run --per-class 0", "no image is asked for"),
+        ("train_gan", "--real {0}/one --out {0}/run --without-unread {0}/no", "no: not what check"),
         ("train_classifier", "--out {0}/run", "real"),
         ("train_classifier", "--real {0}/none --out {0}/run", "no store"),
         (
@@ -83,10 +86,13 @@ def test_generated_images_of_another_request_are_not_taken_for_these(two_alphabe
     script = load_script("train_gan")
     made = {"fonts": ["more"], "per_class": None, "other": 5, "seed": 1, "steps": 9}
     store = Store.open(two_alphabets / "one")
-    store.info["made"] = made
-    script._refuse_another_request(store, made | {"steps": 10})
+    store.info["made"] = made  # as an earlier version wrote it, which left no font out
+    wanted = made | {"without": []}
+    script._refuse_another_request(store, wanted | {"steps": 10})
     with pytest.raises(InputError, match=r"one: .*\(per_class: None -> 20\); remove it"):
-        script._refuse_another_request(store, made | {"per_class": 20})
+        script._refuse_another_request(store, wanted | {"per_class": 20})
+    with pytest.raises(InputError, match=r"one: .*\(without: \[\] -> \['a'\]\); remove it"):
+        script._refuse_another_request(store, wanted | {"without": ["a"]})
 
 
 @pytest.mark.parametrize("name", ["train_gan", "train_classifier"])
@@ -185,13 +191,83 @@ def test_other_images_after_training_are_counted_as_the_gan_draws_them(
     from synth.style import Style
 
     real_store(tmp_path / "real", "一國", {"國": 4, "一": 4})
-    trained = GanRun.open(gan_run), SimpleNamespace(style=Style())
+    trained = GanRun.open(gan_run), SimpleNamespace(style=Style(), coverages=[])
     monkeypatch.setattr(gan.train, "train", lambda *_: trained)
     script = load_script("train_gan")
     line = f"--real {tmp_path}/real --out {tmp_path}/run --other 25"
     with pytest.raises(Stop):
         script.main(script.options().parse_args(line.split()))
     assert others_of(asked[0]) == 25
+
+
+def write_verdict(path, strengths, judged_at=1.0, **fonts):
+    """As check_fonts.py writes it: which fonts and strengths are read."""
+    verdict = {
+        "fonts": {name.replace("_", "-"): {"read": read} for name, read in fonts.items()},
+        "strengths": {name: {"read": read} for name, read in strengths.items()},
+        "fonts_judged_at": judged_at,
+    }
+    path.write_text(json.dumps(verdict), "utf-8")
+
+
+def test_training_is_told_which_fonts_to_leave_out(
+    gan_run, tmp_path, load_script, asked, monkeypatch, capsys
+):
+    from types import SimpleNamespace
+
+    from tiny_gan import real_store
+
+    import gan.train
+    from gan.run import GanRun
+    from synth.style import Style
+
+    real_store(tmp_path / "real", "一國", {"國": 4, "一": 4})
+    write_verdict(tmp_path / "read.json", {"0.5": True, "1": False}, tw_kai=False)
+    trained = GanRun.open(gan_run), SimpleNamespace(style=Style(), coverages=[])
+    calls = []
+    monkeypatch.setattr(gan.train, "train", lambda *given: calls.append(given) or trained)
+    script = load_script("train_gan")
+    line = f"--real {tmp_path}/real --out {tmp_path}/run --other 0 --without klee-one"
+    line += f" --without-unread {tmp_path}/read.json"
+    with pytest.raises(Stop):
+        script.main(script.options().parse_args(line.split()))
+    made, without, strength = calls[0][5], *calls[0][-2:]
+    assert made["without"] == without == ["klee-one", "tw-kai"] and strength == 0.5
+    assert made["without_unread"] == f"{tmp_path}/read.json"
+    assert [font.name for font in asked[0].fonts] == ["zen-kurenaido"]
+    out = capsys.readouterr().out
+    assert "not read, left out: tw-kai\nstrength 0.5 in place of 1, which is not read\n" in out
+
+
+def test_a_font_that_is_left_out_is_in_no_image_of_a_finished_run(
+    gan_run, tmp_path, load_script, capsys
+):
+    """One that it was trained without, if it is there, and one that is not read."""
+    from tiny_gan import write_run
+
+    from synth.store import Store
+
+    path = write_run(tmp_path / "with", chars="一國永", more={"without": ["klee-one", "gone"]})
+    write_verdict(tmp_path / "read.json", {"0.5": True, "1": False}, tw_kai=False)
+    script = load_script("train_gan")
+    line = f"--generate-only --run {path} --per-class 4 --without-unread {tmp_path}/read.json"
+    assert run(script.options(), script.main, [*line.split(), "--out", f"{tmp_path}/more"]) == 0
+    store = Store.open(tmp_path / "more")
+    assert {origin.split(":")[1] for origin in store.column("origin")} == {"zen-kurenaido"}
+    assert store.info["made"]["without"] == ["klee-one", "tw-kai"]
+    out = capsys.readouterr().out
+    assert "not read, left out: tw-kai\n" in out and "in place of" not in out
+    assert "read.json not asked, kept: zen-kurenaido\n" in out
+    write_verdict(tmp_path / "read.json", {"0.5": True}, 0.5, tw_kai=False)
+    assert run(script.options(), script.main, [*line.split(), "--out", f"{tmp_path}/new"]) == 2
+    assert "judged at strength 0.5, wanted is 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["render_fonts", "train_gan"])
+def test_fonts_are_left_out_by_the_same_words(name, load_script):
+    told = " ".join(load_script(name).options().format_help().split())
+    assert "names of fonts to leave out" in told
+    assert "file of check_fonts.py --out: leaves out the fonts, and the strength, that" in told
 
 
 def test_more_of_another_alphabet(gan_run, tmp_path, load_script):
@@ -213,6 +289,10 @@ def test_more_of_another_alphabet(gan_run, tmp_path, load_script):
         ("--generate-only --run {0}/gan --out {0}/run --other-from {0}/no.txt", "no such"),
         ("--generate-only --run {0}/gan --out {0}/run --other-from {0}/known.txt", "is in the"),
         ("--generate-only --run {0}/gone --out {0}/run", "gone_fonts: no such folder of fonts"),
+        (
+            "--generate-only --run {0}/gan --out {0}/run --without nothing",
+            "--without nothing: no font of that name",
+        ),
         # what would be ignored
         ("--real {0}/none --out {0}/run --alphabet {0}/known.txt", "--alphabet goes with --gen"),
         ("--real {0}/none --out {0}/run --run {0}/gan", "--run goes with --generate-only"),

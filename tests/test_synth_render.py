@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from test_synth_likeness import level_1
 
+import synth.render
 from synth import other
 from synth.alphabet import OTHER, Alphabet
 from synth.canvas import Canvas, place
@@ -25,7 +26,7 @@ from synth.fonts import Coverage, FontFile, find_fonts, open_font
 from synth.likeness import GRID, SIZE_PX, features_of, reads_as, strokes
 from synth.plan import HELD_OUT_SHARE, Plan, make_plan
 from synth.quota import Quota
-from synth.render import clean_range, render, render_places, render_range
+from synth.render import chunks_of, clean_range, render, render_places, render_range
 from synth.store import Sample
 from synth.style import Draw, Style
 
@@ -69,6 +70,17 @@ def digest(chunks: object) -> str:
 
 def test_one_and_two_workers_write_the_same_bytes(plan: Plan) -> None:
     assert digest(render(plan, 1)) == digest(render(plan, 2))
+
+
+def test_eight_workers_write_the_same_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few images of every kind in more chunks than there are processes."""
+    monkeypatch.setattr(synth.render, "CHUNK", 8)
+    few = plan_of(1, 60)
+    assert len(chunks_of(few)) > 8
+    stream = render(few, 8)
+    chunks = [next(stream)]
+    assert len(multiprocessing.active_children()) == 8
+    assert digest([*chunks, *stream]) == digest(render(few, 1))
 
 
 def test_a_sample_depends_on_its_place_alone(
