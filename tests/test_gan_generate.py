@@ -134,6 +134,16 @@ def test_the_same_seed_gives_the_same_bytes(run, plan, store, tmp_path):
     assert store.content == again.content != other.content
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_gives_the_same_bytes(run, plan, store, tmp_path, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert generated(run, plan, tmp_path / "again", 1).content == store.content
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_nothing_is_missing_where_the_refused_are_kept(run, plan, store, tmp_path):
     whole = generate(run, studio_of(plan), tmp_path / "all", 1, {}, keep_refused=True)
     notes = whole.info["notes"]
