@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_classifier_study import SMALL, read
 
 from classifier.finished import Answers
@@ -211,7 +212,11 @@ def test_the_page_holds_everything_and_says_what_is_missing(tmp_path: Path) -> N
     study = read(tmp_path, note="A <note>.", data={"d": data})
     made = rows(study)[:-7]
     files = write_page(study, made, tmp_path / "page", wanted=30)
-    html, markdown, lines = (f.read_text("utf-8") for f in files)
+    html, markdown, lines = (f.read_text("utf-8") for f in files[:3])
+    [overview] = files[3:]
+    assert overview.name == "d_overview.png" and overview.name not in markdown
+    with Image.open(overview) as few, Image.open(overview.with_name("d_arms.png")) as whole:
+        assert few.width * few.height < 0.7 * whole.width * whole.height
     assert "23 of 30 runs" in html and "23 of 30 runs" in markdown
     assert "A &lt;note&gt;." in html and "Student's t" in markdown
     # all options, those of the data set and of an arm too

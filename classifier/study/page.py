@@ -18,6 +18,7 @@ from classifier.study.plots import write_arms, write_curve
 from classifier.study.results import Row
 from classifier.study.tables import tables
 from synth.files import write_text
+from synth.groups import parse_groups
 
 
 def write_page(
@@ -26,9 +27,10 @@ def write_page(
     out: Path,  # folder of the files
     wanted: int,  # runs that the study is to have
 ) -> list[Path]:
-    """Of the runs there are; says so where some are missing. Returns the files."""
+    """Of the runs there are; says so where some are missing. Returns the files: the page, the
+    text, the lines, and for each data set a picture of the main figures alone, for a README."""
     out.mkdir(parents=True, exist_ok=True)
-    sections = []
+    sections, overviews = [], []
     for data in study.data:
         if of_data(rows, data):
             sections.append(
@@ -40,6 +42,9 @@ def write_page(
                     "options": _options(study, rows, data),
                 }
             )
+            overview = out / f"{data}_overview.png"
+            if write_arms(study, rows, data, overview, _main_figures(study, data)):
+                overviews.append(overview)
     told = {
         "title": study.title,
         "note": study.note,
@@ -53,7 +58,13 @@ def write_page(
     write_text(html, _html(told))
     write_text(markdown, _markdown(told))
     write_text(lines, _csv(rows))
-    return [html, markdown, lines]
+    return [html, markdown, lines, *overviews]
+
+
+def _main_figures(study: Study, data: str) -> tuple[str, ...]:
+    """The groups whose gap is to be closed, the last of the others, and macro F1."""
+    others = [g.name for g in parse_groups(study.data[data].groups) if not g.known]
+    return (*study.compare.gap, *others[-1:], "macro_f1")
 
 
 def _pictures(study: Study, rows: Sequence[Row], data: str, out: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -19,12 +19,17 @@ _COLOURS = ("#2563ab", "#c2571a", "#1a9a72", "#8b4fa8", "#7a7468", "#b03a5b")
 _DPI = 110
 
 
-def write_arms(study: Study, rows: Sequence[Row], data: str, out: Path) -> bool:
-    """A panel a figure, a line an arm: mean, interval, and every run as a dot. False: no run."""
+def write_arms(
+    study: Study, rows: Sequence[Row], data: str, out: Path, only: Collection[str] | None = None
+) -> bool:
+    """A panel a figure (of `only`, or of all), a line an arm: mean, interval, and every run as a
+    dot. False: no run."""
     mine = of_data(rows, data)
     arms = [a for a in study.arms_of(data) if any(r.arm == a for r in mine)]
     figures = {
-        f: name for f, name in figures_of(study, data).items() if any(f in r.figures for r in mine)
+        f: name
+        for f, name in figures_of(study, data).items()
+        if any(f in r.figures for r in mine) and (only is None or f in only)
     }
     if not arms or not figures:
         return False
