@@ -108,7 +108,7 @@ class ClassifierConfig:
 
 PRESETS = {
     # Two minutes on 2 cores. In so short a run many small batches learn more than few large ones.
-    "demo": ClassifierConfig(steps=600, batch_size=48, steps_per_epoch=100),
+    "demo": ClassifierConfig(steps=600, batch_size=48, steps_per_epoch=50),
     "light": ClassifierConfig(members=2, steps=1000),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(

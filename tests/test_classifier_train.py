@@ -426,7 +426,7 @@ def test_short_runs_doubt_labels_about_where_long_ones_do():
     short = replace(PRESETS["demo"], steps=400)  # scripts/demo.py on a CPU without bfloat16
     for config in (*PRESETS.values(), short):
         assert config.with_epochs() is config
-    assert _cleaned_at(PRESETS["demo"]) == [128, 192] and _cleaned_at(short) == [64, 128]
+    assert _cleaned_at(PRESETS["demo"]) == [200, 350] and _cleaned_at(short) == [150, 250]
     small = PRESETS["small"]
     wanted = {3000: [1000, 1750], 1000: [250, 500], 300: [120, 180], 250: [100, 150], 5: [2, 3]}
     for steps, at in wanted.items():
