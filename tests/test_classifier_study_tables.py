@@ -238,6 +238,20 @@ def test_a_study_of_one_run_has_a_page(tmp_path: Path) -> None:
     assert "±" not in html.read_text("utf-8") and "nan" not in html.read_text("utf-8")
 
 
+def test_the_page_names_the_versions_that_trained(tmp_path: Path) -> None:
+    """Not those that write the page; and where the code changed between two runs, both."""
+    study = read(tmp_path)
+    made = [
+        replace(row, versions={"torch": "1.0", "git": "old" if n else "new+"})
+        for n, row in enumerate(rows(study))
+    ]
+    [html, markdown, _] = write_page(study, made, tmp_path / "page", wanted=30)[:3]
+    for page in (html, markdown):
+        assert "Versions of the trainings: torch 1.0, git new+ and old" in page.read_text("utf-8")
+    [_, unknown, _] = write_page(study, rows(study), tmp_path / "unknown", wanted=30)[:3]
+    assert "Versions of the trainings: not recorded" in unknown.read_text("utf-8")
+
+
 def fake_run(
     monkeypatch: pytest.MonkeyPatch, answers: SimpleNamespace, chars: str, groups: dict[str, str]
 ) -> SimpleNamespace:

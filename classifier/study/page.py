@@ -51,7 +51,7 @@ def write_page(
         "runs": f"{len(rows)} of {wanted} runs",
         "method": METHOD,
         "harms": harms(study, rows),
-        "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
+        "versions": _versions(rows),
         "sections": sections,
     }
     html, markdown, lines = out / "index.html", out / "RESULTS.md", out / "rows.csv"
@@ -59,6 +59,20 @@ def write_page(
     write_text(markdown, _markdown(told))
     write_text(lines, _csv(rows))
     return [html, markdown, lines, *overviews]
+
+
+def _versions(rows: Sequence[Row]) -> str:
+    """Of the trainings, which a later version may have put on a page; several of a package where
+    the code was changed between two runs."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for package, version in row.versions.items():
+            there = found.setdefault(package, [])
+            if version not in there:
+                there.append(version)
+    trained = ", ".join(f"{k} {' and '.join(v)}" for k, v in found.items()) or "not recorded"
+    page = f"; page: git {here}" if (here := versions().get("git")) else ""
+    return f"{trained}{page}"
 
 
 def _main_figures(study: Study, data: str) -> tuple[str, ...]:
@@ -113,7 +127,7 @@ def _markdown(told: dict) -> str:
         parts.append(f"Classifier options, the later of two counts: {told_options}.")
     parts.append("## When not to use them")
     parts.append("\n".join(f"- {line}" for line in told["harms"]))
-    parts.append(f"Versions: {told['versions']}.")
+    parts.append(f"Versions of the trainings: {told['versions']}.")
     return "\n\n".join(parts) + "\n"
 
 

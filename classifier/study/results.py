@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,7 @@ class Row:
     training_seed: int
     # groups, `closed` and `labels` of them, FIGURES and COSTS; what cannot be measured is left out
     figures: Mapping[str, float]
+    versions: Mapping[str, str] = field(default_factory=dict)  # package -> version that trained it
 
     @property
     def pair(self) -> tuple[str, int, int]:
@@ -97,7 +98,14 @@ def _row(trained: Trained, runner: Runner) -> Row:
         figures |= dict(zip((labels("right", group), labels("wrong", group)), of, strict=True))
     figures["real"] = _images(trained.scenario / "real")
     figures["synthetic"] = sum(_images(store) for store in trained.stores)
-    return Row(trained.data, trained.arm, trained.scenario_seed, trained.training_seed, figures)
+    return Row(
+        trained.data,
+        trained.arm,
+        trained.scenario_seed,
+        trained.training_seed,
+        figures,
+        run.info.get("versions", {}),
+    )
 
 
 def _images(store: Path) -> int:
