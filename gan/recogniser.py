@@ -1,8 +1,10 @@
 """A recogniser of the GAN's own: it finds wrong labels before training and wrong images after it.
 
 It is trained on rendered characters, whose labels are right, and on the real training images, whose
-labels are doubted: while it trains, real images whose given label it finds improbable are left out,
-judged by a mean over several rounds of training on mostly other images.
+labels are doubted: while it trains, real images whose given label it finds improbable are left out.
+Until the first doubt real images are a fifth of a batch and come as they are, each as often as any
+other: balanced over the classes, the few of a rare class, most of them wrong, would be shown so
+often that it learns them by heart and believes them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from synth.learning import Muon, groups_for_muon, load_checkpoint, save_checkpoi
 DOUBT_BELOW = 0.05  # a given label under this probability is doubted
 # A recogniser that doubts more than this share has learned nothing: then no label is doubted.
 MOST_DOUBTED = 0.6
-_REAL_SHARE = 0.5  # of a batch
+_DOUBTS = (0.4, 0.7)  # shares of the run at which labels are doubted
+_REAL_SHARES = (0.2, 0.5)  # of a batch: before the first doubt, after it
 _NORM_BATCHES = 16  # last ones that the batch norms are measured on
 
 
@@ -66,7 +69,7 @@ def train_recogniser(
     checkpoint: Path | None = None,  # goes on from it, where it is there; None: keeps none
     checkpoint_every: int = 100,  # steps
 ) -> Trained:
-    """Cross-entropy with label smoothing, AdamW, one cycle; two rounds of doubt at 40 and 70 %.
+    """Cross-entropy with label smoothing, Muon, one cycle; two rounds of doubt at 40 and 70 %.
 
     Raises InputError for a damaged checkpoint, RuntimeError for a loss that is not finite.
     """
@@ -78,7 +81,8 @@ def train_recogniser(
     generator = np.random.default_rng(seed)
     keep = np.ones(len(real), bool)
     given = np.ones(len(real), np.float32)
-    n_real = round(batch_size * _REAL_SHARE) if len(real) else 0
+    doubts = [int(steps * share) for share in _DOUBTS]
+    undoubted, doubted = (round(batch_size * share) if len(real) else 0 for share in _REAL_SHARES)
     font_rows = _by_class(font_class)
     recent: deque[Tensor] = deque(maxlen=_NORM_BATCHES)
     start = 0
@@ -93,10 +97,12 @@ def train_recogniser(
             keep, given = found["keep"].numpy(), found["given"].numpy()
             recent.extend(x.to(device) for x in found["recent"])
         print(f"recogniser: going on at step {start} of {steps}", flush=True)
-    real_rows = _by_class(real_class, keep)
+    # not by class before labels were doubted
+    real_rows = [np.arange(len(real))] if start <= doubts[0] else _by_class(real_class, keep)
     with progress(steps, "step", "recogniser", start) as bar:
         for step in range(start, steps):
-            if n_real and step in (int(steps * 0.4), int(steps * 0.7)):
+            n_real = undoubted if step < doubts[0] else doubted
+            if n_real and step in doubts:
                 update_bn(list(recent), network)  # a running average lags behind the weights
                 given = probabilities(network, real, real_class, device)
                 keep = believed(given)
