@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from synth.command import parser, run, used
+from synth.command import add_without, parser, run, used
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from synth.store import Store
 
 SCRIPTS = Path(__file__).resolve().parent
+# options that loops of an earlier version did not have
+_NEW: dict[str, list[str]] = {"without": []}
 
 
 def options() -> ArgumentParser:
@@ -65,6 +67,7 @@ def options() -> ArgumentParser:
         help="real + rendered images a class before its recall counts; default: 2 x median",
     )
     p.add_argument("--fonts", type=Path, nargs="+", default=[], help="folders with more fonts")
+    add_without(p)
     p.add_argument("--steps", type=int | None, help="of each classifier; default: the preset's")
     p.add_argument(
         "--preset",
@@ -83,7 +86,10 @@ def options() -> ArgumentParser:
 
 
 def main(args: Namespace) -> None:
+    from synth.fonts import find_fonts
+    from synth.reading import Verdict
     from synth.store import Store, lock_output
+    from synth.studio import fonts_left
 
     real = Store.open(args.real)
     if not len(real.rows("val")):
@@ -95,6 +101,10 @@ def main(args: Namespace) -> None:
         raise InputError(f"{args.gan}: no finished GAN run (no generator.json in it)")
     if args.target is not None and args.target < 1:
         raise InputError(f"--target {args.target}: a number of images from 1")
+    # the commands that draw would say so after the first trainings
+    fonts_left(find_fonts(args.fonts), args.without)
+    if args.without_unread:
+        Verdict.read(args.without_unread)
 
     from classifier.finished import is_finished
     from classifier.loop.plan import Loop, split_options
@@ -111,6 +121,8 @@ def main(args: Namespace) -> None:
         tuple(args.fonts),
         args.test,
         args.allow_copies,
+        tuple(args.without),
+        args.without_unread,
     )
     # now: the runs that refuse them too come after hours; where the last is finished it is done
     if not is_finished(loop.final_run):
@@ -126,7 +138,7 @@ def main(args: Namespace) -> None:
     lock = lock_output(args.out)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        keep_settings(args.out, {"loop": settings | {"content": real.content}}, ("loop",))
+        keep_settings(args.out, {"loop": settings | {"content": real.content}}, ("loop",), _NEW)
         _close(loop, real, args.target, args.workers)
     finally:
         lock.release()

@@ -166,7 +166,7 @@ def check_all(
     if other_from and other_chars is not None:
         raise InputError("--other-from FILE says which others: leave --other-chars out")
     listed = Alphabet.read(other_from).chars if other_from else None
-    files = _without(find_fonts(font_folders), without)
+    files = fonts_left(find_fonts(font_folders), without)
     if not quota.other:
         other_chars = 0
     elif other_chars is None:
@@ -174,8 +174,8 @@ def check_all(
     return check(alphabet, files, listed, other_chars or 0, MAX_CANDIDATES, seed, strict)
 
 
-def _without(files: list[FontFile], names: Sequence[str]) -> list[FontFile]:
-    """Raises InputError for a name that no font has, and where no font is left."""
+def fonts_left(files: list[FontFile], names: Sequence[str]) -> list[FontFile]:
+    """All but those named. Raises InputError where no font has a name, or none is left."""
     if unknown := sorted(set(names) - {f.name for f in files}):
         raise InputError(f"--without {' '.join(unknown)}: no font of that name")
     left = [f for f in files if f.name not in names]

@@ -483,6 +483,21 @@ out.mkdir(parents=True)
 """
 
 
+def test_fonts_are_added_and_left_out_for_both_makers() -> None:
+    fonts = {
+        "fonts": (Path("a"), Path("b")),
+        "without": ("x",),
+        "without_unread": Path("read.json"),
+    }
+    loop = Loop(Path("real"), Path("out"), Path("gan"), seeds=1, **fonts)
+    words = {job.name: job.words for job in loop.jobs()}
+    given = ("--fonts", "a", "b", "--without", "x", "--without-unread", "read.json")
+    for maker in ("font", "gan"):
+        assert words[maker][-len(given) :] == given
+    bare = {job.name: job.words for job in Loop(Path("real"), Path("out"), seeds=1).jobs()}
+    assert not {"--fonts", "--without", "--without-unread"} & set(bare["font"])
+
+
 def test_the_loop_goes_on_where_it_stopped(
     load_script: Callable[[str], ModuleType],
     tmp_path: Path,
@@ -583,6 +598,12 @@ def test_inputs_that_cannot_be_used_are_refused_before_anything_runs(
     out = ("--out", "loop")
     assert "no validation images" in refused("close_loop", "--real", "unsplit", *out)
     assert "no finished GAN run" in refused("close_loop", "--real", "real", "--gan", "gone", *out)
+    told = refused("close_loop", "--real", "real", *out, "--without-unread", "gone.json")
+    assert "not what check_fonts.py --out writes" in told
+    module = load_script("close_loop")
+    words = ["--real", str(tmp_path / "real"), "--out", str(tmp_path / "loop")]
+    assert run(module.options(), module.main, [*words, "--without", "wingdings"]) == 2
+    assert "--without wingdings: no font of that name" in capsys.readouterr().err
     assert "--quota goes with" in refused("train_gan", "--real", "real", "--quota", "q", *out)
     (tmp_path / "quota.csv").write_text("label,images\nZ,3\n")
     told = refused("render_fonts", "--real", "real", "--quota", "quota.csv", *out)

@@ -28,6 +28,8 @@ class Loop:
     fonts: tuple[Path, ...] = ()  # folders with more fonts
     test: Path | None = None  # measured by the final run alone
     allow_copies: bool = False  # there, of what is trained on
+    without: tuple[str, ...] = ()  # names of fonts to leave out
+    without_unread: Path | None = None  # file of check_fonts.py, see `leave_out_unread`
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -127,6 +129,8 @@ class Loop:
         store = self.store(source)
         words += ("--quota", str(self.quota), "--out", str(store))
         words += ("--fonts", *map(str, self.fonts)) if self.fonts else ()
+        words += ("--without", *self.without) if self.without else ()
+        words += ("--without-unread", str(self.without_unread)) if self.without_unread else ()
         needs = tuple(job.name for job in self.real_jobs())  # the quota comes of their answers
         return Job(source, source, words, store / "store.json", needs)
 
