@@ -20,8 +20,8 @@ class ClassifierConfig:
 
     model: str = "compact"
     members: int = 1  # networks trained from different starts, whose probabilities are averaged
-    steps: int = 3000
-    batch_size: int = 128
+    steps: int = 5000
+    batch_size: int = 64
     steps_per_epoch: int = 250  # a validation after each
     lr: float = 3e-3  # peak of the one-cycle schedule
     weight_decay: float = 0.05
@@ -107,9 +107,10 @@ class ClassifierConfig:
 
 
 PRESETS = {
-    # Two minutes on 2 cores. In so short a run many small batches learn more than few large ones.
+    # Two minutes on 2 cores. In runs as short as these many small batches learn more than few large
+    # ones in the same time (docs/LOG.md).
     "demo": ClassifierConfig(steps=600, batch_size=48, steps_per_epoch=50),
-    "light": ClassifierConfig(members=2, steps=1000),
+    "light": ClassifierConfig(members=2, steps=1700),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(
         model="efficientnet-b0", steps=20_000, batch_size=512, steps_per_epoch=1000, threads=8

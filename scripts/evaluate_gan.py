@@ -53,7 +53,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--score-steps",
         type=int,
-        default=600,
+        default=1000,
         help="of each of the two classifiers (font only, GAN only) of the classification accuracy "
         "score; 0: none",
     )

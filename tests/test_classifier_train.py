@@ -428,7 +428,14 @@ def test_short_runs_doubt_labels_about_where_long_ones_do():
         assert config.with_epochs() is config
     assert _cleaned_at(PRESETS["demo"]) == [200, 350] and _cleaned_at(short) == [150, 250]
     small = PRESETS["small"]
-    wanted = {3000: [1000, 1750], 1000: [250, 500], 300: [120, 180], 250: [100, 150], 5: [2, 3]}
+    wanted = {
+        5000: [1750, 3000],
+        1700: [500, 1000],
+        1000: [250, 500],
+        300: [120, 180],
+        250: [100, 150],
+        5: [2, 3],
+    }
     for steps, at in wanted.items():
         config = replace(small, steps=steps).with_epochs()
         assert _cleaned_at(config) == at
