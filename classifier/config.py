@@ -72,6 +72,7 @@ class ClassifierConfig:
     clip_norm: float = 5.0  # of the gradients of all layers together; 0: they are left as they are
     mixup: float = 0.0  # two images blended by Beta(m, m); 0: off
     cutmix: float = 0.0  # a box of another image pasted in, by Beta(m, m); 0: off
+    one_vs_rest: float = 0.5  # weight of that auxiliary loss, see `OneVsRest`
     logit_adjustment: float = 0.0  # strength; 1 trains for equally frequent classes
     synthetic_loss_weight: float = 1.0  # of a font or GAN image in the loss; a real one has 1
     noise_loss: str = "none"  # against wrong real labels: none, gce, sce or elr

@@ -26,6 +26,7 @@ from classifier.mixing import REAL
 from classifier.networks import build_network
 from classifier.noise import EarlyLearning, generalised_cross_entropy, symmetric_cross_entropy
 from classifier.norms import compile_split, measure_norms, split_norms
+from classifier.one_vs_rest import OneVsRest, one_vs_rest_loss
 from classifier.pretrained import start_from
 from classifier.schedules import optimiser, schedule
 from synth.learning import load_checkpoint, save_checkpoint
@@ -69,6 +70,12 @@ class ClassifierModule(pl.LightningModule):
             self.network, avg_fn=partial(_follow, config.ema_decay), use_buffers=True
         )
         self.average.requires_grad_(False)
+        self.one_vs_rest: OneVsRest | None = None
+        if config.one_vs_rest:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                # after the average was copied: what it reads is not kept
+                self.one_vs_rest = OneVsRest(self.network, classes, known)
         smoothing = torch.tensor(
             [config.smoothing_real, config.smoothing_synthetic, config.smoothing_synthetic]
         )
@@ -110,12 +117,15 @@ class ClassifierModule(pl.LightningModule):
         order = torch.argsort(~real, stable=True)  # real ones first: norms take the two apart
         with self.parts.of(int(real.sum())):
             logits = self.network(seen[order].contiguous(memory_format=torch.channels_last))
-        logits = logits.float()[torch.argsort(order)]
-        losses = self._losses(logits, batch)
+        back = torch.argsort(order)
+        logits = logits.float()[back]
+        apart = self.one_vs_rest() if self.one_vs_rest is not None else None
+        apart = apart[back] if apart is not None else None
+        losses = self._losses(logits, batch, apart)
         if blend is not None:
             tensors = cast(dict[str, Tensor], batch)
             partner = {k: v[blend.partner.to(v.device)] for k, v in tensors.items()}
-            own, theirs = self.given, self._losses(logits, cast(Batch, partner))
+            own, theirs = self.given, self._losses(logits, cast(Batch, partner), apart)
             losses = blend.share * losses + (1 - blend.share) * theirs
             if own is not None and self.given is not None:
                 self.given = blend.larger(own, self.given)
@@ -146,8 +156,8 @@ class ClassifierModule(pl.LightningModule):
             self.global_rank,
         )
 
-    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        """[B, C] logits -> [B] losses."""
+    def _losses(self, logits: Tensor, batch: Batch, apart: Tensor | None = None) -> Tensor:
+        """[B, C] logits, [B, known] those of one against the rest -> [B] losses."""
         config, target, source = self.config, batch["target"], batch["source"]
         if self.adjustment is not None:
             logits = logits + self.adjustment
@@ -163,6 +173,8 @@ class ClassifierModule(pl.LightningModule):
                 losses = torch.where(doubtable, robust, losses)
             elif self.early is not None:
                 losses = losses + self._held_back(logits, batch["row"], doubtable)
+        if apart is not None:
+            losses = losses + config.one_vs_rest * one_vs_rest_loss(apart, target)
         if config.synthetic_loss_weight != 1:
             losses = torch.where(source == REAL, losses, losses * config.synthetic_loss_weight)
         return losses
@@ -252,7 +264,8 @@ class ClassifierModule(pl.LightningModule):
             self.log("val_macro", (right / there)[there > 0].mean())
 
     def configure_optimizers(self) -> Any:
-        rate = optimiser(self.network, self.config)
+        also = () if self.one_vs_rest is None else self.one_vs_rest.parameters()
+        rate = optimiser(self.network, self.config, also)
         return [rate], schedule(rate, self.config)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
@@ -264,6 +277,8 @@ class ClassifierModule(pl.LightningModule):
         self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
     ) -> None:
         parameters = list(self.network.parameters())
+        if self.one_vs_rest is not None:
+            parameters += self.one_vs_rest.parameters()
         norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
         # in float16 the scaler finds infinite gradients itself, and skips the step
         if self.config.precision != "16-mixed" and not torch.isfinite(norm):

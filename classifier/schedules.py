@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -21,14 +22,18 @@ SCHEDULES = ("one-cycle", "cosine", "step", "plateau")
 _PLATEAU_FACTOR, _PLATEAU_PATIENCE = 0.3, 2  # validations
 
 
-def parameter_groups(network: nn.Module, config: ClassifierConfig) -> list[dict[str, Any]]:
-    """Weights decay; biases and norms do not. With `lr_decay_by_depth` each block has a learning
-    rate of its own: the head the full one, each block before it that share of the next
-    (discriminative fine-tuning, Howard and Ruder 2018, sec. 3.2)."""
+def parameter_groups(
+    network: nn.Module, config: ClassifierConfig, also: Iterable[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
+    """Of the network, and of more heads beside its own (`also`). Weights decay; biases and norms do
+    not. With `lr_decay_by_depth` each block has a learning rate of its own: the head the full one,
+    each block before it that share of the next (discriminative fine-tuning, Howard and Ruder 2018,
+    sec. 3.2)."""
     decay = config.lr_decay_by_depth
     ordered = blocks(network)
     if decay == 1:
         ordered = [list(network.parameters())]
+    ordered[-1] = [*ordered[-1], *also]
     hidden_lr = config.muon_lr if config.optimiser == "muon" else config.lr
     hidden_decay = config.weight_decay * config.lr / hidden_lr  # what decays is lr times this
     groups = []
@@ -40,8 +45,11 @@ def parameter_groups(network: nn.Module, config: ClassifierConfig) -> list[dict[
     return groups
 
 
-def optimiser(network: nn.Module, config: ClassifierConfig) -> Optimizer:
-    groups = parameter_groups(network, config)
+def optimiser(
+    network: nn.Module, config: ClassifierConfig, also: Iterable[nn.Parameter] = ()
+) -> Optimizer:
+    """See `parameter_groups`."""
+    groups = parameter_groups(network, config, also)
     if config.optimiser == "sgd":
         return torch.optim.SGD(
             groups, config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay

@@ -130,6 +130,12 @@ def options() -> ArgumentParser:
         help="strength; 1 trains for classes that are equally frequent (default 0)",
     )
     p.add_argument(
+        "--one-vs-rest",
+        type=float | None,
+        help="weight of an auxiliary loss that asks of each known character whether it is this one "
+        "or anything else, for networks whose last layer is linear; 0: off (default 0.5)",
+    )
+    p.add_argument(
         "--smoothing-real",
         type=float | None,
         help="label smoothing of real images: probability that is given to all classes alike, "
@@ -345,8 +351,8 @@ def main(args: Namespace) -> None:
         "augment_strength augment precision sampling synthetic_cap real_only_share "
         "synthetic_start real_share group_weights class_weights kind_weights source_weights "
         "augmentation pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup "
-        "cutmix logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor patience "
-        "compile threads resident_gib warmup_share weight_decay ema_decay smoothing_real "
+        "cutmix one_vs_rest logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor "
+        "patience compile threads resident_gib warmup_share weight_decay ema_decay smoothing_real "
         "smoothing_synthetic doubt_below other_share others other_score threshold_by"
     )
     changes = {n: getattr(args, n) for n in names.split()}

@@ -231,8 +231,8 @@ def test_blended_images_get_their_own_probability(stores, tmp_path, monkeypatch,
 
     whole, seen = lit.ClassifierModule._losses, []
 
-    def losses(self, logits, batch):
-        out = whole(self, logits, batch)
+    def losses(self, logits, batch, apart):
+        out = whole(self, logits, batch, apart)
         self.given = batch["row"].float()
         return out
 
@@ -263,6 +263,18 @@ def test_started_weights_are_trained_by_adamw_unless_an_optimiser_is_named(
     for more in ([], ["--pretrained", "x"], ["--pretrained", "x", "--optimiser", "muon"]):
         script.main(script.options().parse_args([*given, *more]))
     assert got == ["muon", "adamw", "muon"]
+
+
+def test_one_against_the_rest_changes_the_network_and_not_what_it_consists_of(
+    stores, tmp_path, plain
+):
+    from safetensors.torch import load, load_file
+
+    train(stores, tmp_path / "without", one_vs_rest=0.0)
+    assert weights(tmp_path / "without") != plain
+    without = load_file(tmp_path / "without" / "model.safetensors")
+    with_it = load(plain)
+    assert {k: v.shape for k, v in with_it.items()} == {k: v.shape for k, v in without.items()}
 
 
 def test_more_characters_take_more_steps():
@@ -464,9 +476,9 @@ def test_an_infinite_gradient_names_its_layer(stores, tmp_path, monkeypatch):
 
     whole = lit.ClassifierModule._losses
 
-    def losses(self, logits, batch):
+    def losses(self, logits, batch, apart):
         self.network.body[1].first.weight.register_hook(lambda g: g * float("inf"))
-        return whole(self, logits, batch)
+        return whole(self, logits, batch, apart)
 
     monkeypatch.setattr(lit.ClassifierModule, "_losses", losses)
     with pytest.raises(RuntimeError, match=r"not finite in body\.1\.first"):
@@ -479,8 +491,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(
 ):
     whole = ClassifierModule._losses
 
-    def losses(self, logits, batch):
-        found = whole(self, logits, batch)
+    def losses(self, logits, batch, apart):
+        found = whole(self, logits, batch, apart)
         if self.global_step == 5:
             found[2] = value
         return found
