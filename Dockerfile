@@ -1,6 +1,6 @@
 # The service: CPU, no torch, not root. The model is not in it; see docs/DEPLOY.md.
 #   docker build -t inkfill-serve .
-#   docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/exported:/model:ro" inkfill-serve [options of serve.py]
+#   docker run --rm --stop-timeout 20 -p 127.0.0.1:8000:8000 -v "$PWD/exported:/model:ro" inkfill-serve [options of serve.py]
 # The tag moves. To build on the same base again: --build-arg BASE=python@sha256:..., see docs/DEPLOY.md.
 ARG BASE=python:3.11-slim
 FROM ${BASE}

@@ -29,15 +29,20 @@ class Best(pl.Callback):
             self.value, self.step, self.waited = value, trainer.global_step, 0
             if trainer.is_global_zero:
                 assert isinstance(module, ClassifierModule)
-                save_checkpoint(module.average.module.state_dict(), self.path)
+                weights = module.average.module.state_dict()
+                kept = {"weights": weights, "value": value, "step": self.step}
+                save_checkpoint(kept, self.path)
         else:
             self.waited += 1
         trainer.should_stop |= self.enough
 
     def restore(self, module: pl.LightningModule) -> None:
-        """Puts the best weights in the place of the moving average's last ones."""
+        """Puts the best weights in the place of the moving average's last ones. Where their file is
+        damaged these are the best before them, and so are the value and the step."""
         assert isinstance(module, ClassifierModule)
-        module.average.module.load_state_dict(load_checkpoint(self.path))
+        kept = load_checkpoint(self.path)
+        module.average.module.load_state_dict(kept["weights"])
+        self.value, self.step = kept["value"], kept["step"]
 
     @property
     def enough(self) -> bool:

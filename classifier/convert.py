@@ -17,6 +17,7 @@ from classifier.export import Model
 from classifier.onnx import CARD, INPUT, MADE, OUTPUT, has_bf16, load_onnx, measured_on
 from synth.canvas import MEAN, STD
 from synth.errors import InputError
+from synth.extras import EXTRAS
 from synth.files import sha256_of, write_whole
 from synth.store import Store
 
@@ -67,6 +68,10 @@ def export_onnx(
         try:
             _write_graph(model, part)
             _stamp(part, part, model.card.to_json(), made)
+        except ModuleNotFoundError as error:
+            if error.name in EXTRAS:
+                raise
+            raise InputError(f"{weights.parent}: cannot be written as ONNX: {error}") from error
         except Exception as error:  # the exporter raises nearly anything for what it does not know
             line = " ".join(str(error).split())[:200]
             raise InputError(

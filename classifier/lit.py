@@ -70,12 +70,11 @@ class ClassifierModule(pl.LightningModule):
             self.network, avg_fn=partial(_follow, config.ema_decay), use_buffers=True
         )
         self.average.requires_grad_(False)
-        self.one_vs_rest: OneVsRest | None = None
-        if config.one_vs_rest:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                # after the average was copied: what it reads is not kept
-                self.one_vs_rest = OneVsRest(self.network, classes, known)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            # after the average was copied: what it reads is not kept
+            wanted = config.one_vs_rest > 0
+            self.one_vs_rest = OneVsRest(self.network, classes, known if wanted else 0)
         smoothing = torch.tensor(
             [config.smoothing_real, config.smoothing_synthetic, config.smoothing_synthetic]
         )
@@ -119,7 +118,7 @@ class ClassifierModule(pl.LightningModule):
             logits = self.network(seen[order].contiguous(memory_format=torch.channels_last))
         back = torch.argsort(order)
         logits = logits.float()[back]
-        apart = self.one_vs_rest() if self.one_vs_rest is not None else None
+        apart = self.one_vs_rest()
         apart = apart[back] if apart is not None else None
         losses = self._losses(logits, batch, apart)
         if blend is not None:
@@ -264,8 +263,7 @@ class ClassifierModule(pl.LightningModule):
             self.log("val_macro", (right / there)[there > 0].mean())
 
     def configure_optimizers(self) -> Any:
-        also = () if self.one_vs_rest is None else self.one_vs_rest.parameters()
-        rate = optimiser(self.network, self.config, also)
+        rate = optimiser(self.network, self.config, self.one_vs_rest.parameters())
         return [rate], schedule(rate, self.config)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
@@ -276,9 +274,7 @@ class ClassifierModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
     ) -> None:
-        parameters = list(self.network.parameters())
-        if self.one_vs_rest is not None:
-            parameters += self.one_vs_rest.parameters()
+        parameters = [*self.network.parameters(), *self.one_vs_rest.parameters()]
         norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
         # in float16 the scaler finds infinite gradients itself, and skips the step
         if self.config.precision != "16-mixed" and not torch.isfinite(norm):

@@ -34,11 +34,14 @@ class OneVsRest(nn.Module):
     training set is of known characters. Only training has these heads; on two development scenarios
     they made the features better, and the answers of the softmax with them, while their own
     answers tell unknown characters from known ones less well (docs/LOG.md).
+
+    With `known` 0, or where the network's last layer is not linear, it has no heads, parameters
+    or answer.
     """
 
     def __init__(self, network: nn.Module, classes: int, known: int) -> None:
         super().__init__()
-        last = _last_layer(network, classes)
+        last = _last_layer(network, classes) if known else None
         self.heads = nn.Linear(last.in_features, known) if last is not None else None
         self._given: Tensor | None = None
         if self.heads is not None and last is not None:
@@ -49,8 +52,7 @@ class OneVsRest(nn.Module):
         self._given = inputs[0] if self.training else None
 
     def forward(self) -> Tensor | None:
-        """[B, known] float32 of the batch that the network has just read; None where the network's
-        last layer is not linear."""
+        """[B, known] float32 of the batch that the network has just read; None without heads."""
         if self.heads is None:
             return None
         given, self._given = self._given, None

@@ -138,15 +138,29 @@ def predict_files(
                     bar.update(len(read.paths) + len(read.broken))
         finally:
             table.close()
-        if done == 0:
-            first = f": {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-            raise InputError(f"none of {total} images could be read{first}")
-        listing = out.with_name(out.name + ".skipped")
-        listing.unlink(missing_ok=True)  # of an earlier call
-        if skipped:  # before the table: where that is, the list is complete
-            rows = (f"{_in_line(p)}\t{_in_line(why)}\n" for p, why in skipped)
-            write_text(listing, "".join(rows))
         sync(part)
+        listing = out.with_name(out.name + ".skipped")
+        rows = "".join(f"{_in_line(p)}\t{_in_line(why)}\n" for p, why in skipped)
+        if done == 0:
+            if skipped:  # the list alone: an earlier table is none of these images
+                out.unlink(missing_ok=True)
+                write_text(listing, rows)
+                told = f"; first: {skipped[0][0]}: {skipped[0][1]}; all of them: {listing}"
+            else:
+                told = ""
+            raise InputError(f"none of {total} images could be read{told}")
+        # an earlier table never stands beside the new list; where the table is, its list is whole
+        if skipped:
+            staged = listing.with_name(f".{listing.name}.staged")
+            try:
+                write_text(staged, rows)  # where the disk is full, nothing has changed
+                out.unlink(missing_ok=True)
+                staged.replace(listing)
+            finally:
+                staged.unlink(missing_ok=True)
+        elif listing.exists():
+            out.unlink(missing_ok=True)
+            listing.unlink()
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)

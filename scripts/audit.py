@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import parser, run
 from synth.errors import InputError
+from synth.runs import read_settings
 
 if TYPE_CHECKING:
     from synth.store import Store
@@ -63,14 +63,20 @@ def main(args: Namespace) -> None:
     if args.redraw < 0:
         raise InputError(f"--redraw {args.redraw}: must be 0 or more")
     stores = trained_on(args.model)
+    began, untold = began_with(args.model)
     unknown: set[str] = set()
     for store in stores:
         unknown |= tell(store, "")
     seen = {store.path.resolve() for store in stores}
     behind: list[Store] = []
-    for store in stores:
+    for store in began:
+        if store.path.resolve() not in seen:
+            unknown |= tell(store, ", of the run that the weights came from")
+            seen.add(store.path.resolve())
+            behind.append(store)
+    for store in (*stores, *began):
         behind_generated(store)  # refuses images of which nothing says it
-    for store in stores[1:]:  # the first one is the real one
+    for store in (*stores[1:], *began):  # the first one is the real one
         origin = learned_from(store)
         if origin is not None and origin.path.resolve() not in seen:
             origin.require_unchanged()
@@ -90,7 +96,29 @@ def main(args: Namespace) -> None:
         refuse_trained(real, np.flatnonzero(real.column("split") != "train"), trained)
         if test is not None:
             refuse_trained(test, np.arange(len(test)), trained)
+    if untold:
+        print(f"nothing says what the weights in {untold} learned from; of all else:")
     print("no validation or test image was trained on")
+
+
+def began_with(model: Path) -> tuple[list[Store], str]:
+    """The stores of the runs that --pretrained took the weights from, one behind the other, and the
+    name of weights of which nothing says what they learned from; "": there are none. Those of a
+    library count as told: they learned from photographs."""
+    from synth.provenance import places
+
+    stores: list[Store] = []
+    settings = read_settings(model / "config.yaml", ["classifier"])["classifier"]
+    while (named := settings.get("pretrained")) not in (None, "library"):
+        folder = Path(str(named))
+        folder = folder.parent if folder.name == "model.safetensors" else folder
+        try:
+            model = places(str(folder), "model.json", model)[0]
+        except InputError:
+            return stores, str(named)
+        stores += trained_on(model)
+        settings = read_settings(model / "config.yaml", ["classifier"])["classifier"]
+    return stores, ""
 
 
 def trained_on(model: Path) -> list[Store]:
@@ -123,11 +151,11 @@ def recorded(model: Path) -> tuple[list[dict[str, Any]], list[str]]:
             raise InputError(f"{model}: no finished run (no {file.name} in it)")
     try:
         sources = json.loads(card.read_text(encoding="utf-8"))["info"]["sources"]
-        contents = yaml.safe_load(settings.read_text(encoding="utf-8"))["start"]["stores"]
+        contents = read_settings(settings, ["start"])["start"]["stores"]
         if len(sources) != len(contents) or not all({"store", "made"} <= set(s) for s in sources):
             raise ValueError
         return sources, contents
-    except (ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{model}: does not say which stores it was trained on") from None
 
 

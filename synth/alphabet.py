@@ -7,6 +7,8 @@ read from a file name in another normal form (macOS decomposes file names) is th
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -18,11 +20,14 @@ from synth.errors import InputError
 OTHER = "other"
 # white space of Unicode, and the byte-order mark
 _AROUND = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff"
+_CODE_POINT = re.compile(r"U\+([0-9A-Fa-f]{4,6})")
+_NO_NAMES = frozenset('/\\.<>:"|?*')  # on some system or other, alone or as a part
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
 
 
 def clean_label(text: str) -> str:
-    """The label in normal form C, without surrounding white space and byte-order marks.
+    """The label in normal form C, without surrounding white space and byte-order marks; "U+002F"
+    is the character of that code point, as `name_of` writes what cannot stand in a file's name.
 
     Raises InputError for an empty label, an invisible character, a lone surrogate, and more than
     one character (a base with its combining marks is one).
@@ -30,6 +35,8 @@ def clean_label(text: str) -> str:
     label = text.strip(_AROUND)
     if label == OTHER:
         return label
+    if (code := _CODE_POINT.fullmatch(label)) and int(code[1], 16) <= sys.maxunicode:
+        label = chr(int(code[1], 16))
     # a variation selector picks a glyph, not a character: the class is the same; it goes first,
     # since it keeps the marks on both its sides from being put in order
     label = unicodedata.normalize("NFC", "".join(c for c in label if not _is_variation_selector(c)))
@@ -42,6 +49,12 @@ def clean_label(text: str) -> str:
     if sum(not unicodedata.category(c).startswith("M") for c in label) != 1:
         raise InputError(f"label {label!r} is not one character (nor the word 'other')")
     return label
+
+
+def name_of(label: str) -> str:
+    """The label as it can stand in the name of a file or folder everywhere; `clean_label` undoes
+    it."""
+    return f"U+{ord(label):04X}" if label in _NO_NAMES else label
 
 
 def _is_variation_selector(char: str) -> bool:

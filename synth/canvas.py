@@ -17,6 +17,7 @@ from synth.errors import InputError
 
 MEAN, STD = 127.5, 127.5  # the normalisation that DALI, torch and numpy share
 INK_FULL = 255
+NO_MEMORY = "not enough memory to decode it"  # which may be no fault of the file
 MAX_PIXELS = 40_000_000  # a decoded image beyond this is refused before it is decoded
 
 
@@ -30,6 +31,11 @@ class Canvas:
     @property
     def box_px(self) -> int:
         return self.size_px - 2 * self.margin_px
+
+    @property
+    def zoom(self) -> float:
+        """Its box by the usual one's: lengths in px are set for that."""
+        return self.box_px / (Canvas.size_px - 2 * Canvas.margin_px)
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
@@ -60,6 +66,8 @@ def to_gray(image: Image.Image) -> np.ndarray:
         return np.asarray(image.convert("L"))
     except InputError:
         raise
+    except MemoryError:
+        raise InputError(NO_MEMORY) from None
     except Exception as error:  # of a palette or colour that a damaged file names, say
         line = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"pixels of mode {mode} that cannot be converted ({line})") from None

@@ -4,6 +4,7 @@ a file of its own."""
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -101,10 +102,9 @@ def _label(columns: list[str]) -> str:
             return clean_label(text)
         except InputError:
             pass
-    code = re.fullmatch(r"(?P<decimal>\d{2,7})|U\+(?P<hex>[0-9A-Fa-f]{4,6})", columns[0])
-    if not code:
+    if not re.fullmatch(r"\d{2,7}", columns[0]):
         raise InputError(f"{columns[0]!r} is neither one character nor a code point")
-    number = int(code["decimal"]) if code["decimal"] else int(code["hex"], 16)
-    if number > 0x10FFFF:
+    number = int(columns[0])
+    if number > sys.maxunicode:
         raise InputError(f"{columns[0]!r} is no code point")
     return clean_label(chr(number))

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError as ParseError
 from tqdm import tqdm
 
 from synth.errors import InputError
+from synth.extras import EXTRAS
 
 if TYPE_CHECKING:
     from synth.reading import Verdict
@@ -40,9 +41,11 @@ def run(
     """Parses and calls. Returns the exit code: 0 only when the output is whole, 2: wrong input."""
     try:
         args = options.parse_args(argv)
-    except (ParseError, UnicodeDecodeError, RecursionError) as error:
-        # the last two: a --config file that is no text, or has brackets without end
-        _say(f"{options.prog}: {' '.join(str(error).split())} (see --help)")
+    except (ParseError, UnicodeDecodeError, RecursionError, AttributeError, IndexError) as error:
+        # a --config file that is no text, or has brackets without end, `!!timestamp x` or
+        # `!!int ""` in it
+        line = " ".join(str(error).split()) or type(error).__name__
+        _say(f"{options.prog}: {line} (see --help)")
         return 2
     try:
         main(args)
@@ -55,6 +58,11 @@ def run(
     except OSError as error:
         # no space left, permission lost: the system's own words name the file
         _say(f"{options.prog}: {error}")
+        return 1
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(error.name or "")) is None:
+            raise  # no package that one may go without
+        _say(f"{options.prog}: needs {error.name}: pip install 'inkfill[{extra}]'")
         return 1
     return 0
 

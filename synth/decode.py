@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from synth.canvas import MAX_PIXELS, Canvas, normalise
+from synth.canvas import MAX_PIXELS, NO_MEMORY, Canvas, normalise
 from synth.errors import InputError
 
 SUFFIXES = (
@@ -101,6 +101,8 @@ def open_image(data: bytes) -> Image.Image:
             raise InputError(_no_image(data)) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise InputError(f"too many pixels, the limit is {MAX_PIXELS}") from None
+        except MemoryError:
+            raise InputError(NO_MEMORY) from None
         except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
             text = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"damaged ({text})") from None

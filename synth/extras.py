@@ -7,6 +7,16 @@ from types import ModuleType
 
 from synth.errors import InputError
 
+# packages that whole commands need and not all do -> the extra of pyproject.toml
+EXTRAS = {
+    name: extra
+    for extra, names in {
+        "serve": ("flask", "openvino", "prometheus_client", "waitress"),
+        "export": ("onnx", "onnxscript"),
+    }.items()
+    for name in names
+}
+
 
 def need(module: str, extra: str) -> ModuleType:
     """The module, or an InputError that names the extra of pyproject.toml which installs it."""

@@ -15,11 +15,15 @@ _DIGEST_BYTES = 32
 def write_whole(path: Path, data: bytes) -> None:
     """Beside the final name, flushed to disk, then renamed: a reader sees the old or the new."""
     part = path.with_name(f".{path.name}.partial")
-    with part.open("wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    except BaseException:  # no space, say
+        part.unlink(missing_ok=True)
+        raise
     sync(path.parent)  # the rename itself
 
 

@@ -134,7 +134,7 @@ def fit_style(
     for _ in range(ROUNDS):
         plan = make_plan(real.alphabet, coverages, {}, quota, style, real.canvas, seed)
         there = measure(np.concatenate([chunk for chunk, _ in render(plan)]))
-        style = _nearer(style, goal, there)
+        style = _nearer(style, goal, there, real.canvas.zoom)
     return style
 
 
@@ -145,14 +145,14 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
     return rows[((np.arange(most) + 0.5) * len(rows) / most).astype(int)]
 
 
-def _nearer(style: Style, goal: Measures, there: Measures) -> Style:
+def _nearer(style: Style, goal: Measures, there: Measures, zoom: float) -> Style:
     """Means by their difference; deviations and texture by their ratio, at most 1.5 a round."""
 
     def ratio(wanted: float, found: float) -> float:
         return float(np.clip(wanted / max(found, 1e-6), 1 / 1.5, 1.5))
 
     pens = np.array(style.stroke_px) + (goal.pens_px - there.pens_px)
-    pens = np.maximum.accumulate(np.clip(pens, 0.8, 12.0))
+    pens = np.maximum.accumulate(np.clip(pens, 0.8 * zoom, 12.0 * zoom))
     changed = {
         "aspect_mean_log": style.aspect_mean_log + goal.aspect[0] - there.aspect[0],
         "slant_mean_deg": style.slant_mean_deg + goal.lean_deg[0] - there.lean_deg[0],
@@ -169,7 +169,7 @@ def _nearer(style: Style, goal: Measures, there: Measures) -> Style:
         "aspect_log": (0.02, 0.35),
         "slant_deg": (2.0, 16.0),
         "texture": (0.05, 0.9),
-        "blur_px": (0.1, 1.2),
+        "blur_px": (0.1 * zoom, 1.2 * zoom),
     }
     kept = {k: round(float(np.clip(v, *bounds[k])), 4) for k, v in changed.items()}
     return replace(style, stroke_px=tuple(np.round(pens, 3).tolist()), **kept)

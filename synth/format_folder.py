@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from synth.alphabet import name_of
 from synth.class_names import ClassNames
 from synth.decode import SUFFIXES
 from synth.errors import InputError
 from synth.found import (
+    MAX_ROW_BYTES,
     MAX_TABLE_BYTES,
     TABLE,
     Found,
@@ -39,16 +41,27 @@ def list_folder(top: Path, files: Sequence[Path], classes: ClassNames | None) ->
     names = {relative(f, top): f for f in pictures}
     sizes = {name: file.stat().st_size for name, file in names.items()}
     table = top / TABLE
-    rows = _rows(top, table.stat().st_size, table.read_bytes) if table in files else None
+    rows = (
+        _rows(top, len(pictures), table.stat().st_size, table.read_bytes)
+        if table in files
+        else None
+    )
     left = unread(relative(f, top) for f in files)
     found = label_paths(top, names, sizes, classes, rows, left)
     ignored = len(files) - len(pictures) - (rows is not None) - len(left)
     return Listing(found, _read_file, left, ignored)
 
 
-def _rows(images: Path, bytes_on_disk: int, read: Callable[[], bytes]) -> dict[str, Sample]:
-    if bytes_on_disk > MAX_TABLE_BYTES:
-        raise InputError(f"{images}: {TABLE} has {bytes_on_disk / 2**20:.0f} MiB: too much")
+def _rows(
+    images: Path,
+    count: int,  # images that are there
+    size_bytes: int,  # of the table
+    read: Callable[[], bytes],
+) -> dict[str, Sample]:
+    if size_bytes > MAX_TABLE_BYTES + MAX_ROW_BYTES * count:
+        raise InputError(
+            f"{images}: {TABLE} has {size_bytes / 2**20:.0f} MiB for {count} images: too much"
+        )
     try:
         return parse_table(read())
     except InputError as error:
@@ -77,7 +90,7 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
     members: dict[str, zipfile.ZipInfo] = {}
     left: dict[str, str] = {}
     ignored = total_bytes = 0
-    rows = None
+    table: zipfile.ZipInfo | None = None
     for info in archive.infolist():
         if not info.filename:  # zipfile itself looks at its last character
             ignored += 1
@@ -98,7 +111,7 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
         if info.flag_bits & 0x1:
             raise InputError(f"{images}: encrypted; unpack it and give the folder")
         if name == TABLE:
-            rows = _rows(images, info.file_size, partial(_read_member, archive, info))
+            table = info
         elif reason := unread([name]):
             left |= reason
         elif path.suffix.lower() not in SUFFIXES:
@@ -111,6 +124,10 @@ def _list_zip(images: Path, archive: zipfile.ZipFile, classes: ClassNames | None
             f"{images}: {total_bytes / 2**30:.1f} GiB when unpacked, the limit is "
             f"{MAX_ZIP_BYTES / 2**30:.1f}; unpack it and give the folder"
         )
+    rows = None
+    if table is not None:
+        read = partial(_read_member, archive, table)
+        rows = _rows(images, len(members), table.file_size, read)
     sizes = {name: info.file_size for name, info in members.items()}
     found = label_paths(images, members, sizes, classes, rows, left)
     return Listing(found, lambda one: _read_member(archive, one.where), left, ignored)
@@ -145,23 +162,36 @@ def _member_name(images: Path, info: zipfile.ZipInfo) -> str:
 
 def write_folder(part: Path, images: Iterable[Stored]) -> None:
     """part/<label>/<number>.png and the table of all rows."""
-    _write_files(part, images, lambda one: f"{_file_label(one)}/{one.number:07d}.png")
+    _write_files(part, images, lambda one: f"{name_of(one.row['label'])}/{one.number:07d}.png")
 
 
 def write_flat(part: Path, images: Iterable[Stored]) -> None:
     """part/<number>_<label>.png and the table of all rows."""
-    _write_files(part, images, lambda one: f"{one.number:07d}_{_file_label(one)}.png")
+    _write_files(part, images, lambda one: f"{one.number:07d}_{name_of(one.row['label'])}.png")
 
 
 def _write_files(part: Path, images: Iterable[Stored], name: Callable[[Stored], str]) -> None:
     part.mkdir()
+    made = {part}
     with (part / TABLE).open("w", encoding="utf-8") as table:
         for one in images:
             path = name(one)
             file = part / path
-            file.parent.mkdir(exist_ok=True)
+            if file.parent not in made:
+                made.add(file.parent)
+                _make_folder(file.parent)
             file.write_bytes(one.encoded())
             table.write(_line(path, one))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise InputError(
+            f"{folder.name}: this disk takes it for the folder of another label, in capitals, say; "
+            "export to zip, or to another disk"
+        ) from None
 
 
 def write_zip(part: Path, images: Iterable[Stored]) -> None:
@@ -169,7 +199,7 @@ def write_zip(part: Path, images: Iterable[Stored]) -> None:
     lines = []
     with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed
         for one in images:
-            path = f"{_file_label(one)}/{one.number:07d}.png"
+            path = f"{name_of(one.row['label'])}/{one.number:07d}.png"
             archive.writestr(path, one.encoded())
             lines.append(_line(path, one))
         archive.writestr(TABLE, "".join(lines), zipfile.ZIP_DEFLATED)
@@ -178,13 +208,3 @@ def write_zip(part: Path, images: Iterable[Stored]) -> None:
 def _line(path: str, one: Stored) -> str:
     row = {"file": path} | json.loads(row_text(one.row))
     return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _file_label(one: Stored) -> str:
-    label = one.row["label"]
-    if label in ("/", ".", "\\"):
-        raise InputError(
-            f"image {one.number}: its label {label!r} cannot be in a file name everywhere; export "
-            "to hdf5, lmdb, tfrecord or webdataset"
-        )
-    return label

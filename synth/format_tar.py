@@ -37,10 +37,12 @@ def list_tar(
     for file in files:
         name = relative(file, top)
         samples: dict[str, dict[str, Place]] = {}
+        lost: dict[str, str] = {}
         try:
-            ignored_files += _members(file, samples)
+            ignored_files += _members(file, samples, lost)
         except (tarfile.TarError, EOFError, ValueError, OSError) as error:
             damaged[printable(name)] = f"cut or damaged ({error}); what follows is left out"
+        damaged |= {printable(f"{name}/{member}"): why for member, why in lost.items()}
         for sample, parts in samples.items():
             path = f"{name}/{sample}"
             pictures = [ending for ending in parts if ending in SUFFIXES]
@@ -61,8 +63,9 @@ def list_tar(
     return Listing(found, lambda one: _read(one.where), damaged, ignored_files)
 
 
-def _members(file: Path, samples: dict[str, dict[str, Place]]) -> int:
-    """Fills `samples` as far as the file goes. Returns the files of other kinds."""
+def _members(file: Path, samples: dict[str, dict[str, Place]], lost: dict[str, str]) -> int:
+    """Fills `samples`, and `lost` with images that are there but not whole, as far as the file
+    goes. Returns the files of other kinds."""
     ignored = 0
     with tarfile.open(file, "r:") as archive:
         for member in archive:
@@ -71,7 +74,16 @@ def _members(file: Path, samples: dict[str, dict[str, Place]]) -> int:
             ending = (dot + ending).lower()
             if member.size < 0:  # the next member would be this one again, without end
                 raise EOFError("a member of negative size")
-            if not member.isreg() or member.issparse() or is_hidden(base):
+            if is_hidden(base) or member.isdir():
+                continue
+            if ending in SUFFIXES and (member.islnk() or member.issym() or member.issparse()):
+                lost[member.name] = (
+                    "stored with holes; make the .tar without --sparse"
+                    if member.issparse()
+                    else "a link; make the .tar with --dereference --hard-dereference"
+                )
+                continue
+            if not member.isreg() or member.issparse():
                 continue
             if ending not in SUFFIXES and ending not in _TEXTS:
                 ignored += 1

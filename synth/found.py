@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from synth.store import SOURCES, Sample
 
 SPLITS = ("train", "val", "test")
 TABLE = "samples.jsonl"  # beside exported image files: one row an image, with its path as "file"
-MAX_TABLE_BYTES = 2**30
+MAX_TABLE_BYTES, MAX_ROW_BYTES = 2**24, 4096  # of TABLE: all together, and more for each image
 _NAMED = re.compile(r"(?P<id>.+)_(?P<label>.+)", re.DOTALL)
 _TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
 
@@ -152,7 +153,7 @@ def about_of(found: Iterable[Found]) -> About | None:
 def parse_table(text: bytes) -> dict[str, Sample]:
     """The content of a TABLE -> path -> row. Raises InputError with the line number."""
     rows = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(io.BytesIO(text), 1):  # one by one: a row may be empty
         try:
             path = json.loads(line)["file"]
             rows[str(path)] = parse_row(line)

@@ -107,6 +107,8 @@ def raw_outline(outline: Any) -> RawOutline | None:
         return None
     tags = np.frombuffer(ctypes.string_at(raw.tags, raw.n_points), np.uint8)
     ends = np.frombuffer(ctypes.string_at(raw.contours, 2 * raw.n_contours), np.int16)
+    if np.diff(ends.astype(np.int64), prepend=-1).max() < 3:  # lines, of an engraver's font, say
+        return None
     return RawOutline(points, tags, ends)
 
 

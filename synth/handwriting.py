@@ -20,6 +20,7 @@ __all__ = ["Draw", "Shapes", "Style", "apply", "draw"]
 _WAVES, _COMPONENTS, _CLUSTERS, _ENDS = 13, 14, 15, 16  # streams of `synth.chance`
 _N_WAVES = 4
 MOST_INK = 0.5  # of the box's square
+MOST_GAIN_PX = 1.6  # of a pen, a side, on the usual canvas
 _NAMED = 64  # parts, clusters and ends of a glyph with numbers of their own; the rest share one
 
 
@@ -74,6 +75,7 @@ def apply(outlines: Sequence[Outline], draws: Sequence[Draw], canvas: Canvas) ->
     # so much may a side gain until half of the box is ink: 國 in a marker is written thinner
     length_px = np.array([o.perimeter_em for o in outlines]) * scale
     most = MOST_INK * canvas.box_px**2 / length_px - stroke_em * scale / 2
+    most = np.minimum(most, MOST_GAIN_PX * canvas.zoom)
     offset = _pen_offset(d["stroke_px"], stroke_em * scale, most)
     scale = (canvas.box_px - 2 * offset) / extent
     points = (points - centre[who]) * scale[who, None]
@@ -231,10 +233,9 @@ def _pen_offset(wanted_px: np.ndarray, there_px: np.ndarray, most_px: np.ndarray
     """Half the difference between the wanted stroke width and the glyph's.
 
     A pen may lose at most 40 % of its width (thin ends would turn inside out) and gain at most
-    1.6 px a side (counters fill), or `most_px` of a crowded glyph.
+    `most_px` a side (counters fill).
     """
-    most = np.clip(most_px, 0, 1.6)
-    return np.clip((wanted_px - there_px) / 2, -0.20 * there_px, most)
+    return np.clip((wanted_px - there_px) / 2, -0.20 * there_px, np.maximum(most_px, 0))
 
 
 def _normals(points: np.ndarray, packed: _Packed) -> np.ndarray:

@@ -86,7 +86,7 @@ def find_store(named: str, near: Path, fits: Callable[[Store], bool] = lambda _:
     """A store by the name it had in another command: from this working folder, or from one above
     `near`, which was written from there. The first that fits; the first of all where none does.
     Raises InputError where it is gone."""
-    return _first(map(Store.open, _places(named, "store.json", near)), fits)
+    return _first(map(Store.open, places(named, "store.json", near)), fits)
 
 
 def _first(found: Iterator[T], fits: Callable[[T], bool]) -> T:
@@ -95,10 +95,11 @@ def _first(found: Iterator[T], fits: Callable[[T], bool]) -> T:
     return first if fits(first) else next(filter(fits, found), first)
 
 
-def _places(named: str, inside: str, near: Path) -> list[Path]:
-    """At least one."""
-    places = dict.fromkeys(place / named for place in (Path(), *near.resolve().parents))
-    if found := [place for place in places if (place / inside).is_file()]:
+def places(named: str, inside: str, near: Path) -> list[Path]:
+    """The folders of that name with such a file in them, from this working folder and from those
+    above `near`: at least one. Raises InputError where there is none."""
+    asked = dict.fromkeys(place / named for place in (Path(), *near.resolve().parents))
+    if found := [place for place in asked if (place / inside).is_file()]:
         return found
     raise InputError(f"{named}: gone (no {inside} in it, from here or from above {near})")
 
@@ -136,7 +137,7 @@ def learned_from(store: Store) -> Store | None:
     real = notes.get("real") or _first_made(store).get("real")
     content = notes.get("trained_on")
     if notes.get("run"):
-        runs = map(_GanRun.read, _places(str(notes["run"]), "generator.json", near))
+        runs = map(_GanRun.read, places(str(notes["run"]), "generator.json", near))
         run = _first(runs, lambda there: there.made(notes))
         if not run.made(notes):
             raise InputError(f"{run.path}: trained anew since it generated {store.path}")
@@ -201,17 +202,28 @@ def refuse_apart(real: Store, tests: Sequence[Path]) -> None:
 
 def refuse_leaks(real: Store, synth: Sequence[Store], test: Store | None) -> None:
     """Raises InputError naming the first validation or test image of `real`, or image of `test`,
-    that a store which is trained on beside `real` holds for training, or that, by its hash, the
-    generator of its training images learned from. Where that is not known any more it raises
-    InputError as an audit does."""
+    that a store which is trained on beside `real` holds for training, or that the generator of its
+    training images learned from, or the pen of its font images was fitted to. Where it is not known
+    any more what a generator learned from it raises InputError as an audit does."""
     for store in synth:
-        refuse_trained(real, np.flatnonzero(real.column("split") != "train"), store)
-        if test is not None:
-            refuse_trained(test, np.arange(len(test)), store)
-        generated = (store.column("source")[store.rows("train")] == "gan").any()
+        _refuse_measured(store, real, test)
         # of the training images of `real` itself, wherever it lay then, nothing more is to be asked
-        if generated and _notes(store).get("trained_on") != real.content:
+        if _notes(store).get("trained_on") == real.content:
+            continue
+        sources = set(store.column("source")[store.rows("train")].tolist())
+        if "gan" in sources:
             _refuse_learned(behind_generated(store), store.path, real, test)
+        elif "font" in sources:
+            _refuse_learned(_fitted_to(store), store.path, real, test)
+
+
+def _fitted_to(store: Store) -> Store | None:
+    """Whose pen a font store has; None also where that is gone or another store by now: some
+    numbers were measured on it, and no image was learned from."""
+    try:
+        return learned_from(store)
+    except InputError:
+        return None
 
 
 def refuse_generator(run: Path, real: Store, test: Store | None) -> None:
@@ -227,19 +239,20 @@ def refuse_generator(run: Path, real: Store, test: Store | None) -> None:
 
 def _refuse_learned(origin: Store | None, of: Path, real: Store, test: Store | None) -> None:
     """Raises InputError naming the first validation or test image of `real`, or image of `test`,
-    that is a training image of `origin`, which `of` learned from."""
+    that is, or nearly is, a training image of `origin`, which `of` learned from."""
     if origin is None:
         return
-    digests = set(origin.column("sha256")[origin.rows("train")].tolist())
-    asked = [(real, np.flatnonzero(real.column("split") != "train"))]
-    asked += [(test, np.arange(len(test)))] if test is not None else []
-    for measured, rows in asked:
-        equal = [digest in digests for digest in measured.column("sha256")[rows].tolist()]
-        shared = rows[np.array(equal, bool)]
-        shared = shared[_inked(measured, shared)]  # blanks are all alike
-        if len(shared):
-            told = _told(measured, int(shared[0]), origin, "is")
-            raise InputError(f"{told}, which {of} learned from; train a GAN without it")
+    try:
+        _refuse_measured(origin, real, test)
+    except InputError as error:
+        raise InputError(f"{error}, which {of} learned from; make it without that image") from None
+
+
+def _refuse_measured(trained: Store, real: Store, test: Store | None) -> None:
+    """`refuse_trained` of all that is measured on."""
+    refuse_trained(real, np.flatnonzero(real.column("split") != "train"), trained)
+    if test is not None:
+        refuse_trained(test, np.arange(len(test)), trained)
 
 
 def _told(measured: Store, row: int, trained: Store, how: str) -> str:

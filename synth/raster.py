@@ -70,7 +70,7 @@ _OUTLINES = _records(
     ft.FT_Outline, ("n_contours", "n_points", "points", "tags", "contours", "flags")
 )
 _BITMAPS = _records(ft.FT_Bitmap, ("rows", "width", "pitch", "buffer", "num_grays", "pixel_mode"))
-_FAR_PX = 500
+_FAR_PX = 511  # beyond every canvas's box, which ends at 507 of 512 px
 
 # Given plain addresses: the wrapper's pointer objects cost as much as a small glyph. Python's lock
 # stays held, since one FreeType library is not made for several threads.

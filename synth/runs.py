@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def keep_settings(
     run that was started with others, and where it holds something that is no run."""
     path, now = out / "config.yaml", plain(settings)
     if path.is_file():
-        before = _settings(path, binding)
+        before = read_settings(path, binding)
         missing = plain(dict(defaults or {}))
         changed = [
             f"{name}: {was} -> {value}"
@@ -49,13 +49,22 @@ def keep_settings(
     write_text(path, yaml.safe_dump(now, allow_unicode=True, sort_keys=False))
 
 
-def _settings(path: Path, sections: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Those sections of a config.yaml. Raises InputError where it is damaged."""
+class _Plain(yaml.SafeLoader):
+    """Without aliases: a few lines of them stand for more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, which no run writes")
+        return super().compose_node(parent, index)
+
+
+def read_settings(path: Path, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those sections of a run's config.yaml. Raises InputError where it is damaged."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _Plain)  # safe: no tag makes an object
         return {name: dict(found[name]) for name in sections}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
-        line = " ".join(str(error).split())[:200]
+    except Exception as error:  # a wrong value of a standard tag makes PyYAML raise nearly anything
+        line = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"{path}: damaged ({line}); remove the run's folder to start anew"
         ) from None

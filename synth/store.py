@@ -98,12 +98,16 @@ class Store:
                 raise InputError(f"{path}: store format {version}, this version reads {FORMAT}")
             count, digest = info["images"], info["digest"]
             canvas, alphabet = Canvas(**info["canvas"]), Alphabet(tuple(info["alphabet"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}/store.json: damaged ({error}); {again}") from None
-        if alphabet.digest != digest:
+            notes = info.setdefault("notes", {})
+            if not isinstance(info["made"], dict) or not isinstance(notes, dict):
+                raise TypeError("made or notes")
+            there = alphabet.digest
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}/store.json: damaged ({line}); {again}") from None
+        if there != digest:
             raise InputError(
-                f"{path}: its alphabet has digest {alphabet.digest}, store.json says {digest}; "
-                f"{again}"
+                f"{path}: its alphabet has digest {there}, store.json says {digest}; {again}"
             )
         shape = (count, canvas.size_px, canvas.size_px)
         try:

@@ -86,7 +86,9 @@ class Studio:
         coverages, others = checked.coverages, checked.others
         if style is None:
             # fitted at full strength: a fit would take back what was scaled before
-            style = fit_style(Style(), real, coverages, seed, checked=True) if real else Style()
+            style = Style().on(canvas)
+            if real:
+                style = fit_style(style, real, coverages, seed, checked=True)
             style = style.weakened(strength)
         plan = make_plan(alphabet, coverages, others, quota, style, canvas, seed, writers)
         learned = {"real": str(real.path), "trained_on": real.content} if real else {}

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from synth import chance
+from synth.canvas import Canvas
 
 _WRITER, _CHARACTER = 11, 12  # streams of `synth.chance`
 _SCAN_PX = (34, 92)  # longer side of the writing in a scan: from a phone's picture to 300 dpi
@@ -52,6 +53,12 @@ class Style:
     pressure: float = 0.3  # largest swing of the pen's width along the strokes
     scan: float = 0.2  # probability of another scan: other resolution, shaded paper, JPEG
     shade: float = 0.12  # largest fall of the paper's tone from side to side of a scan
+
+    def on(self, canvas: Canvas) -> Style:
+        """Pen and blur of the usual canvas as they are on another one."""
+        zoom = canvas.zoom
+        pens = tuple(width * zoom for width in self.stroke_px)
+        return replace(self, stroke_px=pens, blur_px=self.blur_px * zoom)
 
     def scaled(self, strength: float) -> Style:
         """Every deviation of the shape times `strength`; means, pen, ink and paper stay."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from synth.canvas import NO_MEMORY
 from synth.errors import InputError
 
 Case = tuple[str, Any]  # what it is, what the action gets
@@ -75,6 +76,7 @@ def outcome(action: Callable[[Any], str], case: Any) -> str:
         return action(case)
     except InputError as error:
         assert str(error) and "\n" not in str(error), f"not one line: {str(error)!r}"
+        assert NO_MEMORY not in str(error), "wants more memory than it may have"
         return "refused"
 
 

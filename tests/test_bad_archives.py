@@ -18,7 +18,7 @@ import pytest
 from bad_cases import Case, mutations, try_all
 from conftest import draw_strokes
 
-from synth.canvas import Canvas
+from synth.canvas import NO_MEMORY, Canvas
 from synth.corpus import import_images, opened
 
 MEMORY_MIB = 700
@@ -37,7 +37,9 @@ def imports(case: tuple[str, bytes]) -> str:
             assert {p.name for p in place.iterdir()} <= {f"data.{ending}", "out"}
             assert [p.name for p in place.parent.iterdir()] == ["b"]
         assert len(store)
-        return "in part" if store.info["notes"]["skipped"] else "whole"
+        skipped = store.info["notes"]["skipped"]
+        assert NO_MEMORY not in str(skipped), skipped
+        return "in part" if skipped else "whole"
 
 
 def image(seed: int) -> bytes:
@@ -201,3 +203,17 @@ def test_folders_in_folders_take_no_time() -> None:
             archive.writestr(f"{'ab/' * 21_000}{number}.png", b"")
     cases = [("whole", ("zip", zipped())), ("it", ("zip", buffer.getvalue()))]
     assert try_all(imports, cases, MEMORY_MIB) == {"whole": 1, "refused": 1}
+
+
+@pytest.mark.parametrize("line", [b"\n", b'{"file": "A/0.png"}\n'])
+def test_a_table_larger_than_its_images_can_have(line: bytes) -> None:
+    """A few hundred kB packed, and a list of a hundred million lines from it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("A/0.png", image(0))
+        with archive.open("samples.jsonl", "w") as member:
+            piece = line * (2**20 // len(line))
+            for _ in range(100):
+                member.write(piece)
+    outcomes = try_all(imports, [("table", ("zip", buffer.getvalue()))], MEMORY_MIB)
+    assert outcomes == {"refused": 1}

@@ -182,6 +182,43 @@ def test_ours_is_held_against_the_better_way_of_each_peer(serving, monkeypatch):
     assert all(len(behind) > 1 for behind in followed(asked, rates).values())
 
 
+@pytest.mark.parametrize("holds", [True, False])
+def test_every_limit_over_http_can_be_missed(serving, monkeypatch, holds):
+    factor = 1.0 if holds else 10.0
+
+    def closed_loop(name, bodies, clients, requests):
+        seconds = np.full(requests, (0.0035 if clients == 1 else 0.02) * factor)
+        return seconds, 100.0, {0: "a"}
+
+    lost = [] if holds else ["one"]
+    monkeypatch.setattr(serving, "closed_loop", closed_loop)
+    monkeypatch.setattr(serving, "open_loop", lambda *_: (np.full(7, 0.9 * factor), lost))
+    args = SimpleNamespace(rounds=5, requests=3, open_requests=7)
+    names = {name: name for name in ("ours", "ours again", "ours, float32")}
+    rows = serving._over_http(names, [b""], lambda i: 0.003, "f32", args)
+    limits = [row for row in rows if not row.is_same_again]
+    assert [row.claim for row in limits] == [
+        *("HTTP p50, 1 client", "HTTP p50, 1 client", "HTTP p99, 8 clients"),
+        *("open loop, slowest request", "open loop, lost"),
+    ]
+    assert [row.holds for row in limits] == [holds] * 5
+
+
+@pytest.mark.parametrize(("ours_s", "holds"), [(0.9, True), (1.1, False)])
+def test_the_start_is_held_against_half_of_a_peers(serving, monkeypatch, ours_s, holds):
+    class Started:
+        def __init__(self, words, port, path, body):
+            self.start_s = ours_s if words == ["ours"] else 2.0
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(serving, "Running", Started)
+    args = SimpleNamespace(rounds=5, port=7000)
+    (row,) = serving.starts({"ours": ["ours"], "flask": ["flask"]}, args, b"")
+    assert row.holds is holds and len(row.ratios) == 5
+
+
 def test_an_engine_that_answers_otherwise_is_named_before_it_is_timed(serving):
     """In float32 by the probabilities, in fewer bits by the answers."""
     images = np.arange(40, dtype=np.uint8)[:, None, None]

@@ -213,9 +213,46 @@ def test_wrong_inputs_are_one_clear_error_and_leave_nothing(model, tmp_path):
             predict_files(model, [tmp_path / "a.png"], tmp_path / out, 1, top)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.png").write_bytes(b"?")
-    with pytest.raises(InputError, match=r"none of 1 images could be read: .*not an image"):
-        predict_files(model, [tmp_path / "bad"], tmp_path / "p.csv", 1)
     assert not list(tmp_path.glob("*p.csv*"))
+
+
+def test_table_and_list_are_of_the_same_call(model, tmp_path, monkeypatch):
+    """Whatever an earlier call left, and wherever a later one is interrupted."""
+    good, bad, out = tmp_path / "good", tmp_path / "bad", tmp_path / "p.csv"
+    for folder in (good, bad):
+        folder.mkdir()
+        (folder / "x.png").write_bytes(b"?")
+    drawing(LINES["一"]).save(good / "a.png")
+    listed = tmp_path / "p.csv.skipped"
+    assert predict_files(model, [good], out, 1) == (1, 1)
+    with pytest.raises(InputError, match=r"none of 1 .*; first: .*not an image.*p\.csv\.skipped"):
+        predict_files(model, [bad], out, 1)
+    assert "bad" in listed.read_text("utf-8") and not out.exists()
+    assert predict_files(model, [good / "a.png"], out, 1) == (1, 0)
+    assert out.exists() and not listed.exists()
+    earlier = out.read_bytes()
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("classifier.predict.write_text", full)
+        with pytest.raises(OSError, match="No space"):
+            predict_files(model, [good], out, 1)
+    assert out.read_bytes() == earlier and not listed.exists()
+
+    def killed(self, target):
+        if target == out:
+            raise KeyboardInterrupt
+        return replaced(self, target)
+
+    replaced = Path.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(model, [good], out, 1)
+    assert not out.exists() and listed.exists()
+    assert sorted(p.name for p in tmp_path.iterdir() if "p.csv" in p.name) == [listed.name]
 
 
 def test_a_model_that_is_none(tmp_path):

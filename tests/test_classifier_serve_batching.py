@@ -167,8 +167,10 @@ def test_the_gate_refuses_at_once_and_opens_again():
     gate = Gate(Limits(max_requests=2, deadline_s=60))
     with gate.entered() as deadline, gate.entered():
         assert 30 < deadline - time.monotonic() <= 60
+        started = time.monotonic()
         with pytest.raises(Refused, match="2 requests") as refused, gate.entered():
             pass
+        assert time.monotonic() - started < 1
         assert refused.value.status == 503
     with pytest.raises(ValueError), gate.entered():
         raise ValueError
@@ -200,3 +202,38 @@ def test_a_gate_of_another_width():
     gate = Gate(Limits(max_requests=9), 1)
     with gate.entered(), pytest.raises(Refused, match="1 requests"), gate.entered():
         pass
+
+
+def test_who_gets_the_network_too_late_is_not_run_and_the_next_is():
+    """Handed over when its time was up: it kept the network from those who still had some."""
+    go, ran = threading.Event(), []
+
+    def run(images):
+        ran.append(images[:, 0, 0].tolist())
+        if ran[-1] == [0]:
+            assert go.wait(20)
+        return double(images)
+
+    batcher = Batcher(run, 8)
+    outcomes: dict[int, str] = {}
+
+    def ask(i: int, deadline: float) -> None:
+        try:
+            batcher.answer(numbered(i), deadline)
+            outcomes[i] = "answered"
+        except Refused:
+            outcomes[i] = "late"
+
+    threads = [threading.Thread(target=ask, args=(0, soon()))]
+    threads[0].start()
+    while not ran:
+        time.sleep(0.01)
+    for i in (1, 2):
+        threads.append(threading.Thread(target=ask, args=(i, soon())))
+        threads[-1].start()
+        wait_until_queued(batcher, i)
+    batcher._queue[0].deadline = 0.0  # past, though it has not woken yet
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert outcomes == {0: "answered", 1: "late", 2: "answered"} and ran == [[0], [2]]

@@ -6,6 +6,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from running_service import BODY, LIMITS, Running, wait_for
@@ -202,5 +203,35 @@ def test_time_runs_from_when_a_request_has_come_whole(onnx):
         running.server.task_dispatcher.add_task = add_task
         running.service.gate._limits = LIMITS
         assert running.ask()[0] == 200
+    finally:
+        running.end()
+
+
+@pytest.mark.parametrize("more", ["", "Content-Length: 0\r\n"])
+def test_who_asks_first_whether_to_send_nothing_is_answered(running, more):
+    """It was told to go on, and waited for without end."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as one:
+        head = f"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{more}\r\n"
+        one.sendall(head.encode())
+        assert one.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("limit_s", "says"), [(5, "not whole after 5 s"), (600, "nothing more")])
+@pytest.mark.parametrize("start", [b"POST /inf", b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"])
+def test_a_request_that_is_not_whole_in_time_is_told_so(onnx, monkeypatch, start, limit_s, says):
+    clock = [0.0]
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(server_module, "CLEANUP_S", 0.1)
+    running = Running(onnx, replace(LIMITS, receive_s=limit_s))
+    try:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as one:
+            one.sendall(start)
+            channels = running.server.active_channels
+            wait_for(lambda: any(c.request is not None for c in list(channels.values())))
+            clock[0] += 60
+            head, _, body = one.makefile("rb").read().partition(b"\r\n\r\n")
+        assert b" 408 " in head.splitlines()[0] and says in json.loads(body)["error"]
+        assert running.ask()[0] == 200
+        assert b'endpoint="unknown",status="408"} 1.0' in running.service.metrics.text()
     finally:
         running.end()

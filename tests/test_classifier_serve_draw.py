@@ -1,10 +1,15 @@
 """The page to write on, in a real browser: by mouse, pen and finger, answers as one writes."""
 
+import json
 import shutil
+import subprocess
 import threading
 import time
+from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.common.by import By
@@ -312,7 +317,23 @@ def test_the_docs_show_every_path(page, url):
     titles = wait_for(
         page, lambda: [h.text for h in page.find_elements(By.CSS_SELECTOR, "#paths h2")]
     )
-    assert {"POST /v1/predict", "POST /inference", "GET /healthz", "GET /metrics"} <= set(titles)
+    told = json.loads(urlopen(f"{url}/openapi.json").read())["paths"]
+    there = {f"{method.upper()} {path}" for path, methods in told.items() for method in methods}
+    assert set(titles) == there and len(there) >= 8
+    page.get(url)
+
+
+def test_the_example_in_the_docs_can_be_pasted(page, url, tmp_path):
+    """With an image that no command line would hold; macOS has no `base64 -w0`."""
+    page.get(f"{url}/docs")
+    example = wait_for(page, lambda: page.find_element(By.ID, "examples").text)
+    (line,) = [x for x in example.splitlines() if "base64" in x]
+    big = np.random.default_rng(1).integers(0, 256, (500, 500), np.uint8)
+    Image.fromarray(big).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 200_000
+    line = line.replace("curl ", "curl -sS ")
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+    assert len(json.loads(done.stdout)["predictions"]) == 1
     page.get(url)
 
 

@@ -283,3 +283,45 @@ def test_large_answers_that_wait_for_the_disk_have_a_limit_in_bytes(tmp_path, mo
     keeper.put(answered(9, "一", bytes(4000)))  # there is room again
     keeper.close()
     assert counted(metrics.kept, "written") == 3
+
+
+def test_an_answer_that_cannot_stand_in_a_name_is_imported_as_it_was(tmp_path):
+    keeper = Keeper(tmp_path / "kept", 1000, BYTES, Metrics())
+    labels = [*'/\\.:*?"<>|', "一"]
+    for i, label in enumerate(labels):
+        ink = 255 - np.asarray(drawing(LINES["一"], 70 + i))
+        keeper.put(answered(i, label, encode(ink)))
+    keeper.close()
+    (folder,) = (tmp_path / "kept").glob("0*")
+    store = import_images(folder, tmp_path / "store", None, Canvas())
+    assert sorted(store.column("label")) == sorted(labels)
+
+
+def test_a_folder_that_cannot_be_removed_leaves_the_bound_to_the_others(
+    tmp_path, monkeypatch, caplog
+):
+    """Nothing went any more, and all was written: until the disk was full."""
+    monkeypatch.setattr(module, "PER_FOLDER", 3)
+    removed, stuck = module.shutil.rmtree, [True]
+
+    def rmtree(path, ignore_errors):
+        if not (stuck[0] and path.name == "00000001"):
+            removed(path, ignore_errors)
+
+    monkeypatch.setattr(module.shutil, "rmtree", rmtree)
+    metrics = Metrics()
+    keeper = Keeper(tmp_path, 9, BYTES, metrics)
+    for i in range(20):
+        keeper.put(answered(i, "一"))
+    wait_for(lambda: counted(metrics.kept, "written") == 20)
+    folders = sorted(p.name for p in tmp_path.glob("0*"))
+    assert folders == ["00000001", "00000006", "00000007"]
+    keeper.close()
+    keeper = Keeper(tmp_path, 3, BYTES, metrics)  # it alone has as many as there may be
+    keeper.put(answered(20, "一"))
+    wait_for(lambda: counted(metrics.kept, "failed") == 1)
+    assert "00000001 cannot be removed" in caplog.text
+    stuck[0] = False
+    keeper.put(answered(21, "一"))
+    keeper.close()
+    assert [p.name for p in tmp_path.rglob("*.png")] == ["id00021_一.png"]

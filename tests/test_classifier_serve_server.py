@@ -211,3 +211,56 @@ def test_a_sender_that_drips_loses_its_connection(onnx, monkeypatch):
         assert running.ask()[0] == 200
     finally:
         running.end()
+
+
+def test_those_who_ask_together_are_answered_as_one_batch(running):
+    """Over real connections: whatever stands between them and the network lets them through."""
+    go, answer, sizes = threading.Event(), running.service.batcher._run, []
+
+    def held(images):
+        sizes.append(len(images))
+        assert go.wait(20)
+        return answer(images)
+
+    running.service.batcher._run = held
+    got: list[int] = []
+    asking = [threading.Thread(target=lambda: got.append(running.ask()[0])) for _ in range(4)]
+    asking[0].start()
+    wait_for(lambda: sizes)
+    for thread in asking[1:]:
+        thread.start()
+    wait_for(lambda: len(running.service.batcher._queue) == 3)
+    go.set()
+    for thread in asking:
+        thread.join(20)
+    assert got == [200] * 4 and sizes == [1, 3]
+
+
+def test_at_the_end_half_a_second_must_pass_without_a_request(onnx, monkeypatch):
+    """Counted from the last answer: its reader asks again on the same connection."""
+    monkeypatch.setattr(server_module, "LINGER_S", 3.0)
+    running = Running(onnx)
+    go, begun = threading.Event(), threading.Event()
+    answer = running.service.batcher._run
+
+    def held(images):
+        begun.set()
+        assert go.wait(20)
+        return answer(images)
+
+    running.service.batcher._run = held
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    got = []
+    asking = threading.Thread(target=lambda: got.append(running.ask(connection)[0]))
+    asking.start()
+    assert begun.wait(20)
+    running.server.stop()
+    time.sleep(3.5)  # longer than it lingers after the stop
+    go.set()
+    asking.join(20)
+    time.sleep(0.5)  # the way to the reader and back
+    assert running.ask(connection)[0] == 200
+    assert got == [200]
+    connection.close()
+    running.thread.join(20)
+    assert not running.thread.is_alive()

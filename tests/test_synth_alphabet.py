@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synth.alphabet import OTHER, Alphabet, clean_label
+from synth.alphabet import OTHER, Alphabet, clean_label, name_of
 from synth.errors import InputError
 from synth.grouping import rows_by
 
@@ -143,3 +143,16 @@ def test_rows_by_label_are_the_places_of_each_in_order() -> None:
     found = {label: rows.tolist() for label, rows in rows_by(labels).items()}
     assert found == {"永": [0, 3, 5], OTHER: [1], "A": [2, 4]}
     assert rows_by(labels[:0]) == {}
+
+
+@pytest.mark.parametrize("label", [*'/\\.:*?"<>|', "A", "永", "other"])
+def test_a_label_comes_back_from_the_name_of_a_file(label: str) -> None:
+    name = name_of(label)
+    assert clean_label(name) == label
+    assert not set(name) & set('/\\.:*?"<>|')
+
+
+@pytest.mark.parametrize("label", ["U+D800", "U+0020", "U+110000", "U+41", "U+"])
+def test_a_code_point_that_is_no_character_is_no_label(label: str) -> None:
+    with pytest.raises(InputError):
+        clean_label(label)

@@ -79,17 +79,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # whatever Dask's own code warns of
 def test_two_workers_of_a_cluster_write_the_same_bytes(address: str) -> None:
+    from distributed import Client
+
     plan = plan_of(200)
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
     alone, there = list(render(plan)), list(render_on(address, plan))
     assert len(alone) == len(there) > 4
     for (images, samples), (theirs, their_samples) in zip(alone, there, strict=True):
         assert (images == theirs).all()
         assert repr(samples) == repr(their_samples)  # a NaN is not equal to itself
 
-    from distributed import Client
-
     with Client(address, set_as_default=False) as client:
-        assert len(client.scheduler_info()["workers"]) == 2
+        drew = client.run(lambda: cluster._unpacked.cache_info().misses)
+    assert len(drew) == 2 and all(drew.values())
 
 
 @pytest.mark.slow

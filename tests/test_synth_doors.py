@@ -147,36 +147,45 @@ def test_an_image_of_a_font_that_lies_near_a_written_one_is_no_copy_an_equal_or_
     refuse_leaks(real, [val], None)  # of that none is trained on
 
 
-def generated_of(top: Path, real: Store, behind: Store | None, **notes: str) -> Store:
-    """A generated store in `top`/made, of the GAN run `top`/gan that learned from `behind`."""
-    if behind is not None:
+def generated_of(
+    top: Path, real: Store, behind: Store | None, source: str = "gan", **notes: str
+) -> Store:
+    """A generated store in `top`/made, of the GAN run `top`/gan that learned from `behind`; a font
+    store whose pen did."""
+    if behind is not None and source == "font":
+        notes |= {"real": str(behind.path), "trained_on": behind.content}
+    elif behind is not None:
         (top / "gan").mkdir()
         about = {"made": {"real": str(behind.path)}, "real": behind.content}
         (top / "gan" / "generator.json").write_text(json.dumps(about), "utf-8")
         notes |= {"run": str(top / "gan"), "trained_on": behind.content}
     with StoreWriter(top / "made", real.canvas, real.alphabet, {}, notes) as writer:
-        writer.append(np.full((1, 64, 64), 9, np.uint8), [Sample("A", "A", "gan")])
+        writer.append(np.full((1, 64, 64), 9, np.uint8), [Sample("A", "A", source)])
     return Store.open(top / "made")
 
 
+@pytest.mark.parametrize("how", ["is", "is nearly"])
 @pytest.mark.parametrize("of", ["val", "test"])
-def test_a_gan_that_learned_from_what_is_measured_trains_no_classifier(
-    of: str, real: Store, tmp_path: Path
+@pytest.mark.parametrize("source", ["gan", "font"])
+def test_a_generator_that_learned_from_what_is_measured_trains_no_classifier(
+    source: str, of: str, how: str, real: Store, tmp_path: Path
 ) -> None:
-    """Though none of its images is like one of those."""
+    """Though none of its images is like one of those; a font's pen is a generator too."""
     from classifier.config import PRESETS
     from classifier.train import train
 
     row = int(real.rows("val" if of == "val" else "train")[0])
     image, name = real.images[[row]], real.column("origin")[row]
-    behind = store_of(tmp_path / "behind", real, image, "real", "train")
+    near = again(seed_of(real, row))
+    behind = store_of(tmp_path / "behind", real, image if how == "is" else near, "real", "train")
     test = None
     if of == "test":
-        unseen = again(99)
-        behind = store_of(tmp_path / "unseen", real, unseen, "real", "train")
+        unseen, near = again(99), again(99, 0.8)
+        taken = unseen if how == "is" else near
+        behind = store_of(tmp_path / "unseen", real, taken, "real", "train")
         test, name = store_of(tmp_path / "test", real, unseen, "real", "test"), "copy.png"
-    made = generated_of(tmp_path, real, behind)
-    words = rf"{name} \({of}\) is a training image of {behind.path}, which .*made learned from"
+    made = generated_of(tmp_path, real, behind, source)
+    words = rf"{name} \({of}\) {how} a training image of {behind.path}, which .*made learned from"
     with pytest.raises(InputError, match=words):
         train(real, [made], tmp_path / "out", PRESETS["demo"], 1, {}, test)
     assert not (tmp_path / "out").exists()
@@ -251,3 +260,11 @@ def test_a_gan_run_does_not_go_on_with_other_pixels(
     change_a_pixel(real, 4)
     with pytest.raises(InputError, match=r"image 4 .* is not the one that was written"):
         runs.train(Store.open(real.path), tmp_path / "out", runs.preset("demo")[1], [], 1, {})
+
+
+def test_a_font_store_whose_data_is_gone_is_trained_on(real: Store, tmp_path: Path) -> None:
+    """Some numbers were measured on it; an audit says that it is gone."""
+    behind = store_of(tmp_path / "behind", real, real.images[:1], "real", "train")
+    made = generated_of(tmp_path, real, behind, "font")
+    shutil.rmtree(behind.path)
+    refuse_leaks(real, [made], None)

@@ -210,16 +210,13 @@ def test_wrong_requests(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "x.tar").read_text() == "mine"
 
 
-@pytest.mark.parametrize("form", ["folder", "flat", "zip"])
+@pytest.mark.parametrize("form", ["folder", "flat", "zip", "webdataset"])
 def test_a_label_that_no_file_name_can_hold(form: str, tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "s", Canvas(SIZE, 2), Alphabet.of("./"), {}) as writer:
         writer.append(np.ones((2, SIZE, SIZE), np.uint8), [Sample(c, c, "real") for c in "./"])
     store = Store.open(tmp_path / "s")
-    with pytest.raises(InputError, match=r"'[/.]'.*export to hdf5"):
-        export_store(store, form, tmp_path / f"x{FORMATS[form]}")
-    assert {p.name for p in tmp_path.iterdir()} == {"s"}
     back = import_images(
-        export_store(store, "webdataset", tmp_path / "x.tar").path,
+        export_store(store, form, tmp_path / f"x{FORMATS[form]}").path,
         tmp_path / "again",
         store.alphabet,
         store.canvas,

@@ -142,9 +142,9 @@ MEASURED = Measures(np.linspace(2, 5, 7), (0.1, 0.2), (1.0, 6.0), (2.0, 3.0), 0.
 def test_each_measure_moves_its_own_part_of_the_style(
     changes: dict[str, Any], name: str, sign: int
 ) -> None:
-    same = _nearer(Style(), MEASURED, MEASURED)
+    same = _nearer(Style(), MEASURED, MEASURED, 1.0)
     assert same == Style()
-    moved = _nearer(Style(), replace(MEASURED, **changes), MEASURED)
+    moved = _nearer(Style(), replace(MEASURED, **changes), MEASURED, 1.0)
     assert {f.name for f in fields(Style) if getattr(moved, f.name) != getattr(same, f.name)} == {
         name
     }
@@ -221,3 +221,23 @@ def test_many_classes_are_looked_through_once(
     start = time.process_time()
     assert len(first_measured(store, have, monkeypatch)) == 6 * 200 // 6
     assert time.process_time() - start < 1  # 6,000 times a set of 6,000 takes some seconds
+
+
+def test_a_larger_canvas_has_a_larger_pen(tmp_path: Path) -> None:
+    """Bounds of the pen were those of 64 px: a usual pen of 256 px was drawn too thin."""
+    canvas = Canvas(256, 20)
+    alphabet = Alphabet.of("永十木口")
+    have = coverages([*alphabet.chars])
+    marker = replace(Style().on(canvas), stroke_px=(18.0,) * 7)
+    quota = Quota(0, dict.fromkeys(alphabet.chars, 40), 0, {})
+    plan = make_plan(alphabet, have, {}, quota, marker, canvas, 3)
+    with StoreWriter(tmp_path / "real", canvas, alphabet, {}) as writer:
+        for images, samples in render(plan):
+            writer.append(images, [replace(s, source="real", split="train") for s in samples])
+    real = Store.open(tmp_path / "real")
+    wanted = np.median(stroke_width_px(np.asarray(real.images)))
+    fitted = fit_style(Style().on(canvas), real, have, 5)
+    plan = make_plan(alphabet, have, {}, quota, fitted, canvas, 4)
+    drawn = np.concatenate([images for images, _ in render(plan)])
+    assert wanted > 13
+    assert abs(np.median(stroke_width_px(drawn)) / wanted - 1) < 0.08

@@ -196,6 +196,14 @@ def test_points_on_one_line_are_blank(tmp_path: Path) -> None:
     assert found.rejected == {"A": "blank", "B": "blank"}
 
 
+def test_a_glyph_of_lines_is_blank(tmp_path: Path) -> None:
+    """As an engraver's font has them: each stroke is a contour of two points, and no ink."""
+    glyphs = {"十": [[(0, 350), (700, 350)], [(350, 0), (350, 700)]], "C": letter(1)}
+    font = build_font(tmp_path / "a.ttf", glyphs)
+    found = open_font(font).coverage("十C")
+    assert found.rejected == {"十": "blank"} and set(found.usable) == {"C"}
+
+
 def test_copies_of_a_stand_in_are_one_picture(tmp_path: Path) -> None:
     glyphs = {c: shifted(letter(9), 10 * k, 3 * k) for k, c in enumerate("上下左右中")}
     glyphs |= {c: letter(k) for k, c in enumerate("日月")}

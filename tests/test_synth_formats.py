@@ -8,8 +8,10 @@ import json
 import pickle
 import shutil
 import struct
+import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import h5py
@@ -28,7 +30,7 @@ from synth.corpus import import_images, opened
 from synth.errors import InputError
 from synth.export import FORMATS, export_store
 from synth.found import parse_row, parse_table
-from synth.store import Store
+from synth.store import Sample, Store, StoreWriter
 
 CANVAS = Canvas(32, 2)
 
@@ -452,7 +454,7 @@ def test_tar_with_numbers_json_and_harm(tmp_path: Path) -> None:
         add(archive, ".hidden.png", png(5))
     store = do_import(path, classes="國永")
     assert sorted(store.column("label")) == ["永", "永"] and not (tmp_path / "harm").exists()
-    assert set(skipped(store)) == {"set.tar/3", "set.tar/4"}
+    assert set(skipped(store)) == {"set.tar/2.png", "set.tar/3", "set.tar/4"}
     assert store.info["notes"]["ignored_files"] == 2
     plain = do_import(path)
     assert "say what it stands for" in skipped(plain)["set.tar/train/0"]
@@ -540,3 +542,47 @@ def test_a_row_with_a_label_outside_is_held_against_the_alphabet(
     back = do_import(path, Alphabet.of("永國銀"), outside="other")
     rows = [r for r in back.table.to_pylist() if r["char"] == "三"]
     assert rows and all((r["label"], r["kind"]) == ("other", "unknown") for r in rows)
+
+
+def test_images_that_a_tar_does_not_hold_whole_are_listed(tmp_path: Path) -> None:
+    """GNU tar writes the second name of a file as a link: those images were gone unseen."""
+    top = tmp_path / "set"
+    top.mkdir()
+    for i in range(2):
+        (top / f"{i}.png").write_bytes(png(i))
+        (top / f"{i}.txt").write_text("永", "utf-8")
+    (top / "2.png").hardlink_to(top / "0.png")
+    (top / "2.txt").write_text("永", "utf-8")
+    (top / "3.png").symlink_to("1.png")
+    (top / "3.txt").write_text("永", "utf-8")
+    with (top / "4.png").open("wb") as file:
+        file.write(png(4))
+        file.truncate(2**22)
+    (top / "4.txt").write_text("永", "utf-8")
+    command = ["tar", "--sparse", "--sort=name", "-cf", str(tmp_path / "set.tar"), "-C", str(top)]
+    subprocess.run([*command, "."], check=True)
+    store = do_import(tmp_path / "set.tar")
+    why = skipped(store)
+    assert len(store) == 2 and len(why) == 3
+    assert all("without --sparse" in why[name] for name in why if name.endswith("4.png"))
+    assert sum("--hard-dereference" in reason for reason in why.values()) == 2
+
+
+def test_a_disk_that_takes_two_labels_for_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated: with the folder a/ there is A/."""
+    with StoreWriter(tmp_path / "store", Canvas(), Alphabet.of("Aa"), {}) as writer:
+        images = np.full((2, 64, 64), 9, np.uint8)
+        writer.append(images, [Sample("A", "A", "real"), Sample("a", "a", "real")])
+    made = Path.mkdir
+
+    def folding(self: Path, *more: Any, **kind: Any) -> None:
+        made(self, *more, **kind)
+        if self.name == "A":
+            made(self.with_name("a"))
+
+    monkeypatch.setattr(Path, "mkdir", folding)
+    with pytest.raises(InputError, match="a: this disk takes it for the folder of another label"):
+        export_store(Store.open(tmp_path / "store"), "folder", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -187,13 +187,19 @@ def test_places_and_licences(real: Store, tmp_path: Path) -> None:
     assert all(font_licences().values())
 
 
-def write_run(path: Path, stores: list[Store], contents: list[str] | None = None) -> list[dict]:
+def write_run(
+    path: Path,
+    stores: list[Store],
+    contents: list[str] | None = None,
+    pretrained: str | None = None,
+) -> list[dict]:
     """What an audit reads of a run. Returns its sources."""
     path.mkdir(exist_ok=True)
     sources = [{"store": str(s.path), "made": s.info["made"]} for s in stores]
     (path / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
     start = {"stores": contents or [s.content for s in stores]}
-    (path / "config.yaml").write_text(yaml.safe_dump({"start": start}), "utf-8")
+    settings = {"classifier": {"pretrained": pretrained}, "start": start}
+    (path / "config.yaml").write_text(yaml.safe_dump(settings), "utf-8")
     return sources
 
 
@@ -241,6 +247,31 @@ def test_the_audit(real: Store, tmp_path: Path, audited: Callable[..., tuple[int
     (run_ / "model.json").write_text(json.dumps({"info": {"sources": sources}}), "utf-8")
     code, told = audited("--allow", "my-own")
     assert code == 2 and "made again" in told
+
+
+def test_an_audit_follows_weights_to_the_runs_they_came_from(
+    real: Store, tmp_path: Path, audited: Callable[..., tuple[int, str]]
+) -> None:
+    write_run(tmp_path / "run", [real], pretrained="library")
+    code, told = audited()
+    assert code == 0 and "nothing says" not in told
+    other = written(
+        tmp_path / "other", np.asarray(real.images[real.rows("train")[:3]]), ["train"] * 3
+    )
+    write_run(tmp_path / "middle", [other])
+    write_run(tmp_path / "run", [real], pretrained=str(tmp_path / "middle" / "model.safetensors"))
+    code, told = audited()
+    assert code == 0 and f"{other.path}: 3 images, of the run that the weights came from" in told
+    # what the first of three runs learned from is measured on by the last
+    held = np.asarray(real.images[real.rows("val")[:1]])
+    first = written(tmp_path / "first", held, ["train"])
+    write_run(tmp_path / "first-run", [first])
+    write_run(tmp_path / "middle", [other], pretrained=str(tmp_path / "first-run"))
+    code, told = audited()
+    assert code == 2 and f"is a training image of {first.path}" in told
+    write_run(tmp_path / "run", [real], pretrained="weights.pt")
+    code, told = audited()
+    assert code == 0 and "nothing says what the weights in weights.pt learned from" in told
 
 
 def test_an_audit_says_when_pixels_changed_under_their_hashes(

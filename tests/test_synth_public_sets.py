@@ -278,3 +278,18 @@ def test_omniglot_is_fetched_as_a_zip(
     monkeypatch.setattr(datasets.Omniglot, "zips_md5", sums)
     words = ("--classes", tmp_path / "names.txt", "--outside", "other", "--download")
     assert len(command("Omniglot", *words)) == 12
+
+
+def test_a_packed_file_of_nothing_is_refused_before_it_is_unpacked(
+    command: Command, tmp_path: Path
+) -> None:
+    """8 MB of it once took 8 GiB of memory; here a small part of one that says so."""
+    raw = tmp_path / "root" / "EMNIST" / "raw"
+    raw.mkdir(parents=True)
+    head = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**20, 64, 64)
+    with gzip.open(raw / "emnist-digits-train-images-idx3-ubyte.gz", "wb") as file:
+        file.write(head + bytes(2**22))
+    with gzip.open(raw / "emnist-digits-train-labels-idx1-ubyte.gz", "wb") as file:
+        file.write(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**20) + bytes(2**20))
+    said = command("EMNIST", "--subset", "digits")
+    assert isinstance(said, str) and f"the limit is {2**26} bytes" in said

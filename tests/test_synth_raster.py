@@ -187,3 +187,14 @@ def test_a_far_off_neighbour_makes_no_glyph_dense(chars: str, dense: bool) -> No
         for there in (far, points, -far):
             batch = np.concatenate([points, there, points])
             assert (_crowded(batch, n.cumsum() - n, n) == dense).all()
+
+
+def test_the_largest_canvas_loses_nothing_at_its_edges() -> None:
+    """Points were held within 500 px: of 512 the right and the top were squashed."""
+    canvas = Canvas(512, 5)
+    corners = np.array([[5, 5], [507, 5], [507, 507], [5, 507]], float)
+    shapes = Shapes(corners.astype(np.float32), np.array([0, 4]), np.array([0, 1]))
+    (image,) = rasterise(shapes, canvas)
+    rows, columns = np.nonzero(image)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 506, 5, 506)
+    assert (image[5:507, 5:507] == 255).all()

@@ -230,11 +230,14 @@ def test_render_is_a_stream_in_bounded_memory() -> None:
     assert isinstance(stream, GeneratorType)
     list(itertools.islice(stream, 2))  # caches are filled
     tracemalloc.start()
-    for _images, _samples in itertools.islice(stream, 8):
-        pass
+    held, chunk = [], 0
+    for images, _samples in itertools.islice(stream, 8):
+        held.append(tracemalloc.get_traced_memory()[0])
+        chunk = images.nbytes
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 60e6  # bytes; all of it would be 180 MB of images alone
+    assert held[-1] - held[1] < 3 * chunk  # of the six between none is kept
 
 
 def test_undeformed_renders_are_read_right() -> None:

@@ -59,3 +59,32 @@ def test_a_folder_of_something_else_is_no_run(tmp_path):
     (tmp_path / ".config.yaml.partial").write_text("mo", "utf-8")  # of a run that was killed
     keep_settings(tmp_path, {"model": {"lr": 0.1}}, ("model",))
     assert (tmp_path / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {lr: !!timestamp x}",
+        'model: {lr: !!int ""}',
+        "model: {lr: !!float x}",
+        "model: {lr: !!python/object:os.system x}",
+        "model: 7",
+        "{",
+        "model: " + "[" * 100_000,
+        "a: &a [1, 2]\nmodel: {lr: *a}",
+    ],
+)
+def test_a_damaged_settings_file_is_one_line(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text, "utf-8")
+    with pytest.raises(InputError, match=r"config\.yaml: damaged \(.+\); remove the run's") as told:
+        keep_settings(tmp_path, {"model": {"lr": 0.1}}, ("model",))
+    assert len(str(told.value)) < 400 + len(str(tmp_path))
+
+
+def test_aliases_that_stand_for_more_than_any_memory_holds_are_refused(tmp_path):
+    """Nine of nine of nine ...: what was set before stands in the message."""
+    lines = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    (tmp_path / "config.yaml").write_text("\n".join([*lines, "model: {lr: *a9}"]), "utf-8")
+    with pytest.raises(InputError, match="damaged"):
+        keep_settings(tmp_path, {"model": {"lr": 0.1}}, ("model",))

@@ -248,6 +248,24 @@ DAMAGES = {
         "32, 32.*16, 16",
     ),
     "an unknown canvas": (lambda p: edit_info(p, canvas={"width": 3}), "damaged"),
+    "json in brackets without end": (
+        lambda p: (p / "store.json").write_text("[" * 100_000),
+        "store.json: damaged",
+    ),
+    "an alphabet of numbers": (lambda p: edit_info(p, alphabet=[1, 2]), "store.json: damaged"),
+    "an alphabet of half characters": (
+        lambda p: (p / "store.json").write_text(
+            (p / "store.json").read_text("utf-8").replace("永", r"\ud800"), "utf-8"
+        ),
+        "store.json: damaged",
+    ),
+    "not how it was made": (
+        lambda p: (p / "store.json").write_text(
+            (p / "store.json").read_text("utf-8").replace('"made"', '"mad"'), "utf-8"
+        ),
+        "store.json: damaged .'made'",
+    ),
+    "notes that are none": (lambda p: edit_info(p, notes=[]), "store.json: damaged"),
     "another alphabet": (lambda p: edit_info(p, alphabet=["一", "永"]), ALPHABET.digest),
 }
 

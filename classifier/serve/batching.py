@@ -78,13 +78,14 @@ class Batcher:
         with self._lock:
             batch = self._take()
         try:
-            images = [place.images for place in batch]
-            found = self._run(images[0] if len(images) == 1 else np.concatenate(images))
-            at = 0
-            for place in batch:
-                place.result = found[at : at + len(place.images)]
-                at += len(place.images)
-            self._on_batch(at)
+            if batch:
+                images = [place.images for place in batch]
+                found = self._run(images[0] if len(images) == 1 else np.concatenate(images))
+                at = 0
+                for place in batch:
+                    place.result = found[at : at + len(place.images)]
+                    at += len(place.images)
+                self._on_batch(at)
         except BaseException as error:
             for place in batch:
                 place.error = error
@@ -99,9 +100,10 @@ class Batcher:
                 place.woken.set()
 
     def _take(self) -> list[_Place]:
-        """The leader and those behind it that fit into one batch; who is late already is told."""
-        batch = [self._queue.popleft()]
-        count, now = len(batch[0].images), time.monotonic()
+        """Those in front that fit into one batch, the leader the first of them; who is late already
+        is told, and not run."""
+        batch: list[_Place] = []
+        count, now = 0, time.monotonic()
         while self._queue:
             place = self._queue[0]
             if place.deadline < now:
@@ -109,7 +111,7 @@ class Batcher:
                 place.error = late()
                 place.woken.set()
                 continue
-            if count + len(place.images) > self._max_images:
+            if batch and count + len(place.images) > self._max_images:
                 break
             batch.append(self._queue.popleft())
             count += len(place.images)

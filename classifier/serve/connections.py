@@ -13,7 +13,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from classifier.serve.parsing import Parser, Refusal, Task
+from classifier.serve.parsing import Parser, Refusal, Task, TooSlow
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Channel(HTTPChannel):
     request: Any  # a Parser, or None
     close_when_flushed: bool
     receiving_since = 0.0  # in `time.monotonic()`; of the request that is not whole yet
+    heard_at = 0.0  # likewise: when something came last
     refused = False
     drained_at = 0.0  # in `time.monotonic()`: when it is closed after a refusal; 0: not begun
 
@@ -57,14 +58,16 @@ class Channel(HTTPChannel):
         if self.drained_at:
             self.will_close = time.monotonic() > self.drained_at
             return False
-        before = self.request
+        before, self.heard_at = self.request, time.monotonic()
         taken: bool = super().received(data)
         if self.request is not before:
-            self.receiving_since = time.monotonic()
+            self.receiving_since = self.heard_at
         return taken
 
     def send_continue(self) -> None:
-        if not self.request.error:  # what is refused already is not asked for
+        # neither is what is refused already asked for, nor a body where there is none: waitress
+        # would wait for it without end
+        if not self.request.error and not self.request.completed:
             super().send_continue()
 
     def handle_write(self) -> None:
@@ -80,13 +83,28 @@ class Channel(HTTPChannel):
             except OSError:  # gone already
                 self.will_close = True
 
-    def is_late(self, limit_s: float) -> bool:
-        """Whether a request is being received for longer than that, or what follows a refusal was
-        read for long enough. Called by the loop."""
+    def end_if_late(self, limit_s: float, silent_s: float) -> None:
+        """Refuses a request that is being received for longer than `limit_s`, or from which nothing
+        came for `silent_s`; closes it where what follows a refusal was read for long enough. Called
+        by the loop."""
         now = time.monotonic()
         if self.drained_at:
-            return now > self.drained_at
-        return self.request is not None and now > self.receiving_since + limit_s
+            self.will_close = self.will_close or now > self.drained_at
+            return
+        with self.requests_lock:
+            half = self.request
+            if half is None or self.requests:
+                return
+            if now > self.receiving_since + limit_s:
+                reason = f"not whole after {limit_s:g} s"
+            elif now > self.heard_at + silent_s:
+                reason = f"nothing more came for {silent_s:g} s"
+            else:
+                return
+            self.request = None
+            half.refuse(TooSlow(reason))
+            self.requests.append(half)
+        self.server.add_task(self)
 
     def service(self) -> None:
         if self.requests and self.requests[0].error:

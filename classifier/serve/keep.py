@@ -24,6 +24,7 @@ from pathlib import Path
 
 from classifier.card import Prediction
 from classifier.serve.metrics import Metrics
+from synth.alphabet import name_of
 from synth.errors import InputError
 
 PER_FOLDER = 1000
@@ -158,7 +159,7 @@ class Keeper:
 
     def _write(self, answered: Answered) -> None:
         said = answered.prediction
-        name = f"{answered.server_uuid}_{_in_file_name(said.label)}.{_suffix(answered.file)}"
+        name = f"{answered.server_uuid}_{name_of(said.label)}.{_suffix(answered.file)}"
         row = {
             "file": name,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(answered.timestamp)),
@@ -193,21 +194,22 @@ class Keeper:
             self._number += 1
             self._now = now = _Folder(self._folder / f"{self._number:08d}")
             self._folders.append(now)
-        while len(self._folders) > 1 and (
-            sum(f.answers for f in self._folders) >= self._max_answers
-            or sum(f.bytes_on_disk for f in self._folders) + size > self._max_bytes
-        ):
-            oldest = self._folders[0]
-            shutil.rmtree(oldest.path, ignore_errors=True)
-            if oldest.path.exists():  # it goes on counting, so that the bound holds
+        for oldest in list(self._folders)[:-1]:
+            if not self._is_too_much(size):
                 break
-            self._folders.popleft()
+            shutil.rmtree(oldest.path, ignore_errors=True)
+            if not oldest.path.exists():  # else it goes on counting, and the next one goes
+                self._folders.remove(oldest)
+        if len(self._folders) > 1 and self._is_too_much(size):
+            raise OSError(f"{self._folders[0].path} cannot be removed, and there is no more room")
         return now
 
-
-def _in_file_name(label: str) -> str:
-    """ "/" cannot stand in a name; the table has the label as it is."""
-    return label.replace("/", "U+002F")
+    def _is_too_much(self, size: int) -> bool:
+        """With one more answer of so many bytes."""
+        return (
+            sum(f.answers for f in self._folders) >= self._max_answers
+            or sum(f.bytes_on_disk for f in self._folders) + size > self._max_bytes
+        )
 
 
 def _suffix(file: bytes) -> str:

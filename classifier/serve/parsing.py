@@ -24,6 +24,13 @@ class Busy(Error):
     reason = "Service Unavailable"
 
 
+class TooSlow(Error):
+    """Nor of this one."""
+
+    code = 408
+    reason = "Request Timeout"
+
+
 class Parser(HTTPRequestParser):
     """Notes when a request had come whole: from then on its time runs. Refuses a body that, with
     those of the other requests, takes more bytes of files than there may be."""
@@ -43,11 +50,14 @@ class Parser(HTTPRequestParser):
             if self._held.change(came - self._mine):
                 self._mine = came
             else:
-                self.error, self.completed = Busy("other requests' bodies take all the room"), True
-                self.close()
+                self.refuse(Busy("other requests' bodies take all the room"))
         if self.completed and not self.came:
             self.came = time.monotonic()
         return taken
+
+    def refuse(self, error: Error) -> None:
+        self.error, self.completed = error, True
+        self.close()
 
     def close(self) -> None:
         """Lets go of its file. More than once does no harm."""

@@ -100,7 +100,7 @@ class Server(TcpWSGIServer):
             self._turn(0.05)
             channels = list(self.active_channels.values())
             if any(c.busy for c in channels):
-                quiet_at = max(quiet_at, time.monotonic() + 0.05)
+                quiet_at = time.monotonic() + LINGER_S
             elif not channels or time.monotonic() >= quiet_at:
                 break
         left = sum(c.busy for c in self.active_channels.values())
@@ -112,11 +112,11 @@ class Server(TcpWSGIServer):
         self.trigger.close()
 
     def maintenance(self, now: float) -> None:
-        """Waitress's own looks for silence only: a byte now and then would hold a connection."""
+        """Waitress's own looks for silence only, which it closes without a word, and a byte now and
+        then would hold a connection."""
+        for channel in list(self.active_channels.values()):
+            channel.end_if_late(self._receive_s, IDLE_S)
         super().maintenance(now)
-        for channel in self.active_channels.values():
-            if channel.is_late(self._receive_s) and not channel.requests:
-                channel.will_close = True
 
     def handle_accept(self) -> None:
         self.accept_of(self)

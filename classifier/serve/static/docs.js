@@ -58,8 +58,8 @@ async function show() {
   document.getElementById("about").textContent = described.info.description;
   document.getElementById("examples").textContent =
     `curl -F image=@a.png -F image=@b.png ${here}/v1/predict\n` +
-    `curl -H 'Content-Type: application/json' -d '{"image": "'$(base64 -w0 a.png)'"}' ` +
-    `${here}/v1/predict`;
+    `(printf '{"image": "'; base64 < a.png | tr -d '\\n'; printf '"}') | ` +
+    `curl -H 'Content-Type: application/json' -d @- ${here}/v1/predict`;
   for (const [path, methods] of Object.entries(described.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
       document.getElementById("paths").append(section(path, method, operation, all));
