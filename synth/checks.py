@@ -24,9 +24,10 @@ from synth.fonts import (
 )
 from synth.likeness import build_atlas, look_alikes
 from synth.variants import variant_pairs
-from synth.vote import outvoted, shown_instead
+from synth.vote import VOTERS, outvoted, shown_instead
 
 LOOK_ALIKES = 24  # of each known character, however rare
+NAMED = 60  # characters, in a remark
 IN_FONTS = 2  # an other character must be in two fonts, or look like one of the alphabet
 ANOTHER, PUT_BACK = "another character", "another character, but put back"
 COLUMNS = ["font", "character", "code", "reason", "drawn as"]  # of the list of what was refused
@@ -80,6 +81,12 @@ class FontCheck:
         if self.missing:
             total = len(self.alphabet) + len(self.listed)
             lines.append(f"no font has {len(self.missing)} of {total}: {' '.join(self.missing)}")
+        if few := self._unjudged():
+            shown = " ".join(few[:NAMED]) + (" ..." if len(few) > NAMED else "")
+            lines.append(
+                f"{len(few)} characters are in {VOTERS} fonts or fewer; their glyphs were not held "
+                f"against one another: {shown}"
+            )
         if self.put_back:
             named = [
                 f"{char} in {font} ({why})"
@@ -97,6 +104,14 @@ class FontCheck:
                 + " ".join(self.folded)
             )
         return lines
+
+    def _unjudged(self) -> list[str]:
+        """Characters of the alphabet that too few fonts have for a vote."""
+        have: Counter[str] = Counter()
+        for coverage in self.coverages:
+            have.update(coverage.usable)
+            have.update(c for c, why in coverage.rejected.items() if shown_instead(why))
+        return [c for c in self.alphabet.chars if 0 < have[c] <= VOTERS]
 
     def refused(self) -> list[tuple[str, ...]]:
         """Rows of COLUMNS. A character that a font does not map is named where it is of the

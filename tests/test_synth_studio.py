@@ -120,6 +120,16 @@ def test_what_of_a_users_list_is_no_other_is_named(tmp_path: Path) -> None:
         Studio.prepare(ALPHABET, None, **settings)
 
 
+def test_characters_that_too_few_fonts_have_for_a_vote_are_named() -> None:
+    check = Studio.prepare(ALPHABET, None, per_class=1, other_images=0).check
+    assert not check.remarks()
+    (line,) = replace(check, coverages=check.coverages[:3]).remarks()
+    assert line == (
+        f"{len(ALPHABET)} characters are in 3 fonts or fewer; their glyphs were not held against "
+        f"one another: {' '.join(ALPHABET.chars)}"
+    )
+
+
 def test_what_one_font_alone_has_is_used_where_it_looks_like_one_of_the_alphabet() -> None:
     made = Studio.prepare(ALPHABET, None, per_class=1, other_images=200, other_chars=80)
     fonts = characters_of([f for f in find_fonts() if f.name in NAMES])
