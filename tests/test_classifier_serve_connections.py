@@ -235,3 +235,32 @@ def test_a_request_that_is_not_whole_in_time_is_told_so(onnx, monkeypatch, start
         assert b'endpoint="unknown",status="408"} 1.0' in running.service.metrics.text()
     finally:
         running.end()
+
+
+def test_beyond_the_most_connections_a_sender_is_told_at_once(onnx, monkeypatch):
+    """They waited, until a sender of half a request was cut after half a minute."""
+    monkeypatch.setattr(server_module, "most_connections", lambda: 3)
+    monkeypatch.setattr(server_module, "TURNED_AWAY", 9)
+    running = Running(onnx)
+    try:
+        half = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(3)]
+        for one in half:
+            one.sendall(b"POST /inf")
+        channels = running.server.active_channels
+        wait_for(lambda: len(channels) == 3)
+        for _ in range(5):
+            started = time.monotonic()
+            status, body = running.ask()
+            assert status == 503 and body == {"error": "too many connections"}
+            assert time.monotonic() - started < 5
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as one:
+            head, _, _ = one.makefile("rb").read().partition(b"\r\n\r\n")  # nothing was asked
+            assert b"Retry-After: 1" in head
+        half.pop().close()
+        wait_for(lambda: len(channels) < 3)
+        assert running.ask()[0] == 200
+        assert b'endpoint="unknown",status="503"} 6.0' in running.service.metrics.text()
+        for one in half:
+            one.close()
+    finally:
+        running.end()

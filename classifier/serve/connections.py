@@ -13,7 +13,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from classifier.serve.parsing import Parser, Refusal, Task, TooSlow
+from classifier.serve.parsing import Parser, Refusal, Task, TooSlow, too_many
 from synth.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DRAIN_S = 2.0  # so long what a refused sender still sends is read, and dropped
 MAX_CONNECTIONS = 2048
 FILES_EACH = 3  # of a connection: itself, and where they are large its request and its answer
-SPARE_FILES = 128  # of all else: the model, the program, kept answers
+SPARE_FILES = 128  # of all else: the model, the program, kept answers, and
+TURNED_AWAY = 32  # connections beyond the limit, which are told so; more wait to be accepted
 BACKLOG = 1024  # connections that wait to be accepted
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -69,6 +70,15 @@ class Channel(HTTPChannel):
         # would wait for it without end
         if not self.request.error and not self.request.completed:
             super().send_continue()
+
+    def turn_away(self) -> None:
+        """Answers 503 before anything is read: there are as many connections as there may be."""
+        answer = too_many()
+        with self.outbuf_lock:
+            self.outbufs[-1].append(answer)
+            self.current_outbuf_count += len(answer)
+            self.total_outbufs_len += len(answer)
+        self.refused = self.close_when_flushed = True
 
     def handle_write(self) -> None:
         if not (self.refused and self.close_when_flushed) or self.will_close:

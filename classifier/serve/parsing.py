@@ -24,6 +24,17 @@ class Busy(Error):
     reason = "Service Unavailable"
 
 
+def too_many() -> bytes:
+    """A whole answer to a connection of which nothing is read."""
+    body = json.dumps({"error": "too many connections"}).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {Busy.code} {Busy.reason}\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n"
+        f"Retry-After: {RETRY_AFTER_S}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 class TooSlow(Error):
     """Nor of this one."""
 

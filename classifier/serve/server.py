@@ -18,8 +18,16 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
-from classifier.serve.connections import BACKLOG, Channel, Listener, bound, most_connections
+from classifier.serve.connections import (
+    BACKLOG,
+    TURNED_AWAY,
+    Channel,
+    Listener,
+    bound,
+    most_connections,
+)
 from classifier.serve.limits import Held, Limits
+from classifier.serve.parsing import Busy
 
 SPARE_THREADS = 8  # above the requests let in: /v1/nearest, /healthz, and to refuse the others
 IDLE_S = 30  # a connection that is silent that long is closed
@@ -49,10 +57,12 @@ class Server(TcpWSGIServer):
         self._grace_s, self._on_stop, self._receive_s = grace_s, on_stop, limits.receive_s
         self.on_refused, self.max_body_bytes = on_refused, limits.max_body_bytes
         self.held = Held(limits.max_held_bytes)
+        self._most_connections = most_connections()
         adjustments = Adjustments(
             threads=limits.max_requests + SPARE_THREADS,
             max_request_body_size=limits.max_body_bytes + 1,  # it refuses what has as many
-            connection_limit=most_connections(),
+            # it counts its own sockets with them
+            connection_limit=self._most_connections + TURNED_AWAY,
             channel_timeout=IDLE_S,
             cleanup_interval=CLEANUP_S,
             asyncore_use_poll=True,
@@ -131,7 +141,10 @@ class Server(TcpWSGIServer):
         except OSError as error:  # the sender is gone already, say
             _log.warning("a connection was not accepted: %s", error)
             return False
-        self.channel_class(self, *accepted, self.adj, map=self._map)
+        channel = self.channel_class(self, *accepted, self.adj, map=self._map)
+        if len(self.active_channels) > self._most_connections:
+            channel.turn_away()
+            self.on_refused(Busy.code)
         return True
 
     def _turn(self, timeout_s: float) -> None:
