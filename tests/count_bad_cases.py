@@ -39,7 +39,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="without the slow tests")
     parser.add_argument("--least", type=int, default=2000, help="cases in all")
     args = parser.parse_args()
-    files = [*sorted(TESTS.glob("test_bad_*.py")), TESTS / "test_fuzz_corpus.py"]
+    more = ("test_fuzz_corpus.py", "test_gan_damaged.py")
+    files = [*sorted(TESTS.glob("test_bad_*.py")), *(TESTS / name for name in more)]
     line = [sys.executable, "-m", "pytest", "-q", "--no-header", *map(str, files)]
     if args.quick:
         line += ["-m", "not slow"]
