@@ -50,6 +50,7 @@ class ClassifierConfig:
     others: str = "each"  # classes of "other" characters: one together, or each its own
     other_score: str = "norms"  # norms, logit, energy or softmax, see classifier.rejection
     threshold_by: str = "all"  # one threshold for all known classes, or one for each group
+    known_lost: float = 0.05  # share of the known images read right that it may call other
     augment_strength: float = 1.0  # 0 to 2
     augment_ease: float = 0.4  # share of it that is left at the end of the run, see `ease`
     synthetic_bending: float = 0.5  # share of the bending for images that were bent when made

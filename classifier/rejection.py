@@ -110,6 +110,7 @@ def choose_by_group(
     target: np.ndarray,  # [N] int64; `known` and above are other
     group: np.ndarray,  # [known] str: of each known class
     threshold: float,  # for all of them, what a group has that cannot have its own
+    most_lost: float = 0.05,  # see `choose_threshold`
     score: str = "norms",
 ) -> dict[str, float]:
     """Group -> its own threshold: `choose_threshold` on the images, known and other, that look most
@@ -123,5 +124,7 @@ def choose_by_group(
         right, others = mine & (best == target), mine & (target >= known)
         found[name] = threshold
         if min(right.sum(), others.sum()) >= ENOUGH:
-            found[name] = choose_threshold(probabilities[mine], target[mine], known, score=score)[0]
+            found[name], _ = choose_threshold(
+                probabilities[mine], target[mine], known, most_lost, score
+            )
     return found

@@ -166,6 +166,7 @@ def _require_options(config: ClassifierConfig) -> None:
         ("cutmix", config.cutmix, 0.0, 100.0),
         ("logit-adjustment", config.logit_adjustment, 0.0, 10.0),
         ("one-vs-rest", config.one_vs_rest, 0.0, 100.0),
+        ("known-lost", config.known_lost, 0.0, 1.0),
         ("synthetic-loss-weight", config.synthetic_loss_weight, 0.0, 100.0),
         ("hard-weight", config.hard_weight, 1.0, 100.0),
         ("freeze-steps", config.freeze_steps, 0, config.steps),

@@ -269,12 +269,13 @@ def _threshold(model: Model, setup: Setup, config: ClassifierConfig) -> _SetTo:
     others: dict[str, dict[str, float]] = {}
     if len(held.images):
         p = model.probabilities(held.images)
-        threshold, rates = choose_threshold(p, held.targets, setup.known, score=score)
+        lost = config.known_lost
+        threshold, rates = choose_threshold(p, held.targets, setup.known, lost, score)
         limits = np.full(setup.known, threshold)
         if config.threshold_by == "group":
             counts = real_counts(real)
             group = np.array([group_of(counts[c]) for c in real.alphabet.chars])
-            by_group = choose_by_group(p, held.targets, group, threshold, score)
+            by_group = choose_by_group(p, held.targets, group, threshold, lost, score)
             limits = np.array([by_group[g] for g in group])
             # what these find and lose, not what the one for all would; where that one is none, a
             # group may have its own

@@ -263,6 +263,13 @@ def options() -> ArgumentParser:
         "and 20 other images of such",
     )
     p.add_argument(
+        "--known-lost",
+        type=float | None,
+        help="share of the known validation images read right that the threshold may call other, "
+        "0..1; with less of it rare characters are called other less often, and others are taken "
+        "for known ones more often (default: 0.05)",
+    )
+    p.add_argument(
         "--synthetic-cap",
         type=float | None,
         help="most that font and GAN may be of a class with real images, 0..1 (default: no cap)",
@@ -353,7 +360,8 @@ def main(args: Namespace) -> None:
         "augmentation pretrained freeze_steps optimiser schedule lr_decay_by_depth clip_norm mixup "
         "cutmix one_vs_rest logit_adjustment synthetic_loss_weight noise_loss hard_weight monitor "
         "patience compile threads resident_gib warmup_share weight_decay ema_decay smoothing_real "
-        "smoothing_synthetic doubt_below other_share others other_score threshold_by"
+        "smoothing_synthetic doubt_below other_share others other_score threshold_by "
+        "known_lost"
     )
     changes = {n: getattr(args, n) for n in names.split()}
     config = config.changed({k: _named(v) for k, v in changes.items() if v is not None})

@@ -169,6 +169,11 @@ def test_a_group_has_its_threshold_where_no_common_one_would_do(monkeypatch, cap
         "blank": {"images": 40, "called_other": 0.0},
     }
     assert "nothing will be called other" not in capsys.readouterr().out
+    # with half of the known ones to lose there is one for all
+    half = runs._threshold(model, setup, _config(known_lost=0.5))
+    assert half.threshold < 1 and half.rates["known_lost"] == pytest.approx(0.5)
+    every = runs._threshold(model, setup, _config(known_lost=1.0, threshold_by="group"))
+    assert max(every.by_group.values()) < 1
     found = runs._threshold(model, setup, _config())
     assert (found.threshold, found.rates, found.by_group) == (1, {}, {})
     assert "nothing will be called other" in capsys.readouterr().out
@@ -286,6 +291,7 @@ def test_options_of_the_command_reach_the_run(stores, tmp_path, load_script, mon
         "others": "one",
         "other_score": "energy",
         "threshold_by": "group",
+        "known_lost": 0.02,
     }
     words = list(given)
     for name, value in options.items():
@@ -307,6 +313,7 @@ def test_options_of_the_command_reach_the_run(stores, tmp_path, load_script, mon
         ({"others": "some"}, "--others 'some': there are each, one"),
         ({"other_score": "x"}, "--other-score 'x': there are norms, logit, energy, softmax"),
         ({"threshold_by": "class"}, "--threshold-by 'class': there are all, group"),
+        ({"known_lost": 1.5}, "--known-lost 1.5: not between 0 and 1"),
         ({"clean_at": (0.3, 1.2)}, "--clean-at 1.2: not between 0 and 1"),
         ({"doubt_below": -0.1}, "--doubt-below -0.1"),
         ({"smoothing_real": 1.5}, "--smoothing-real 1.5"),
