@@ -38,6 +38,7 @@ from classifier.gradients import GradientCheck
 from classifier.lit import ClassifierModule
 from classifier.losses import smoothed_loss
 from classifier.mixing import REAL
+from classifier.one_vs_rest import one_vs_rest_loss
 from classifier.progress import Metrics
 from classifier.schedules import optimiser, schedule
 from classifier.setup import Setup, prepare
@@ -118,7 +119,7 @@ def bare(setup: Setup, config: ClassifierConfig) -> tuple[float, dict[str, torch
     from classifier.loaders import TrainLoader
 
     module, _ = fresh(setup, config)
-    rate = optimiser(module.network, config)
+    rate = optimiser(module.network, config, module.one_vs_rest.parameters())
     (plan,) = schedule(rate, config)
     loader = TrainLoader(
         setup.stores,
@@ -140,11 +141,15 @@ def bare(setup: Setup, config: ClassifierConfig) -> tuple[float, dict[str, torch
         rate.zero_grad()
         with low, module.parts.of(int(real.sum())):
             logits = module.network(images[order].contiguous(memory_format=torch.channels_last))
-            logits = logits.float()[torch.argsort(order)]
+            back, target = torch.argsort(order), batch["target"]
             smoothing = module.smoothing[batch["source"]]
-            loss = smoothed_loss(logits, batch["target"], setup.known, smoothing).mean()
+            losses = smoothed_loss(logits.float()[back], target, setup.known, smoothing)
+            if (apart := module.one_vs_rest()) is not None:
+                losses = losses + config.one_vs_rest * one_vs_rest_loss(apart[back], target)
+            loss = losses.mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.network.parameters(), config.clip_norm)
+        trained = [*module.network.parameters(), *module.one_vs_rest.parameters()]
+        torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
         rate.step()
         plan["scheduler"].step()
         module.average.update_parameters(module.network)

@@ -59,6 +59,19 @@ class Running:
             if own:
                 connection.close()
 
+    def hold(self) -> tuple[threading.Event, threading.Event]:
+        """The network waits from now on: an event that it has begun, and one that lets it go."""
+        begun, go = threading.Event(), threading.Event()
+        answer = self.service.batcher._run
+
+        def held(images):
+            begun.set()
+            assert go.wait(20)
+            return answer(images)
+
+        self.service.batcher._run = held
+        return begun, go
+
     def end(self) -> None:
         self.server.stop()
         self.thread.join(30)

@@ -7,11 +7,13 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise, permutations
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from conftest import ROOT, write_images
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -231,3 +233,22 @@ def test_train_processes_compares_one_process_with_several() -> None:
     wanted = ["1 process", "1 process again", "1 process,", "2 processes"]
     assert all(line.startswith(name) for line, name in zip(lines[2:6], wanted, strict=True))
     assert all(float(line[24:].split()[0].replace(",", "")) > 0 for line in lines[2:6])
+
+
+@pytest.mark.filterwarnings("ignore")  # of what Lightning deprecates
+def test_the_bare_loop_trains_what_lightnings_does(
+    load: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    """A loss was added to one of them: the benchmark ended without a figure."""
+    from classifier.config import PRESETS
+    from classifier.setup import prepare
+
+    module = load("train_loop")
+    steps = module.WARM_UP + 2
+    config = replace(
+        PRESETS["small"], steps=steps, steps_per_epoch=steps, batch_size=8, threads=1, clean_at=()
+    )
+    setup = prepare(module.made_store(tmp_path / "real", 4, 12), [], config, 1, None)
+    _, wanted = module.bare(setup, config)
+    _, got = module.lightning(setup, config, tmp_path / "run")
+    assert all(torch.equal(got[name], weight) for name, weight in wanted.items())

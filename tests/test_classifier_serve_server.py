@@ -33,15 +33,7 @@ def test_it_answers_and_the_port_is_free_afterwards(onnx):
 def test_a_request_that_it_began_is_answered_after_stop(onnx):
     """The network is held while the server is told to stop."""
     running = Running(onnx)
-    begun, go = threading.Event(), threading.Event()
-    answer = running.service.batcher._run
-
-    def held(images):
-        begun.set()
-        assert go.wait(20)
-        return answer(images)
-
-    running.service.batcher._run = held
+    begun, go = running.hold()
     got = []
     asking = threading.Thread(target=lambda: got.append(running.ask()))
     asking.start()
@@ -240,15 +232,7 @@ def test_at_the_end_half_a_second_must_pass_without_a_request(onnx, monkeypatch)
     """Counted from the last answer: its reader asks again on the same connection."""
     monkeypatch.setattr(server_module, "LINGER_S", 3.0)
     running = Running(onnx)
-    go, begun = threading.Event(), threading.Event()
-    answer = running.service.batcher._run
-
-    def held(images):
-        begun.set()
-        assert go.wait(20)
-        return answer(images)
-
-    running.service.batcher._run = held
+    begun, go = running.hold()
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
     got = []
     asking = threading.Thread(target=lambda: got.append(running.ask(connection)[0]))
