@@ -226,3 +226,23 @@ def test_damaged_corrections(tmp_path: Path) -> None:
             refused += 1
         tried(__name__, ("corrections", data))
     assert refused > 30
+
+
+def test_best_weights_that_are_an_earlier_ones_say_so(tmp_path: Path) -> None:
+    """Of a damaged file the one before is taken; value and step stayed those of the lost one."""
+    from classifier.best import Best
+    from classifier.lit import ClassifierModule
+    from synth.learning import save_checkpoint
+
+    path = tmp_path / "best.pt"
+    for step, value in ((100, 0.5), (200, 0.7)):
+        weights = {"weight": torch.full((3,), float(step))}
+        save_checkpoint({"weights": weights, "value": value, "step": step}, path)
+    path.write_bytes(path.read_bytes()[:-9])
+    best = Best(path, "val_known", None)
+    best.value, best.step = 0.7, 200
+    module = MagicMock(spec=ClassifierModule, average=MagicMock())
+    best.restore(module)
+    assert (best.value, best.step) == (0.5, 100)
+    (taken,) = module.average.module.load_state_dict.call_args.args
+    assert taken["weight"].tolist() == [100.0] * 3
