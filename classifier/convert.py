@@ -68,11 +68,9 @@ def export_onnx(
         try:
             _write_graph(model, part)
             _stamp(part, part, model.card.to_json(), made)
-        except ModuleNotFoundError as error:
-            if error.name in EXTRAS:
-                raise
-            raise InputError(f"{weights.parent}: cannot be written as ONNX: {error}") from error
         except Exception as error:  # the exporter raises nearly anything for what it does not know
+            if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+                raise
             line = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{weights.parent}: its network cannot be written as ONNX "

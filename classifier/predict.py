@@ -140,32 +140,37 @@ def predict_files(
             table.close()
         sync(part)
         listing = out.with_name(out.name + ".skipped")
-        rows = "".join(f"{_in_line(p)}\t{_in_line(why)}\n" for p, why in skipped)
+        _list_skipped(listing, skipped, out)
         if done == 0:
-            if skipped:  # the list alone: an earlier table is none of these images
-                out.unlink(missing_ok=True)
-                write_text(listing, rows)
-                told = f"; first: {skipped[0][0]}: {skipped[0][1]}; all of them: {listing}"
-            else:
-                told = ""
-            raise InputError(f"none of {total} images could be read{told}")
-        # an earlier table never stands beside the new list; where the table is, its list is whole
-        if skipped:
-            staged = listing.with_name(f".{listing.name}.staged")
-            try:
-                write_text(staged, rows)  # where the disk is full, nothing has changed
-                out.unlink(missing_ok=True)
-                staged.replace(listing)
-            finally:
-                staged.unlink(missing_ok=True)
-        elif listing.exists():
-            out.unlink(missing_ok=True)
-            listing.unlink()
+            first = (
+                f"; first: {skipped[0][0]}: {skipped[0][1]}; all of them: {listing}"
+                if skipped
+                else ""
+            )
+            raise InputError(f"none of {total} images could be read{first}")
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
         lock.release()
     return done, len(skipped)
+
+
+def _list_skipped(listing: Path, skipped: Sequence[tuple[str, str]], table: Path) -> None:
+    """In the place of an earlier call's list, and without its table, which never stands beside
+    another list. Where the disk is full nothing has changed."""
+    staged = listing.with_name(f".{listing.name}.staged")
+    try:
+        if skipped:
+            rows = (f"{_in_line(p)}\t{_in_line(why)}\n" for p, why in skipped)
+            write_text(staged, "".join(rows))
+        if skipped or listing.exists():
+            table.unlink(missing_ok=True)
+        if skipped:
+            staged.replace(listing)
+        else:
+            listing.unlink(missing_ok=True)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def _all_read(

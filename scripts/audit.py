@@ -108,8 +108,7 @@ def began_with(model: Path) -> tuple[list[Store], str]:
     from synth.provenance import places
 
     stores: list[Store] = []
-    settings = read_settings(model / "config.yaml", ["classifier"])["classifier"]
-    while (named := settings.get("pretrained")) not in (None, "library"):
+    while (named := pretrained(model)) not in (None, "library"):
         folder = Path(str(named))
         folder = folder.parent if folder.name == "model.safetensors" else folder
         try:
@@ -117,8 +116,12 @@ def began_with(model: Path) -> tuple[list[Store], str]:
         except InputError:
             return stores, str(named)
         stores += trained_on(model)
-        settings = read_settings(model / "config.yaml", ["classifier"])["classifier"]
     return stores, ""
+
+
+def pretrained(model: Path) -> str | None:
+    """What a run was told to take its first weights from."""
+    return read_settings(model / "config.yaml", ["classifier"])["classifier"].get("pretrained")
 
 
 def trained_on(model: Path) -> list[Store]:

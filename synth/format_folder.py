@@ -41,11 +41,9 @@ def list_folder(top: Path, files: Sequence[Path], classes: ClassNames | None) ->
     names = {relative(f, top): f for f in pictures}
     sizes = {name: file.stat().st_size for name, file in names.items()}
     table = top / TABLE
-    rows = (
-        _rows(top, len(pictures), table.stat().st_size, table.read_bytes)
-        if table in files
-        else None
-    )
+    rows = None
+    if table in files:
+        rows = _rows(top, len(pictures), table.stat().st_size, table.read_bytes)
     left = unread(relative(f, top) for f in files)
     found = label_paths(top, names, sizes, classes, rows, left)
     ignored = len(files) - len(pictures) - (rows is not None) - len(left)

@@ -138,9 +138,8 @@ def _fonts_of(char: str, fonts: Sequence[FontFile]) -> list[FontFile]:
 
 def _written(rows: Sequence[Row], at: np.ndarray, seed: int) -> np.ndarray:
     """[n] rows -> [n, H, W] uint8 ink. A writer keeps to one font of those that have it."""
-    zoom = _CANVAS.box_px / Canvas().box_px
     style = Style().scaled(STRENGTH)
-    style = replace(style, stroke_px=tuple(w * zoom for w in style.stroke_px))
+    style = replace(style, stroke_px=tuple(w * _CANVAS.zoom for w in style.stroke_px))
     fonts = find_fonts(writers=True)
     glyphs = []
     for i in at.tolist():

@@ -24,6 +24,13 @@ class Busy(Error):
     reason = "Service Unavailable"
 
 
+class TooSlow(Error):
+    """Nor of this one."""
+
+    code = 408
+    reason = "Request Timeout"
+
+
 def too_many() -> bytes:
     """A whole answer to a connection of which nothing is read."""
     body = json.dumps({"error": "too many connections"}).encode() + b"\n"
@@ -33,13 +40,6 @@ def too_many() -> bytes:
         f"Retry-After: {RETRY_AFTER_S}\r\n\r\n"
     )
     return head.encode() + body
-
-
-class TooSlow(Error):
-    """Nor of this one."""
-
-    code = 408
-    reason = "Request Timeout"
 
 
 class Parser(HTTPRequestParser):
