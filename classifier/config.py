@@ -1,5 +1,5 @@
-"""Every number of a classifier run, in presets: `small` for CPUs, `light` for those without
-bfloat16, `large` for a GPU, `demo` to look at."""
+"""Every number of a classifier run, in presets: `small` for CPUs that gain by bfloat16, `lean` for
+others with AVX-512, `light` for the rest, `large` for a GPU, `demo` to look at."""
 
 from __future__ import annotations
 
@@ -113,6 +113,7 @@ PRESETS = {
     # ones in the same time (docs/LOG.md).
     "demo": ClassifierConfig(steps=600, batch_size=48, steps_per_epoch=50),
     "light": ClassifierConfig(members=2, steps=1700),
+    "lean": ClassifierConfig(members=2, steps=3000),
     "small": ClassifierConfig(members=2),
     "large": ClassifierConfig(
         model="efficientnet-b0", steps=20_000, batch_size=512, steps_per_epoch=1000, threads=8

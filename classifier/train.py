@@ -28,7 +28,7 @@ from classifier.setup import Setup, prepare
 from classifier.suspects import left_out
 from synth.errors import InputError
 from synth.files import write_text
-from synth.learning import computes_bfloat16, fitting_preset
+from synth.learning import fitting_preset, gains_by_bfloat16
 from synth.near_copies import refuse_copies
 from synth.provenance import refuse_leaks
 from synth.quota import group_of, real_counts
@@ -47,9 +47,9 @@ def preset(name: str | None) -> tuple[str, ClassifierConfig]:
 
 
 def fastest_precision() -> Precision:
-    """bfloat16 where this machine computes in it; float16, whose gradients are scaled, on a GPU
+    """bfloat16 where this machine gains by it; float16, whose gradients are scaled, on a GPU
     that does not."""
-    if computes_bfloat16():
+    if gains_by_bfloat16():
         return "bf16-mixed"
     return "16-mixed" if torch.cuda.is_available() else "32-true"
 

@@ -35,6 +35,7 @@ from synth.store import Sample, Store, StoreWriter
 from synth.studio import Studio
 
 BATCH = 256
+SLACK_PX = 1  # a generated character may miss its box by
 TRIES = 3  # glyphs and styles tried for one place
 _NOISE, _TURN = 62, 64  # streams of `synth.chance`
 
@@ -233,5 +234,5 @@ def inked(
             torch.from_numpy(noise).view(len(glyphs), 1, *glyphs.shape[1:]).to(where),
         )
     images = restretch(to_uint8(made[:, 0].float().cpu().numpy()).astype(np.float32))
-    # the generator may move and stretch a character; an imported one stands in its box
-    return np.stack([place(image, run.canvas) for image in images])
+    # an imported character stands in its box; a generator that bends aims at it, a pen may miss it
+    return np.stack([place(image, run.canvas, SLACK_PX) for image in images])

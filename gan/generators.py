@@ -25,6 +25,8 @@ _STYLE = 64  # numbers a style is mapped to, before it acts
 # pixel of 64.
 FIELDS = ((4, 0.10), (8, 0.05), (16, 0.025))
 SLANT_LIMIT, ASPECT_LIMIT, TURN_LIMIT = 0.40, 0.30, 0.15  # shear, log of width by height, radians
+INKED = 80 / 255  # more than this is ink where a picture's box is found, as in `synth.canvas`
+FIT_ROOM = 1.5  # what a bent picture may take, in its canvas's sides; and the most it is scaled by
 
 
 class StyledBlock(nn.Module):
@@ -114,7 +116,7 @@ class BendingGenerator(nn.Module):
         press = self.press(style)[:, :, None, None]
 
         ink = (glyph + 1) / 2
-        ink = bend(ink, fitted(hand_matrix(self.hand(style)), ink.detach()), fields)
+        ink = bend_to_fit(ink, fitted(hand_matrix(self.hand(style)), ink.detach()), fields)
         weights = torch.softmax(pen[:, :3] + press[:, :3], 1)
         ink = (torch.cat([thinner(ink), ink, thicker(ink)], 1) * weights).sum(1, keepdim=True)
         grain = self.grain(torch.cat([ink, noise, grain_at], 1))
@@ -166,11 +168,7 @@ def hand_matrix(raw: Tensor) -> Tensor:
 def fitted(matrix: Tensor, ink: Tensor) -> Tensor:
     """The matrices [B, 2, 3], scaled and moved so that the ink [B, 1, H, W] keeps its longer extent
     and lies in the middle, as every imported image does: else slanting would cut strokes off."""
-    height, width = ink.shape[2:]
-    x = (2 * torch.arange(width, device=ink.device) + 1) / width - 1
-    y = (2 * torch.arange(height, device=ink.device) + 1) / height - 1
-    places = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1).view(-1, 2)
-    there = (ink > 0.3).flatten(1)[:, :, None]  # [B, H W, 1]
+    places, there = _places(ink), _inked(ink)
     with torch.autocast(ink.device.type, enabled=False):
         back = matrix[:, :, :2]  # from the image to the glyph, as `affine_grid` wants it
         moved = places @ torch.linalg.inv(back).mT
@@ -180,6 +178,19 @@ def fitted(matrix: Tensor, ink: Tensor) -> Tensor:
         scale = torch.where(there.any(1)[:, 0], longer, 1.0)
         middle = back @ ((high + low) / 2)[:, :, None]
         return torch.cat([back * scale[:, None, None], middle], 2)
+
+
+def _places(ink: Tensor) -> Tensor:
+    """[B, 1, H, W] -> [H W, 2]: the middle of each pixel, x and y, in half image sides."""
+    height, width = ink.shape[2:]
+    x = (2 * torch.arange(width, device=ink.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=ink.device) + 1) / height - 1
+    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1).view(-1, 2)
+
+
+def _inked(ink: Tensor) -> Tensor:
+    """[B, 1, H, W] -> [B, H W, 1] bool: the pixels that `synth.canvas.place` takes for ink."""
+    return (ink > INKED).flatten(1)[:, :, None]
 
 
 def _extent(places: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,12 +211,68 @@ def bend(ink: Tensor, matrix: Tensor, fields: list[Tensor]) -> Tensor:
 def sources(matrix: Tensor, fields: list[Tensor], height: int, width: int) -> Tensor:
     """-> [B, height, width, 2]: the places that `bend` takes each pixel from, x and y."""
     grid = F.affine_grid(matrix, [len(matrix), 1, height, width], align_corners=False)
-    for field in fields:
-        fine = F.interpolate(
-            field.float(), size=(height, width), mode="bicubic", align_corners=False
-        )
-        grid = grid + fine.permute(0, 2, 3, 1)
-    return grid
+    return grid + displacement(fields, height, width).permute(0, 2, 3, 1) if fields else grid
+
+
+def displacement(fields: list[Tensor], height: int, width: int) -> Tensor:
+    """The sum of the fields [B, 2, n, n] -> [B, 2, height, width]."""
+    size = (height, width)
+    fine = [
+        F.interpolate(f.float(), size=size, mode="bicubic", align_corners=False) for f in fields
+    ]
+    return torch.stack(fine).sum(0)
+
+
+def bend_to_fit(ink: Tensor, matrix: Tensor, fields: list[Tensor]) -> Tensor:
+    """As `bend`, scaled and moved so that the bent ink stands where the ink stood before: the same
+    middle and longer extent.
+
+    Every real image fills its box. One that does not has to be scaled once more when it is done,
+    which leaves its strokes wider, thinner or softer than the pen that the discriminator has seen.
+    The scale is measured on a first bending, without gradient and with room around, and goes into
+    the places that the only sampling reads.
+    """
+    with torch.autocast(ink.device.type, enabled=False):
+        ink = ink.float()
+        height, width = ink.shape[2:]
+        moves = displacement(fields, height, width)
+        room = FIT_ROOM * torch.eye(2, 3, device=ink.device).expand(len(ink), 2, 3)
+        with torch.no_grad():
+            around = (round(FIT_ROOM * height), round(FIT_ROOM * width))
+            bent = _sampled(ink, matrix, moves, room, *around)
+            fit = _fit(bent, ink)
+        return _sampled(ink, matrix, moves, fit, height, width)
+
+
+def _sampled(
+    ink: Tensor, matrix: Tensor, moves: Tensor, view: Tensor, height: int, width: int
+) -> Tensor:
+    """The part of the bent picture that `view` [B, 2, 3] shows -> [B, 1, height, width]. Beyond the
+    picture the displacement goes on as it is at the edge."""
+    size = [len(ink), 1, height, width]
+    whole = torch.cat([view, view.new_tensor([[[0, 0, 1]]]).expand(len(ink), 1, 3)], 1)
+    grid = F.affine_grid(view, size, align_corners=False)
+    moved = F.grid_sample(moves, grid, padding_mode="border", align_corners=False)
+    grid = F.affine_grid(matrix @ whole, size, align_corners=False) + moved.permute(0, 2, 3, 1)
+    return F.grid_sample(ink, grid, padding_mode="zeros", align_corners=False)
+
+
+def _fit(bent: Tensor, ink: Tensor) -> Tensor:
+    """[B, 1, h, w] seen with FIT_ROOM around and [B, 1, H, W] -> [B, 2, 3]: the view of the bent
+    picture whose ink has the middle and the longer extent of `ink`; where either is blank, all."""
+    there, there_before = _inked(bent), _inked(ink)
+    places = FIT_ROOM * _places(bent)
+    places_before = _places(ink)
+    low, high = _extent(places.expand(len(ink), -1, -1), there)
+    low_before, high_before = _extent(places_before.expand(len(ink), -1, -1), there_before)
+    pixel = 2 / max(ink.shape[2:])  # extents are between the middles of pixels
+    scale = (high - low + pixel).amax(1) / (high_before - low_before + pixel).amax(1)
+    # a bending that left little ink is not to be blown up from that
+    scale = scale.clamp(1 / FIT_ROOM, FIT_ROOM)[:, None]
+    shift = (high + low) / 2 - scale * (high_before + low_before) / 2
+    blank = ~(there.any(1) & there_before.any(1))
+    scale, shift = scale.masked_fill(blank, 1.0), shift.masked_fill(blank, 0.0)
+    return torch.cat([torch.eye(2, device=ink.device) * scale[:, :, None], shift[:, :, None]], 2)
 
 
 def thicker(ink: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from gan.saved import DAMAGE, read_array
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.files import sha256_of, write_text, write_whole
-from synth.learning import computes_bfloat16, fitting_preset
+from synth.learning import fitting_preset, gains_by_bfloat16
 from synth.runs import keep_settings
 from synth.store import Store, lock_output
 from synth.studio import Studio
@@ -73,8 +73,8 @@ def device() -> torch.device:
 
 
 def fast_precision() -> torch.dtype:
-    """bfloat16 where this machine computes in it, else float32."""
-    return torch.bfloat16 if computes_bfloat16() else torch.float32
+    """bfloat16 where this machine gains by it, else float32."""
+    return torch.bfloat16 if gains_by_bfloat16() else torch.float32
 
 
 def real_of_known(real: Store, studio: Studio) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

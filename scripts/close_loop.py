@@ -72,7 +72,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--preset",
         type=str | None,
-        help="of the classifiers: small, light, large or demo; default: this machine's",
+        help="of the classifiers: large, small, lean, light or demo; default: this machine's",
     )
     p.add_argument(
         "--classifier",

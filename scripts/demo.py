@@ -21,7 +21,7 @@ from synth.command import parser, run, used
 from synth.errors import InputError
 
 SCRIPTS = Path(__file__).resolve().parent
-# What fits a quarter of an hour, with the installation, on processors without bfloat16.
+# What fits a quarter of an hour, with the installation, where the preset would be "light".
 SHORT = {"recogniser_steps": 200, "steps": 400}
 WITH, WITHOUT = "real + font + GAN", "real only"
 NOTE = (
@@ -54,22 +54,22 @@ def options() -> ArgumentParser:
         "--recogniser-steps",
         type=int | None,
         help="steps of the GAN's recogniser; default: the demo preset's, "
-        f"{SHORT['recogniser_steps']} on a CPU without bfloat16",
+        f"{SHORT['recogniser_steps']} on a CPU with AVX2 alone",
     )
     p.add_argument(
         "--steps",
         type=int | None,
         help="steps of each classifier; default: the demo preset's, "
-        f"{SHORT['steps']} on a CPU without bfloat16",
+        f"{SHORT['steps']} on a CPU with AVX2 alone",
     )
     return p
 
 
 def fitting(args: Namespace) -> Namespace:
     """The arguments with what this machine has time for where nothing was said."""
-    from synth.learning import computes_bfloat16
+    from synth.learning import fitting_preset
 
-    short = {} if computes_bfloat16() else SHORT
+    short = SHORT if fitting_preset() == "light" else {}
     return Namespace(**vars(args) | {k: v for k, v in short.items() if getattr(args, k) is None})
 
 

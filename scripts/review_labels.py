@@ -26,7 +26,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--preset",
         type=str | None,
-        help="small, light (CPU without bfloat16), large (GPU), demo; default: this machine's",
+        help="large (GPU), small, lean or light (CPUs, by speed), demo; default: this machine's",
     )
     p.add_argument(
         "--steps", type=int | None, help="of each network; default: as train_classifier.py"

@@ -67,11 +67,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     Five Newton-Schulz iterations with coefficients that leave the singular values between about
     0.7 and 1.2: near enough, and faster than exactly 1 (Jordan et al. 2024). In bfloat16 where this
-    machine computes in it, else in float32: emulated products take twenty times as long.
+    machine gains by it, else in float32: emulated products take twenty times as long.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    if computes_bfloat16():
+    if gains_by_bfloat16():
         x = _newton_schulz(x.bfloat16())
     elif x.shape[1] > 2 * x.shape[0]:
         x = _newton_schulz_by_gram(x.float())
@@ -141,20 +141,36 @@ def groups_for_muon(
     return [group for group in groups if group["params"]]
 
 
-def computes_bfloat16() -> bool:
-    """Whether this machine's GPU, or without one its processor, multiplies in bfloat16: not by what
-    only emulates it."""
+def gains_by_bfloat16() -> bool:
+    """Whether this machine's GPU, or without one its processor, multiplies faster in bfloat16 than
+    in float32: not what only emulates it, and not Intel's AVX-512 without AMX, whose products in
+    bfloat16 take 1.8 times as long as those in float32 (docs/LOG.md)."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    about = _cpuinfo()
+    return "GenuineIntel" not in about or "amx_bf16" in about
+
+
+def _cpuinfo() -> frozenset[str]:
+    """The words that Linux says about the first processor; none where it does not say."""
+    try:
+        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
+    except OSError:
+        return frozenset()
+    return frozenset(first.split())
 
 
 def fitting_preset() -> str:
-    """The preset that suits this machine: "large" with a GPU, "small" on a processor that computes
-    in bfloat16, "light" on one that does not, where a step takes two to three times as long."""
+    """The preset that suits this machine, by what a training step takes on two cores: "large" with
+    a GPU; "small" on a processor that gains by bfloat16; "lean" on one with AVX-512 that does not,
+    where a step takes some 1.7 times as long; else "light", where it takes two to three times."""
     if torch.cuda.is_available():
         return "large"
-    return "small" if computes_bfloat16() else "light"
+    if gains_by_bfloat16():
+        return "small"
+    return "lean" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "light"
 
 
 def quiet_lightning() -> None:

@@ -26,6 +26,7 @@ from classifier.rejection import rates_at
 from classifier.setup import prepare
 from classifier.suspects import Suspects
 from gan.train import fast_precision
+from synth import learning
 from synth.alphabet import Alphabet
 from synth.errors import InputError
 from synth.store import Store
@@ -248,10 +249,11 @@ def test_the_other_profilers_are_made_and_write_where_the_time_went(stores, tmp_
 @pytest.mark.parametrize(
     ("cuda", "on_gpu", "on_cpu", "preset", "precision"),
     [
-        (True, True, False, "large", "bf16-mixed"),
-        (True, False, True, "large", "16-mixed"),  # it only imitates bfloat16
-        (False, False, True, "small", "bf16-mixed"),
-        (False, True, False, "light", "32-true"),
+        (True, True, "AVX2", "large", "bf16-mixed"),
+        (True, False, "bf16", "large", "16-mixed"),  # it only imitates bfloat16
+        (False, False, "bf16", "small", "bf16-mixed"),
+        (False, True, "AVX512", "lean", "32-true"),
+        (False, True, "AVX2", "light", "32-true"),
     ],
 )
 def test_preset_and_precision_are_the_machines(
@@ -262,7 +264,9 @@ def test_preset_and_precision_are_the_machines(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: on_cpu)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: on_cpu == "bf16")
+    monkeypatch.setattr(learning, "_cpuinfo", lambda: frozenset({"AuthenticAMD"}))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: on_cpu)
     name, config = runs.preset(None)
     assert (name, config.precision) == (preset, precision)
     assert config.model == PRESETS[preset].model
@@ -270,6 +274,30 @@ def test_preset_and_precision_are_the_machines(
     # the GAN's is by the same check; it has no scaled gradients for float16
     wanted = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     assert fast_precision() == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "gains"),
+    [
+        ("AuthenticAMD avx512f avx512_bf16", True),
+        ("GenuineIntel avx512f avx512_bf16", False),  # .55 of float32's products a second
+        ("GenuineIntel avx512f avx512_bf16 amx_bf16", True),
+        ("bf16 asimd", True),  # ARM
+        ("", True),  # no Linux: what torch says
+    ],
+)
+def test_intels_processors_gain_by_bfloat16_only_with_amx(monkeypatch, words, gains):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(learning, "_cpuinfo", lambda: frozenset(words.split()))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert learning.gains_by_bfloat16() == gains
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not learning.gains_by_bfloat16()
+
+
+def test_the_processor_is_the_one_linux_names():
+    about = Path("/proc/cpuinfo").read_text("utf-8")
+    assert learning._cpuinfo() <= set(about.split()) and "processor" in learning._cpuinfo()
 
 
 # ---- the command's options ----

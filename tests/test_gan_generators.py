@@ -6,9 +6,11 @@ import torch
 
 from gan.generators import (
     FIELDS,
+    FIT_ROOM,
     BendingGenerator,
     PaintingGenerator,
     bend,
+    bend_to_fit,
     fitted,
     hand_matrix,
     sources,
@@ -109,6 +111,61 @@ def test_slanted_ink_stays_in_the_middle_and_is_not_cut():
         assert all(abs(int(at[0] + at[-1]) - 63) <= 2 for at in (rows, columns))
     blank = torch.zeros(2, 1, 64, 64)
     assert torch.isfinite(fitted(hand_matrix(torch.randn(2, 3)), blank)).all()
+
+
+def _longer_and_middle(image: torch.Tensor) -> tuple[int, list[int]]:
+    """[H, W] bool -> its ink's longer extent, and twice the middle of its rows and columns, px."""
+    at = [image.any(axis).nonzero()[:, 0] for axis in (1, 0)]
+    return max(int(a[-1] - a[0]) + 1 for a in at), [int(a[0] + a[-1]) for a in at]
+
+
+@pytest.mark.parametrize("thick", [2, 5])
+def test_bent_ink_stands_where_the_ink_stood(thick):
+    """Also where the fields alone would push it out of the picture, or leave half of its box."""
+    frame = torch.zeros(60, 1, 64, 64)
+    frame[:, :, 5:59, 9:55] = 1
+    frame[:, :, 5 + thick : 59 - thick, 9 + thick : 55 - thick] = 0
+    torch.manual_seed(0)
+    fields = [limit * torch.randn(60, 2, n, n).sign() for n, limit in FIELDS]
+    matrix = fitted(hand_matrix(0.5 * torch.randn(60, 3)), frame)
+    loose = [_longer_and_middle(i > 0.4)[0] for i in bend(frame, matrix, fields)[:, 0]]
+    assert max(loose) == 64  # cut off
+    extents = []
+    for image in bend_to_fit(frame, matrix, fields)[:, 0] > 0.4:
+        longer, (rows, columns) = _longer_and_middle(image)
+        assert abs(longer - 54) <= 2 and abs(rows - 63) <= 2 and abs(columns - 63) <= 2
+        extents.append(longer)
+    assert sum(extents) / len(extents) == pytest.approx(54, abs=0.5)
+
+
+def test_fitting_changes_nothing_that_fits_already():
+    """Nor a blank, nor where the ink stands: it aims at the glyph's own box."""
+    ink = (_glyphs() + 1) / 2
+    ink[5] = 0
+    same = bend_to_fit(ink, SAME.expand(6, -1, -1), [_still(n) for n, _ in FIELDS])
+    assert (same - ink).abs().max() < 1e-4
+    assert ink.flatten(1).any(1).tolist() == [True] * 5 + [False]
+
+
+def test_fitting_takes_one_sampling_and_passes_its_gradient():
+    """A line one pixel wide keeps its ink; a second sampling would spread it."""
+    line = torch.zeros(1, 1, 64, 64)
+    line[..., 5:59, 30] = line[..., 31, 5:59] = 1
+    coarse = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    # everything a half pixel to the left and four up: back in the middle, no half pixel is left
+    moved = coarse + torch.tensor([1 / 64, 8 / 64]).view(1, 2, 1, 1)
+    out = bend_to_fit(line, SAME, [moved])
+    assert (out[0, 0, :, 29:32].sum(1)[8:30] - 1).abs().max() < 0.02
+    out[..., :32].sum().backward()
+    assert coarse.grad is not None and coarse.grad.abs().sum() > 0
+
+
+def test_what_is_left_of_lost_ink_is_not_blown_up():
+    dot = torch.zeros(1, 1, 64, 64)
+    dot[..., 5:59, 5:59] = 1
+    shrunk = torch.tensor([[[6.0, 0, 0], [0, 6, 0]]])  # six pixels of the picture to one
+    out = bend_to_fit(dot, shrunk, [_still(4)[:1]])
+    assert _longer_and_middle(out[0, 0] > 0.4)[0] == pytest.approx(54 / 6 * FIT_ROOM, abs=2)
 
 
 def test_thicker_and_thinner_order_the_ink():

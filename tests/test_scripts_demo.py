@@ -50,11 +50,12 @@ def test_every_step_is_a_command_that_its_script_understands(
     assert gan.real == mixed.real == parsed["import the training images"].out
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("preset", ["light", "lean", "small", "large"])
 def test_a_slow_processor_takes_fewer_steps_unless_told(
-    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
-    monkeypatch.setattr("synth.learning.computes_bfloat16", lambda: fast)
+    monkeypatch.setattr("synth.learning.fitting_preset", lambda: preset)
+    fast = preset != "light"
 
     def words(*given: str) -> list[str]:
         args = demo.fitting(demo.options().parse_args(["--out", str(tmp_path), *given]))
@@ -69,7 +70,8 @@ def test_a_slow_processor_takes_fewer_steps_unless_told(
 
 def test_presets() -> None:
     for presets in (GAN_PRESETS, CLASSIFIER_PRESETS):
-        assert presets["demo"].steps < presets["light"].steps < presets["small"].steps
+        steps = [presets[name].steps for name in ("demo", "light", "lean", "small", "large")]
+        assert steps == sorted(set(steps))
     assert GAN_PRESETS["demo"].recogniser_steps < GAN_PRESETS["small"].recogniser_steps
     config = CLASSIFIER_PRESETS["demo"]
     assert config.steps % config.steps_per_epoch == 0  # the last epoch is validated

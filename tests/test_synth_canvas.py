@@ -10,7 +10,17 @@ from conftest import draw_strokes
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from synth.canvas import Canvas, _median, ink_box, normalise, restretch, to_float, to_gray, to_uint8
+from synth.canvas import (
+    Canvas,
+    _median,
+    ink_box,
+    normalise,
+    place,
+    restretch,
+    to_float,
+    to_gray,
+    to_uint8,
+)
 from synth.decode import decode, open_image
 from synth.errors import InputError
 
@@ -183,6 +193,21 @@ def test_the_writing_fills_the_box_and_stands_in_the_middle(size_px: int, margin
     assert (cols.min(), cols.max()) == (margin_px, size_px - margin_px - 1)
     assert rows.max() - rows.min() + 1 == pytest.approx(canvas.box_px / 4, abs=1)
     assert rows.min() + rows.max() == pytest.approx(size_px - 1, abs=1)
+
+
+def test_what_lies_within_the_slack_stays_as_it_is() -> None:
+    drawn = normalise(draw_strokes(7), CANVAS)
+    again = place(drawn, CANVAS, slack_px=1)
+    assert np.array_equal(again, drawn)
+    beside = np.roll(drawn, 1, axis=1)
+    assert np.array_equal(place(beside, CANVAS, slack_px=1), beside)
+    further = np.roll(drawn, 2, axis=1)
+    assert mean_difference(place(further, CANVAS, slack_px=1), drawn) < 2
+    assert mean_difference(further, drawn) > 10
+    # ink is full all the same; another size of picture has no place to keep
+    assert np.array_equal(place(drawn // 2, CANVAS, slack_px=1), restretch(drawn // 2))
+    assert place(np.pad(drawn, 20), CANVAS, slack_px=1).shape == drawn.shape
+    assert not place(np.zeros_like(drawn), CANVAS, slack_px=1).any()
 
 
 def test_specks_and_printed_lines_do_not_move_the_box() -> None:

@@ -112,7 +112,7 @@ def test_iterating_on_the_gram_matrix_gives_what_iterating_on_the_matrix_gives(
 def test_products_are_in_bfloat16_only_where_the_machine_computes_in_it(
     computes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "computes_bfloat16", lambda: computes)
+    monkeypatch.setattr(learning, "gains_by_bfloat16", lambda: computes)
     torch.manual_seed(0)
     seen: set[torch.dtype] = set()
 
