@@ -4,6 +4,7 @@ page to write on."""
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -82,6 +83,9 @@ def main(args: Namespace) -> None:
     # until the server has its own way to end: the first process of a container, which this may be,
     # is not ended by a signal that it does not handle
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # OpenVINO's converter of other formats, which no server needs, is a sixth of the start; its
+    # package does without it where it cannot be imported
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     from classifier.serve.launch import onnx_of, serve
     from classifier.serve.limits import Limits
 

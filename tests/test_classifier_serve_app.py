@@ -5,10 +5,13 @@ import io
 import json
 import re
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -345,7 +348,7 @@ def test_the_page_goes_without_fonts_where_none_can_be_cut(onnx, monkeypatch, ca
         raise OSError("a damaged font")
 
     for cut, logged in ((lambda text: [], ""), (fail, "a damaged font")):
-        monkeypatch.setattr("classifier.serve.labels.page_fonts", cut)
+        monkeypatch.setattr("synth.page_fonts.page_fonts", cut)
         client = create_app(Service(load_onnx(onnx), LIMITS, Metrics())).test_client()
         limit = time.monotonic() + 60
         while (answer := client.get("/labels.css")).status_code == 202:
@@ -353,6 +356,23 @@ def test_the_page_goes_without_fonts_where_none_can_be_cut(onnx, monkeypatch, ca
             time.sleep(0.01)
         assert answer.status_code == 200 and answer.text == ""
         assert logged in caplog.text
+
+
+def test_a_server_starts_without_what_only_some_questions_need(onnx):
+    """Fonts, what draws them, and OpenVINO's converter took a third of the start."""
+    serve = Path(__file__).parents[1] / "scripts" / "serve.py"
+    code = f"""
+import runpy, sys
+from classifier.serve.server import Server
+Server.run = lambda self: print("loaded", *(n for n, module in sys.modules.items() if module))
+sys.argv = ["serve.py", "--model", {str(onnx)!r}, "--port", "0"]
+runpy.run_path({str(serve)!r}, run_name="__main__")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    (line,) = (x for x in ran.stdout.splitlines() if x.startswith("loaded "))
+    loaded = set(line.split())
+    assert {"openvino", "flask", "classifier.serve.glyphs"} <= loaded
+    assert not loaded & {"torch", "scipy", "fontTools", "freetype", "openvino.tools.ovc"}
 
 
 def test_the_nearest_glyph_of_a_font_is_the_character_written(service, client):

@@ -58,7 +58,7 @@ runpy.run_path({str(ROOT / "scripts" / "serve.py")!r})
 from classifier.onnx import load_onnx
 from classifier.serve import launch
 from classifier.serve.app import Service, create_app
-from classifier.serve.glyphs import _drawn
+from classifier.serve.nearest import drawn
 from classifier.serve.limits import Limits
 from classifier.serve.metrics import Metrics
 from synth.decode import encode
@@ -66,7 +66,7 @@ from synth.page_fonts import page_fonts
 import numpy as np
 service = Service(load_onnx(Path({str(onnx)!r})), Limits(), Metrics())
 client = create_app(service).test_client()
-_drawn(service.model.card.alphabet)
+drawn(service.model.card.alphabet)
 image = np.zeros((64, 64), np.uint8)
 image[30:34, 8:56] = 255
 assert page_fonts(service.model.card.alphabet.chars)

@@ -6,7 +6,6 @@ import logging
 import threading
 
 from synth.alphabet import Alphabet
-from synth.page_fonts import css, page_fonts
 
 _log = logging.getLogger("inkfill.serve")
 
@@ -31,6 +30,8 @@ class Labels:
 
     def _cut(self) -> None:
         try:
+            from synth.page_fonts import css, page_fonts  # fonts: as in `classifier.serve.glyphs`
+
             self._css = css(page_fonts("".join(self._alphabet.chars)))
         except Exception:
             _log.exception("the fonts of the labels could not be cut")
