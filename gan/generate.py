@@ -223,7 +223,8 @@ def inked(
     run: GanRun,
     where: torch.device,
 ) -> np.ndarray:
-    """-> [n, H, W] uint8, in the canvas's box at full ink, like every image of a store."""
+    """-> [n, H, W] uint8, in the canvas's box at full ink and blank around, like every image of a
+    store; the longer extent may lack SLACK_PX."""
     style = run.styles(number, seed)
     noise = chance.normal(seed, _NOISE, number, glyphs[0].size).astype(np.float32)
     precision = fast_precision()

@@ -31,6 +31,7 @@ from synth.store import Store, lock_output
 from synth.studio import Studio
 
 CONTENT_PER_CHAR, REFERENCE_PER_CHAR = 40, 16
+METHOD = 2  # of the generator: an unfinished run of another is no beginning of this one
 STRENGTH = 1.0  # of the deformation, where no other is asked for
 _CHECKPOINT = Path("checkpoints") / "recogniser.ckpt"  # while it trains
 
@@ -123,6 +124,7 @@ def train(
         "real": real.content,
         "fonts": [c.font.name for c in studio.coverages],
         "strength": strength,
+        "method": METHOD,
     }
     # by what they hold: a file may be replaced under its name
     files = {f"font {c.font.name}": sha256_of(c.font.path) for c in studio.coverages}

@@ -162,8 +162,8 @@ def ink_box(ink: np.ndarray) -> tuple[int, int, int, int] | None:
 def place(ink: np.ndarray, canvas: Canvas, slack_px: int = 0) -> np.ndarray:
     """[h, w] uint8 ink -> [H, W] uint8: the writing in the canvas's box, aspect kept, centred.
 
-    `slack_px`: writing whose four sides already lie within that many px of where they would come to
-    stays as it is. Sampling a picture again for less than a pixel only softens it.
+    `slack_px`: writing whose longer extent is at most that many px short of the box is moved, not
+    scaled. Sampling a picture again for a pixel only softens it.
     """
     box = ink_box(ink)
     out = np.zeros((canvas.size_px, canvas.size_px), np.uint8)
@@ -172,19 +172,17 @@ def place(ink: np.ndarray, canvas: Canvas, slack_px: int = 0) -> np.ndarray:
     top, left, bottom, right = box
     height, width = bottom - top, right - left
     scale = canvas.box_px / max(height, width)
-    new_h, new_w = max(1, round(height * scale)), max(1, round(width * scale))
-    if slack_px and ink.shape == out.shape:
-        y, x = (canvas.size_px - new_h) // 2, (canvas.size_px - new_w) // 2
-        moves = np.subtract(box, (y, x, y + new_h, x + new_w))
-        if np.abs(moves).max() <= slack_px:
-            return restretch(ink)
-    resized = np.asarray(
-        Image.fromarray(ink).resize(
-            (new_w, new_h), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+    if 0 <= canvas.box_px - max(height, width) <= slack_px:
+        resized = ink[top:bottom, left:right]
+    else:
+        new_h, new_w = max(1, round(height * scale)), max(1, round(width * scale))
+        whole = Image.fromarray(ink)
+        resized = np.asarray(
+            whole.resize((new_w, new_h), Image.Resampling.BILINEAR, (left, top, right, bottom))
         )
-    )
-    y, x = (canvas.size_px - new_h) // 2, (canvas.size_px - new_w) // 2
-    out[y : y + new_h, x : x + new_w] = resized
+    h, w = resized.shape
+    y, x = (canvas.size_px - h) // 2, (canvas.size_px - w) // 2
+    out[y : y + h, x : x + w] = resized
     return restretch(out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -18,11 +19,14 @@ from conftest import ROOT
 from classifier.study import results, runner
 from classifier.study.grid import Study
 from classifier.study.plan import Job, plan, refuse_missing
+from classifier.study.presets import left_to_preset
 from classifier.study.results import closed
 from classifier.study.runner import Runner
+from gan.config import PRESETS as GAN_PRESETS
 from synth import sample
 from synth.errors import InputError
 from synth.groups import deal, parse_groups
+from synth.learning import fitting_preset
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 SMALL = {
@@ -376,6 +380,37 @@ def test_a_result_of_another_command_is_refused_before_anything_runs(tmp_path: P
     with pytest.raises(InputError, match=r"--steps 9.*so it is with 3 more: b, c, d"):
         chain.runner(more="--steps 9").run()
     assert len(chain.calls) == 5
+
+
+def test_a_result_of_another_preset_is_refused_where_more_would_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain(tmp_path)
+    monkeypatch.setattr(runner, "left_to_preset", lambda words: {"steps": 500, "width": 1})
+    chain.runner().run()
+    (tmp_path / "d").unlink()
+    monkeypatch.setattr(runner, "left_to_preset", lambda words: {"steps": 1000, "width": 1})
+    with pytest.raises(InputError, match=r"other presets \(steps 500, now 1000\).*2 more: b, c"):
+        chain.runner().run()
+    assert chain.runner().done() == {"a", "b", "c"}  # what is there may be looked at
+    assert len(chain.calls) == 4
+    for record in (tmp_path / "out" / "records").iterdir():  # an earlier version's
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"preset": None}))
+    with pytest.raises(InputError, match="steps not known, now 1000"):
+        chain.runner().run()
+
+
+def test_what_a_line_leaves_to_its_preset() -> None:
+    line = ["train_gan.py", "--real", "r", "--preset", "light", "--batch-size", "32"]
+    left = left_to_preset(line)
+    assert (left["preset"], left["steps"]) == ("light", GAN_PRESETS["light"].steps)
+    assert "batch_size" not in left and left["precision"] in ("32-true", "bf16-mixed")
+    classifier = left_to_preset(["train_classifier.py", "--steps=7", "--out", "o"])
+    assert classifier["preset"] == fitting_preset() and "steps" not in classifier
+    assert json.loads(json.dumps(classifier)) == classifier
+    assert left_to_preset(["render_fonts.py", "--preset", "none"]) == {}
+    with pytest.raises(InputError, match="'none'"):
+        left_to_preset(["train_gan.py", "--preset", "none"])
 
 
 def test_a_result_of_what_was_made_anew_is_refused(tmp_path: Path) -> None:

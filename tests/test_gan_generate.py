@@ -326,15 +326,17 @@ def test_characters_that_are_mostly_refused_are_named():
 
 
 def test_the_place_in_the_box_is_the_importers(run, plan, glyphs):
-    from gan.generate import SLACK_PX, inked
+    from gan.generate import inked
 
     chars = [plan.chars[c] for c in glyphs[1]]
     number = np.arange(len(chars))
     images = inked(run.generator, glyphs[0], chars, number, 1, run, torch.device("cpu"))
     for image in images:
+        assert not image[:5].any() and not image[59:].any()
+        assert not image[:, :5].any() and not image[:, 59:].any()
         top, left, bottom, right = ink_box(image)
-        assert abs(max(bottom - top, right - left) - Canvas().box_px) <= 2 * SLACK_PX
-        assert abs(top + bottom - 64) <= 2 * SLACK_PX and abs(left + right - 64) <= 2 * SLACK_PX
+        assert 53 <= max(bottom - top, right - left) <= 54
+        assert abs(top + bottom - 64) <= 1 and abs(left + right - 64) <= 1
 
 
 def of_class_numbers(run, chars: str) -> GanRun:

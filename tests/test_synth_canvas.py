@@ -195,18 +195,24 @@ def test_the_writing_fills_the_box_and_stands_in_the_middle(size_px: int, margin
     assert rows.min() + rows.max() == pytest.approx(size_px - 1, abs=1)
 
 
-def test_what_lies_within_the_slack_stays_as_it_is() -> None:
-    drawn = normalise(draw_strokes(7), CANVAS)
-    again = place(drawn, CANVAS, slack_px=1)
-    assert np.array_equal(again, drawn)
-    beside = np.roll(drawn, 1, axis=1)
-    assert np.array_equal(place(beside, CANVAS, slack_px=1), beside)
-    further = np.roll(drawn, 2, axis=1)
-    assert mean_difference(place(further, CANVAS, slack_px=1), drawn) < 2
-    assert mean_difference(further, drawn) > 10
-    # ink is full all the same; another size of picture has no place to keep
-    assert np.array_equal(place(drawn // 2, CANVAS, slack_px=1), restretch(drawn // 2))
-    assert place(np.pad(drawn, 20), CANVAS, slack_px=1).shape == drawn.shape
+def test_what_lies_within_the_slack_is_moved_and_not_scaled() -> None:
+    drawn = np.zeros((64, 64), np.uint8)
+    drawn[5:59, 20:23] = drawn[30:32, 9:55] = 255  # 54 high
+    for picture in (drawn, np.roll(drawn, (3, -4), (0, 1)), np.pad(drawn, 20)):
+        assert np.array_equal(place(picture, CANVAS, slack_px=1), drawn)
+    shorter = drawn.copy()
+    shorter[58] = 0  # 53 high
+    assert np.array_equal(place(shorter, CANVAS, slack_px=1), shorter)
+    assert (place(shorter, CANVAS).any(1).sum(), shorter.any(1).sum()) == (54, 53)
+    # a higher one is scaled: a box of its own size has nothing outside
+    for rows in (slice(4, 59), slice(4, 60)):
+        higher = drawn.copy()
+        higher[rows, 20:23] = 255
+        higher[2, 2] = 255  # a speck
+        fitted = place(higher, CANVAS, slack_px=1)
+        assert fitted.any(1).sum() == 54 and not fitted[:5].any() and not fitted[59:].any()
+    # ink is full all the same
+    assert np.array_equal(place(drawn // 2, CANVAS, slack_px=1), drawn - drawn % 2)
     assert not place(np.zeros_like(drawn), CANVAS, slack_px=1).any()
 
 

@@ -1,8 +1,11 @@
 """Runs commands side by side, each once, and goes on where it was stopped.
 
 A job is done when its output stands, which every command writes last. A record keeps its command
-line, its seconds, when it ended, and when those that it needs had ended: a result that was made by
-another command, or from something that was made anew since, is refused and not mixed with others.
+line, what that leaves to a preset, its seconds, when it ended, and when those that it needs had
+ended: a result that was made by another command, or from something that was made anew since, is
+refused and not mixed with others; so is, before more is run, one whose preset held other values
+(an older version's, or another machine's). An output without a record, which was made elsewhere and
+copied, is taken as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from classifier.study.plan import Job
+from classifier.study.presets import left_to_preset
 from synth.command import cores
 from synth.errors import InputError
 from synth.files import write_text
@@ -84,7 +88,7 @@ class Runner:
         """
         for folder in (self.records, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        done = self.done()
+        done = self.done(more=True)
         left = [job for name, job in self.jobs.items() if name not in done]
         failed: list[str] = []
         running: list[_Running] = []
@@ -120,18 +124,18 @@ class Runner:
         path = self.records / f"{name}.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
-    def done(self) -> set[str]:
+    def done(self, more: bool = False) -> set[str]:
         """Names of the jobs whose output stands. Raises InputError naming the results that are not
-        what this study would make."""
+        what this study would make; `more`: what this version and machine would, to go on with."""
         there = {name for name, job in self.jobs.items() if job.is_done}
-        stale = {name: why for name in sorted(there) if (why := self._stale(self.jobs[name]))}
+        stale = {name: why for name in sorted(there) if (why := self._stale(self.jobs[name], more))}
         if stale:
             first, *more = stale
             told = f"; so it is with {len(more)} more: {', '.join(more)}" if more else ""
             raise InputError(stale[first] + told)
         return there
 
-    def _stale(self, job: Job) -> str:
+    def _stale(self, job: Job, more: bool) -> str:
         """Why a result may not be used, and the way out; "": it may."""
         if (record := self._record(job.name)) is None:
             return ""
@@ -143,6 +147,13 @@ class Runner:
                 f"{job.done} was made by {shlex.join(record['words'])}, not by "
                 f"{shlex.join(job.words)}; {again}"
             )
+        if more and (was := record.get("preset")) != (now := left_to_preset(job.words)):
+            told = [
+                f"{k} {(was or {}).get(k, 'not known')}, now {now.get(k, 'gone')}"
+                for k in {**now, **(was or {})}
+                if (was or {}).get(k) != now.get(k)
+            ]
+            return f"{job.done} was made with other presets ({', '.join(told[:3])}); {again}"
         for need, ended in record["made_from"].items():
             if self._ended(need) != ended:
                 return f"{job.done}: {need} was made anew since; {again}"
@@ -182,6 +193,7 @@ class Runner:
         """Writes the record; `seconds` are of all starts of the same command."""
         record = {
             "words": list(job.words),
+            "preset": left_to_preset(job.words),
             "seconds": seconds,
             "ended": time.time() if ended else None,
             "made_from": {need: self._ended(need) for need in job.needs},
