@@ -30,4 +30,4 @@ def _left(words: tuple[str, ...]) -> dict[str, Any]:
     named = dict(zip(words, (*words[1:], ""), strict=True)).get("--preset")
     name, config = import_module(module).preset(named)
     said = {w.removeprefix("--").partition("=")[0].replace("-", "_") for w in words}
-    return plain({k: v for k, v in {"preset": name, **asdict(config)}.items() if k not in said})
+    return plain({"preset": name} | {k: v for k, v in asdict(config).items() if k not in said})
