@@ -46,12 +46,12 @@ def others_in_training(setup: Setup) -> frozenset[str]:
 def threshold_images(setup: Setup) -> HeldOut:
     """Real known ones, and others of characters that no training image shows.
 
-    Of the others, GAN images are used where there are some (they are nearer to real ones than font
-    images), else font images; those that show no character at all are in either case the font ones,
-    since no GAN draws any. Real ones as well, where the store says that they show a character which
-    training does not. Import splits by image, so training has the characters of most: these, and
-    those of which the store says nothing, are added only where fewer than ENOUGH images show a
-    character held out, and `doubt` says so.
+    Of the others, GAN images are used where there are ENOUGH (they are nearer to real ones than
+    font images), else font images too; those that show no character at all are in either case the
+    font ones, since no GAN draws any. Real ones as well, where the store says that they show a
+    character which training does not. Import splits by image, so training has the characters of
+    most: these, and those of which the store says nothing, are added only where fewer than ENOUGH
+    images show a character held out. `doubt` says where these, or so few, set the threshold.
     """
     images, targets, sources, kinds, chars = [], [], [], [], []
     for store, rows, target in zip(setup.stores, setup.val_rows, setup.targets, strict=True):
@@ -73,8 +73,10 @@ def threshold_images(setup: Setup) -> HeldOut:
     unsaid = is_other & character & (char == "")
     seen = np.isin(char, np.array(sorted(others_in_training(setup)), str))
     held = is_other & ~unsaid & ~(character & seen)
-    best = _GAN if (held & (source == _GAN)).any() else _FONT
-    used = held & ((source == best) | (source == REAL) | ((source == _FONT) & ~character))
+    fonts = source == _FONT
+    if (held & character & (source == _GAN)).sum() >= ENOUGH:
+        fonts &= ~character
+    used = held & ((source == _GAN) | (source == REAL) | fonts)
     spare = is_other & character & (source == REAL) & ~held
     doubt, shown = "", int((used & character).sum())
     if shown < ENOUGH and spare.any():
@@ -84,8 +86,9 @@ def threshold_images(setup: Setup) -> HeldOut:
             f"{_few(shown)} held out from training: the threshold is {also}set on {spare.sum()} "
             "real other images whose characters may be in training too, so unseen ones may pass it"
         )
-    elif not shown and used.any():
-        doubt = f"{_few(0)} held out from training: the threshold is set on what is no character"
+    elif shown < ENOUGH and used.any():
+        on = "these few" if shown else "what is no character"
+        doubt = f"{_few(shown)} held out from training: the threshold is set on {on}"
     use = (~is_other & (source == REAL)) | used
     return HeldOut(image[use], np.minimum(target[use], setup.known), char[use], kind[use], doubt)
 

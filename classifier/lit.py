@@ -161,10 +161,10 @@ class ClassifierModule(pl.LightningModule):
         if self.adjustment is not None:
             logits = logits + self.adjustment
         losses = smoothed_loss(logits, target, self.known, self.smoothing[source])
+        doubtable = (source == REAL) & (target < self.known)
         if config.noise_loss != "none" or config.hard_weight > 1:
             log_prob = folded_log_prob(logits, target, self.known)
             self.given = log_prob.detach().exp()
-            doubtable = (source == REAL) & (target < self.known)
             if config.noise_loss == "gce":
                 losses = torch.where(doubtable, generalised_cross_entropy(log_prob), losses)
             elif config.noise_loss == "sce":
@@ -173,7 +173,10 @@ class ClassifierModule(pl.LightningModule):
             elif self.early is not None:
                 losses = losses + self._held_back(logits, batch["row"], doubtable)
         if apart is not None:
-            losses = losses + config.one_vs_rest * one_vs_rest_loss(apart, target)
+            further = config.one_vs_rest * one_vs_rest_loss(apart, target)
+            if config.noise_loss != "none":  # which it would undo: it believes every label
+                further = further.masked_fill(doubtable, 0.0)
+            losses = losses + further
         if config.synthetic_loss_weight != 1:
             losses = torch.where(source == REAL, losses, losses * config.synthetic_loss_weight)
         return losses

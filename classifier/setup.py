@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import torch
 
 from classifier.bending import Bending
 from classifier.best import MONITORED
@@ -81,6 +82,8 @@ def prepare(
     require_model(config.model)
     if config.precision not in PRECISIONS:
         raise InputError(f"--precision {config.precision!r}: there are {', '.join(PRECISIONS)}")
+    if config.precision == "16-mixed" and not torch.cuda.is_available():
+        raise InputError("--precision 16-mixed: for a GPU alone; on a CPU take bf16-mixed")
     if seed < 0:
         raise InputError(f"--seed {seed}: must be 0 or more")
     _require_options(config)

@@ -29,6 +29,7 @@ from classifier.suspects import left_out
 from synth.errors import InputError
 from synth.files import write_text
 from synth.learning import fitting_preset, gains_by_bfloat16
+from synth.lineage import refuse_weights
 from synth.near_copies import refuse_copies
 from synth.provenance import refuse_leaks
 from synth.quota import group_of, real_counts
@@ -88,6 +89,8 @@ def train(
             )
         refuse_copies(real)
         refuse_leaks(real, synth, test)
+        if config.pretrained and (untold := refuse_weights(config.pretrained, real, test)):
+            print(f"note: {untold}")
         setup = prepare(real, synth, config, seed, test, corrections)
         decided = setup.corrections
     start = {

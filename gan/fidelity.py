@@ -22,6 +22,7 @@ from synth.canvas import MEAN, STD
 from synth.errors import InputError
 
 NEIGHBOURS = 3  # Kynkaanniemi et al. 2019, "Improved precision and recall metric", sec. 3.1
+LEAST_IMAGES = NEIGHBOURS + 2  # that can be compared
 SUBSETS, SUBSET_IMAGES = 50, 1000  # of the KID's estimate; Binkowski et al. 2018, sec. 4
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 _LAYER = "penultimate"
@@ -126,8 +127,8 @@ def require_inception(weights: Path) -> None:
 
 def _measured(made: Grays, real: Grays, seed: int, **extractor: str) -> Fidelity:
     least = min(len(made), len(real))
-    if least <= NEIGHBOURS + 1:
-        raise InputError(f"{least} images to compare: {NEIGHBOURS + 2} are the least")
+    if least < LEAST_IMAGES:
+        raise InputError(f"{least} images to compare: {LEAST_IMAGES} are the least")
     found = calculate_metrics(
         input1=made,
         input2=real,

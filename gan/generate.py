@@ -97,13 +97,15 @@ def generate(
                 writer.append(images, samples)
             bar.update(done)
             bar.set_postfix(refused=sum(tally.refused.values()), refresh=False)
+        notes["asked"] = int(whole.sum())
         notes["tried"] = sum(tally.tried.values())
         notes["refused"] = tally.by_reason()
         notes["refused_by_char"] = tally.by_char()
         notes["mostly_refused"] = tally.mostly_refused()
+        notes["none_kept"] = tally.none_kept()
         # into the folder that has not its name yet: a finished store has its rate
         rate = keep_rate(writer.part, notes["tried"], time.monotonic() - started)
-    print(tally.summary())
+    print(tally.summary(int(whole.sum())))
     print(f"tried {rate}")
     return Store.open(out)
 

@@ -200,20 +200,6 @@ def _extent(places: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     return low.nan_to_num(0, 0, 0), high.nan_to_num(0, 0, 0)
 
 
-def bend(ink: Tensor, matrix: Tensor, fields: list[Tensor]) -> Tensor:
-    """[B, 1, H, W] sampled where the matrix [B, 2, 3] and the sum of the fields [B, 2, n, n] say,
-    in half image widths; what comes from outside is paper (0)."""
-    with torch.autocast(ink.device.type, enabled=False):
-        grid = sources(matrix, fields, *ink.shape[2:])
-        return F.grid_sample(ink.float(), grid, padding_mode="zeros", align_corners=False)
-
-
-def sources(matrix: Tensor, fields: list[Tensor], height: int, width: int) -> Tensor:
-    """-> [B, height, width, 2]: the places that `bend` takes each pixel from, x and y."""
-    grid = F.affine_grid(matrix, [len(matrix), 1, height, width], align_corners=False)
-    return grid + displacement(fields, height, width).permute(0, 2, 3, 1) if fields else grid
-
-
 def displacement(fields: list[Tensor], height: int, width: int) -> Tensor:
     """The sum of the fields [B, 2, n, n] -> [B, 2, height, width]."""
     size = (height, width)
@@ -224,8 +210,9 @@ def displacement(fields: list[Tensor], height: int, width: int) -> Tensor:
 
 
 def bend_to_fit(ink: Tensor, matrix: Tensor, fields: list[Tensor]) -> Tensor:
-    """As `bend`, scaled and moved so that the bent ink stands where the ink stood before: the same
-    middle and longer extent.
+    """[B, 1, H, W] sampled where the matrix [B, 2, 3] and the sum of the fields [B, 2, n, n], in
+    half image widths, say; scaled and moved so that the bent ink stands where the ink stood before:
+    the same middle and longer extent. What comes from outside is paper (0).
 
     Every real image fills its box. One that does not has to be scaled once more when it is done,
     which leaves its strokes wider, thinner or softer than the pen that the discriminator has seen.

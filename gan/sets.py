@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gan.pictures import Pictures, halves, shown_by
+from gan.fidelity import LEAST_IMAGES
+from gan.pictures import Pictures, halves, matched, shown_by
 from synth import near_copies
 from synth.errors import InputError
 from synth.quota import real_counts
@@ -99,6 +100,14 @@ def prepare(
     if len(found.held_out.only(alphabet)) == 0:
         raise InputError(
             f"{measured_store.path}: no held-out image of a known character in it; give --test"
+        )
+    sides = halves(found.held_out.only(alphabet), seed)
+    compared = matched([*sides, found.font.only(alphabet), found.gan.only(alphabet)], seed)
+    if len(compared[0]) < LEAST_IMAGES:
+        raise InputError(
+            f"{len(compared[0])} images to compare, {LEAST_IMAGES} are the least: of each "
+            f"character half as many as {measured_store.path} holds out, and no more than "
+            f"{font.path} and {gan[0].path} have; give --test a store with two of each or more"
         )
     return found
 

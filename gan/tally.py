@@ -9,6 +9,7 @@ import numpy as np
 
 from gan.checks import REASONS
 
+_TOLD = 20  # characters that are named
 LEAST_TRIED = 5  # images of a character, before it is said that most are refused
 
 
@@ -46,17 +47,28 @@ class Tally:
             if row["tried"] >= LEAST_TRIED and self._share(c) > 0.5
         }
 
+    def none_kept(self) -> list[str]:
+        """Characters of which every image was refused."""
+        return sorted(c for c in self.tried if self._share(c) == 1)
+
     def _share(self, char: str) -> float:
         return sum(self.refused[char, r] for r in REASONS) / self.tried[char]
 
-    def summary(self) -> str:
+    def summary(self, asked: int) -> str:
+        """asked: places that were to be filled."""
+        tried, refused = sum(self.tried.values()), sum(self.refused.values())
         reasons = ", ".join(f"{r} {n:,}" for r, n in self.by_reason().items())
         lines = [
-            f"generated: {sum(self.tried.values()):,} tried, "
-            f"{sum(self.refused.values()):,} refused ({reasons})"
+            f"generated: {tried - refused:,} of {asked:,} asked for; {tried:,} tried, "
+            f"{refused:,} refused ({reasons})"
         ]
         if poor := self.mostly_refused():
-            some = ", ".join(f"{c} ({why})" for c, why in list(poor.items())[:20])
-            more = " ..." if len(poor) > 20 else ""
+            some = ", ".join(f"{c} ({why})" for c, why in list(poor.items())[:_TOLD])
+            more = " ..." if len(poor) > _TOLD else ""
             lines.append(f"most images refused for {len(poor)} characters: {some}{more}")
+        if none := self.none_kept():
+            more = " ..." if len(none) > _TOLD else ""
+            lines.append(
+                f"no image at all for {len(none)} characters: {' '.join(none[:_TOLD])}{more}"
+            )
         return "\n".join(lines)

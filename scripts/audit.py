@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from synth.command import parser, run
 from synth.errors import InputError
-from synth.runs import read_settings
 
 if TYPE_CHECKING:
     from synth.store import Store
@@ -27,7 +24,7 @@ def options() -> ArgumentParser:
         "stated licence, generated images of which nothing says what their generator learned from, "
         "and a validation or test image that was trained on: exactly, or nearly but for images "
         "drawn with fonts.",
-        "python scripts/audit.py --model runs/classifier --allow mydata",
+        "python scripts/audit.py --model runs/classifier --allow myfont",
     )
     p.add_argument("--model", type=Path, required=True, help="finished classifier run")
     p.add_argument(
@@ -57,6 +54,7 @@ def options() -> ArgumentParser:
 def main(args: Namespace) -> None:
     import numpy as np
 
+    from synth.lineage import began_with, trained_on
     from synth.provenance import behind_generated, learned_from, refuse_trained
     from synth.store import Store
 
@@ -99,67 +97,6 @@ def main(args: Namespace) -> None:
     if untold:
         print(f"nothing says what the weights in {untold} learned from; of all else:")
     print("no validation or test image was trained on")
-
-
-def began_with(model: Path) -> tuple[list[Store], str]:
-    """The stores of the runs that --pretrained took the weights from, one behind the other, and the
-    name of weights of which nothing says what they learned from; "": there are none. Those of a
-    library count as told: they learned from photographs."""
-    from synth.provenance import places
-
-    stores: list[Store] = []
-    while (named := pretrained(model)) not in (None, "library"):
-        folder = Path(str(named))
-        folder = folder.parent if folder.name == "model.safetensors" else folder
-        try:
-            model = places(str(folder), "model.json", model)[0]
-        except InputError:
-            return stores, str(named)
-        stores += trained_on(model)
-    return stores, ""
-
-
-def pretrained(model: Path) -> str | None:
-    """What a run was told to take its first weights from."""
-    return read_settings(model / "config.yaml", ["classifier"])["classifier"].get("pretrained")
-
-
-def trained_on(model: Path) -> list[Store]:
-    """The stores of a run, the real one first, as they were when it began. Raises InputError."""
-    from synth.provenance import find_store
-
-    sources, contents = recorded(model)
-    stores = []
-    for source, content in zip(sources, contents, strict=True):
-        as_then = partial(_is, made=source["made"], content=content)
-        store = find_store(source["store"], model, as_then)
-        if store.info["made"] != source["made"]:
-            raise InputError(f"{store.path}: made again since the training: it is another store")
-        if store.content != content:
-            raise InputError(f"{store.path}: holds other images than {model} was trained on")
-        store.require_unchanged()
-        stores.append(store)
-    return stores
-
-
-def _is(store: Store, made: dict[str, Any], content: str) -> bool:
-    return store.info["made"] == made and store.content == content
-
-
-def recorded(model: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Of each store of a run its name and how it was made, and its content. Raises InputError."""
-    card, settings = model / "model.json", model / "config.yaml"
-    for file in (card, settings):
-        if not file.is_file():
-            raise InputError(f"{model}: no finished run (no {file.name} in it)")
-    try:
-        sources = json.loads(card.read_text(encoding="utf-8"))["info"]["sources"]
-        contents = read_settings(settings, ["start"])["start"]["stores"]
-        if len(sources) != len(contents) or not all({"store", "made"} <= set(s) for s in sources):
-            raise ValueError
-        return sources, contents
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{model}: does not say which stores it was trained on") from None
 
 
 def tell(store: Store, why: str) -> set[str]:

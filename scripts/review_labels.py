@@ -84,6 +84,11 @@ def main(args: Namespace) -> None:
     if how:
         refuse_existing(Path(file))
     finished = (args.out / "review.json").is_file()
+    if finished and args.truth:
+        raise InputError(
+            f"{args.out}: a finished review: --truth is measured while it is made; take another "
+            "--out"
+        )
     if finished and not how:
         raise InputError(f"{args.out}: a finished review is there already; take another --out")
     new = not args.out.exists()
@@ -115,9 +120,9 @@ def main(args: Namespace) -> None:
                     f"{f['suspected']:>5} suspected  precision {f['precision']:.3f}  "
                     f"recall {f['recall']:.3f}  likely label right {f['likely_right']:.3f}"
                 )
-        if how:
-            _write(Path(file), undecided(suspects, real, how), how)
         write_text(args.out / "review.json", json.dumps(told, indent=1))
+        if how:  # last: the same command, or one of a finished review, writes it where this ended
+            _write(Path(file), undecided(suspects, real, how), how)
         for number in range(args.folds):
             shutil.rmtree(args.out / f"fold-{number}", ignore_errors=True)
     finally:

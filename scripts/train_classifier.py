@@ -43,8 +43,9 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--members",
         type=int | None,
-        help="networks trained from different starts, whose probabilities are averaged; on a CPU "
-        "side by side, each with its part of the threads; default: the preset's",
+        help="networks trained from different starts (with --pretrained from the same, on other "
+        "batches), whose probabilities are averaged; on a CPU side by side, each with its part of "
+        "the threads; default: the preset's",
     )
     p.add_argument(
         "--pretrained",
@@ -304,7 +305,8 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--monitor",
         type=str | None,
-        help="keep the weights best at val_known, val_macro or val_other; default: the last",
+        help="keep the weights best at val_known, val_macro or val_other; default: the last, with "
+        "--patience val_known",
     )
     p.add_argument(
         "--patience",

@@ -212,9 +212,9 @@ def refuse_leaks(real: Store, synth: Sequence[Store], test: Store | None) -> Non
             continue
         sources = set(store.column("source")[store.rows("train")].tolist())
         if "gan" in sources:
-            _refuse_learned(behind_generated(store), store.path, real, test)
+            refuse_learned(behind_generated(store), store.path, real, test)
         elif "font" in sources:
-            _refuse_learned(_fitted_to(store), store.path, real, test)
+            refuse_learned(_fitted_to(store), store.path, real, test)
 
 
 def _fitted_to(store: Store) -> Store | None:
@@ -234,10 +234,10 @@ def refuse_generator(run: Path, real: Store, test: Store | None) -> None:
         return
     if there.real is None:
         raise InputError(f"{run}/generator.json: does not say what it learned from; train it again")
-    _refuse_learned(_learned(there.real, there.content, run), run, real, test)
+    refuse_learned(_learned(there.real, there.content, run), run, real, test)
 
 
-def _refuse_learned(origin: Store | None, of: Path, real: Store, test: Store | None) -> None:
+def refuse_learned(origin: Store | None, of: Path, real: Store, test: Store | None) -> None:
     """Raises InputError naming the first validation or test image of `real`, or image of `test`,
     that is, or nearly is, a training image of `origin`, which `of` learned from."""
     if origin is None:

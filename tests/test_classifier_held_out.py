@@ -79,6 +79,23 @@ def test_real_others_count_only_where_training_does_not_show_their_character(
     assert "also set on 5 real other images" in few.doubt
 
 
+def test_a_few_generated_others_do_not_set_the_threshold_alone(tmp_path, monkeypatch):
+    real = store_of(tmp_path / "real", "real", KNOWN)
+    font = store_of(tmp_path / "font", "font", FONT)
+    trained = [(c, c, "character", "train") for c in "ABC"]
+    held = [*trained, *(("other", c, "confusable", "val") for c in "YZ")]
+    gan = store_of(tmp_path / "gan", "gan", held)
+    setup = prepare(real, [font, gan], _config(), 1, None)
+    monkeypatch.setattr(held_out, "ENOUGH", 2)
+    enough = threshold_images(setup)
+    assert used(enough, real, font, gan) == ["font blank", "gan Y", "gan Z"] and not enough.doubt
+    monkeypatch.setattr(held_out, "ENOUGH", 4)
+    few = threshold_images(setup)
+    assert used(few, real, font, gan) == ["font Z", "font blank", "gan Y", "gan Z"]
+    assert few.doubt.startswith("only 3 images show a character held out from training")
+    assert few.doubt.endswith("set on these few")
+
+
 def test_characters_that_the_mix_leaves_out_were_never_shown(tmp_path):
     real = store_of(tmp_path / "real", "real", [*KNOWN, *UNSAID, *NAMED])
     font = store_of(tmp_path / "font", "font", FONT)

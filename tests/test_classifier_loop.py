@@ -47,6 +47,10 @@ ABC = Alphabet.of("ABC")
 REAL_COUNTS = {"A": 60, "B": 20, "C": 4, OTHER: 30}
 
 
+def _arm(alphabet, row, target, answer, best=None) -> ArmAnswers:
+    return ArmAnswers(alphabet, row, target, answer, answer if best is None else best)
+
+
 def simulated(
     rng: np.random.Generator, seeds: int, images: int, effect: float, of_seed: float
 ) -> np.ndarray:
@@ -144,7 +148,7 @@ def test_when_there_is_a_verdict(
 
 def arm(answer: np.ndarray, target: np.ndarray) -> ArmAnswers:
     """Two seeds that answer the same."""
-    return ArmAnswers(ABC, np.arange(len(target)), target, np.stack([answer, answer]))
+    return _arm(ABC, np.arange(len(target)), target, np.stack([answer, answer]))
 
 
 TARGET = np.repeat(np.arange(4), 20)
@@ -225,8 +229,8 @@ def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
     without = target.copy()
     without[:12:2] = 8  # one of the two images of each, the seventh has none
     arms = {
-        REAL: ArmAnswers(alphabet, np.arange(len(target)), target, np.stack([without] * 2)),
-        FONT: ArmAnswers(alphabet, np.arange(len(target)), target, np.stack([target] * 2)),
+        REAL: _arm(alphabet, np.arange(len(target)), target, np.stack([without] * 2)),
+        FONT: _arm(alphabet, np.arange(len(target)), target, np.stack([target] * 2)),
     }
     found = verdicts_of(arms, counts)
     few = of_class(found, "few", FONT)
@@ -275,8 +279,8 @@ def test_images_whose_label_every_arm_doubts_count_for_nothing(
         without[seed, wrong[2 * seed : 2 * seed + 2]] = 2
     without[:, -3:] = with_font[:, -3:] = 0  # others that all take for A: errors, no wrong labels
     arms = {
-        REAL: ArmAnswers(ABC, np.arange(47), target, without),
-        FONT: ArmAnswers(ABC, np.arange(47), target, with_font),
+        REAL: _arm(ABC, np.arange(47), target, without),
+        FONT: _arm(ABC, np.arange(47), target, with_font),
     }
     found = verdicts_of(arms, REAL_COUNTS)
     c, other = of_class(found, "C", FONT), of_class(found, OTHER, FONT)
@@ -292,6 +296,24 @@ def test_images_whose_label_every_arm_doubts_count_for_nothing(
     monkeypatch.setattr("classifier.loop.verdict.doubted", lambda arms: np.zeros(47, bool))
     believed = verdicts_of(arms, REAL_COUNTS)
     assert switched_off(believed) == {"A": {FONT: 0.0}, "C": {FONT: 0.0}}
+
+
+def test_a_threshold_of_its_own_neither_helps_nor_hurts() -> None:
+    """A run without others has none; one with them calls some known images other by design."""
+    target = np.repeat([0, 1, 3], [40, 40, 20])
+    called = target.copy()
+    called[:8] = called[40:48] = 3  # still read right among the known
+    both = np.stack([target, target])
+    arms = {
+        REAL: _arm(ABC, np.arange(100), target, both),
+        FONT: _arm(ABC, np.arange(100), target, np.stack([called, called]), both),
+    }
+    found = verdicts_of(arms, REAL_COUNTS)
+    for label in ("known", "A", "B"):
+        (v,) = (v for v in found if v.label == label)
+        assert (v.verdict, v.gain, v.changed) == (NOTHING, 0, 0)
+    (other,) = (v for v in found if v.label == OTHER and v.group)
+    assert other.verdict == HURT and other.gain == pytest.approx(-16 / 20)
 
 
 def test_a_class_of_which_every_image_is_doubted_has_too_few() -> None:
@@ -331,7 +353,7 @@ def test_a_group_that_cannot_be_told_either_gives_no_verdict() -> None:
 
 def test_arms_measured_on_other_images_are_refused() -> None:
     one = arm(answers_with(), TARGET)
-    other = ArmAnswers(ABC, one.row + 1, TARGET, one.answer)
+    other = _arm(ABC, one.row + 1, TARGET, one.answer)
     with pytest.raises(InputError, match="other images"):
         verdicts_of({REAL: one, FONT: other}, REAL_COUNTS)
 
@@ -349,7 +371,7 @@ def test_a_class_without_real_images_keeps_its_last_sources() -> None:
 def test_what_a_class_lacks_by_hand(tmp_path: Path) -> None:
     target = np.array([0] * 4 + [1] * 4 + [3] * 4)  # C has no validation images
     answer = np.array([[0, 0, 0, 0, 1, 1, 0, 3, 3, 3, 3, 0], [0, 0, 0, 0, 1, 0, 0, 0, 3, 3, 3, 3]])
-    answers = ArmAnswers(ABC, np.arange(12), target, answer)
+    answers = _arm(ABC, np.arange(12), target, answer)
     needs = needs_of(answers, {"A": 200, "B": 100, "C": 0, OTHER: 10})
     assert [n.label for n in needs] == ["A", "B", "C", OTHER]
     assert [n.recall for n in needs] == [1.0, 3 / 8, None, 7 / 8]
@@ -380,7 +402,7 @@ def test_no_quota_is_above_its_cap_and_none_below_its_base() -> None:
     answer = target.copy()
     answer[100:200] = 0  # B is never read
     answer[300:] = 0  # nor is other
-    answers = ArmAnswers(ABC, np.arange(400), target, answer[None])
+    answers = _arm(ABC, np.arange(400), target, answer[None])
     needs = needs_of(answers, {"A": 10, "B": 0, "C": 10, OTHER: 0})
     quota = quota_of(answers, needs, target=40)
     # base: A 30, B 40, C 30; B wants 40 x (1 + 2 x 0.96), A, which it is taken for, 30 times that
@@ -393,7 +415,12 @@ def test_the_loops_own_options_are_refused() -> None:
         *("--lr", "0.1", "--preset", "demo", "--steps", "7"),
     )
     assert split_options("--members=3", None, None) == ("--members=3",)
-    for text in ("--out x", "--seed=3", "--source-weights {}", "'"):
+    known = ("--group-weights", "{few: 2}", "--others", "one")
+    assert split_options("--group-weights '{few: 2}' --others one", None, None) == known
+    for text in (
+        *("--out x", "--seed=3", "--source-weights {}", "'"),
+        *("--group-weights '{other: 2}'", "--class-weights='{other: 2}'"),
+    ):
         with pytest.raises(InputError, match="--classifier"):
             split_options(text, None, None)
     with pytest.raises(InputError, match="--seeds 0"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +59,26 @@ def test_the_heads_read_what_the_last_layer_reads(name: str) -> None:
 def test_a_network_without_a_linear_last_layer_has_none() -> None:
     heads = OneVsRest(nn.Sequential(nn.Conv2d(1, CLASSES, 3)), CLASSES, KNOWN)
     assert heads() is None and not list(heads.parameters())
+
+
+@pytest.mark.parametrize("noise_loss", ["none", "gce", "sce", "elr"])
+def test_a_loss_against_wrong_labels_is_not_undone(noise_loss: str) -> None:
+    """It would teach a doubtable label whole, beside what holds it back."""
+    config = replace(PRESETS["small"], noise_loss=noise_loss)
+    module = ClassifierModule(config, CLASSES, KNOWN, runs_bending(), 1, real_images=9)
+    module._trainer = SimpleNamespace(world_size=1)
+    target = torch.tensor([0, 1, KNOWN, 2])
+    source = torch.tensor([0, 0, 0, 1])  # real, real, real other, font
+    batch = {"target": target, "source": source, "row": torch.arange(4)}
+    logits, apart = torch.randn(4, CLASSES), torch.randn(4, KNOWN)
+    module._losses(logits, batch)  # early-learning remembers: the same answer leaves it as it is
+    if module.early is not None:
+        module.early.remember = lambda rows, told: None
+    added = module._losses(logits, batch, apart) - module._losses(logits, batch)
+    wanted = config.one_vs_rest * one_vs_rest_loss(apart, target)
+    if noise_loss != "none":
+        wanted[:2] = 0
+    assert torch.allclose(added, wanted, atol=1e-5)
 
 
 def test_their_parameters_are_trained_and_clipped_with_the_rest() -> None:

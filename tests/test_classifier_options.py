@@ -440,6 +440,7 @@ def test_a_trusted_label_is_never_doubted(stores, tmp_path, monkeypatch):
         ({"lr": float("nan")}, "--lr nan: "),
         ({"muon_lr": 0.0}, "--muon-lr 0.0: "),
         ({"precision": "64-true"}, "there are 32-true, bf16-mixed, 16-mixed"),
+        ({"precision": "16-mixed"}, "a GPU alone"),
         ({"mixup": -1.0}, "--mixup -1"),
         ({"noise_loss": "elr", "mixup": 0.2}, "without mixup"),
         ({"replace": ("x=y:Z",)}, "no module 'y'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ import gan.gap
 import gan.page
 from gan.evaluate import (
     classification_accuracy,
+    domain_gap,
     memorised,
     reading,
     train_independent_reader,
@@ -121,6 +124,24 @@ def test_nothing_is_measured_on_what_was_trained_on(stores, tmp_path, capsys):
     stores["same"] = store(tmp_path / "same", "real", "ABC" * 12, seed=2)
     assert len(sets_of(stores, readers=("clean", "same")).clean) == 50
     assert "36 images are left out" in capsys.readouterr().out
+
+
+def test_too_few_held_out_images_are_refused_by_name(stores, tmp_path):
+    """Before a reader is trained for them."""
+    stores["few"] = store(tmp_path / "few", "real", "ABC", seed=9, split="test")
+    with pytest.raises(InputError, match=r"0 images to compare, 5 are the least.*few holds out"):
+        sets_of(stores, test="few")
+
+
+def test_one_image_of_each_character_leaves_no_gap_to_measure(stores):
+    sets = sets_of(stores)
+    one = [p.rows(np.unique(p.char, return_index=True)[1]) for p in (sets.font, sets.gan)]
+    sets = replace(sets, font=one[0], gan=one[1])
+    nothing = {"features": None, "pixels": None}
+    found = domain_gap(sets, None, 1, torch.device("cpu"), torch.float32)
+    assert found == {"font": nothing, "gan": nothing}
+    text = table(figures(gap=found))
+    assert re.search(r"told from real, AUROC, pixels +- +-\n", text)
 
 
 def lighter(path: Path, of: Store, rows: np.ndarray, split: str) -> Store:

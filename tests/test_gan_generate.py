@@ -321,8 +321,13 @@ def test_characters_that_are_mostly_refused_are_named():
         "b": {"tried": 15, "skeleton": 5},
     }
     assert tally.mostly_refused() == {"a": "reading"}
-    text = tally.summary()
-    assert "42 tried, 14 refused" in text and "1 characters: a (reading)" in text
+    text = tally.summary(30)
+    assert "28 of 30 asked for; 42 tried, 14 refused" in text
+    assert "1 characters: a (reading)" in text and "no image at all" not in text
+    # of one image a character too few are tried for "most", and none may be left
+    tally.add(np.array(["z"] * 3), np.zeros(3, int))
+    assert tally.none_kept() == ["z"] and "no image at all for 1 characters: z" in tally.summary(31)
+    assert tally.mostly_refused() == {"a": "reading"}
 
 
 def test_the_place_in_the_box_is_the_importers(run, plan, glyphs):

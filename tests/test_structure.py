@@ -109,7 +109,7 @@ def test_all_of_synth_runs_without_torch() -> None:
 
 def texts() -> list[Path]:
     """The project's own text files."""
-    folders = (*PACKAGES, "scripts", "tests", "benchmarks", "docs", "assets")
+    folders = (*PACKAGES, "scripts", "tests", "benchmarks", "docs", "assets", "studies", ".ci")
     found = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.is_file()]
     found += [p for p in ROOT.iterdir() if p.is_file()]
     skipped = {".woff", ".png", ".pyc", ".npy", ".zip"}

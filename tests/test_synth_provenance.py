@@ -26,6 +26,7 @@ from synth.errors import InputError
 from synth.export import export_store
 from synth.fit import fit_style
 from synth.fonts import ASSETS, FontFile, check_fonts, find_fonts
+from synth.lineage import refuse_weights, trained_on
 from synth.provenance import font_licences, learned_from, licences_of, origins, refuse_trained
 from synth.quota import Quota, real_counts
 from synth.store import Sample, Store, StoreWriter
@@ -274,6 +275,37 @@ def test_an_audit_follows_weights_to_the_runs_they_came_from(
     assert code == 0 and "nothing says what the weights in weights.pt learned from" in told
 
 
+def test_weights_that_learned_from_what_is_measured_on_are_refused(
+    real: Store, tmp_path: Path
+) -> None:
+    """By the run's folder or its weights, from the run itself, one before it, or its generator."""
+    test = written(tmp_path / "test", np.asarray(real.images[real.rows("train")[:2]]), ["test"] * 2)
+    held = np.asarray(real.images[real.rows("val")[:1]])
+    first = written(tmp_path / "first", held, ["train"])
+    write_run(tmp_path / "run", [real])
+    assert refuse_weights(str(tmp_path / "run"), real, None) == ""
+    with pytest.raises(InputError, match=r"0.png \(test\) is a training image of .*run learned"):
+        refuse_weights(str(tmp_path / "run" / "model.safetensors"), real, test)
+    write_run(tmp_path / "first-run", [first])
+    write_run(tmp_path / "run", [real], pretrained=str(tmp_path / "first-run"))
+    with pytest.raises(InputError, match=rf"\(val\) is a training image of {first.path}"):
+        refuse_weights(str(tmp_path / "run"), real, None)
+    with StoreWriter(tmp_path / "gan", Canvas(), real.alphabet, {}, {"real": str(first.path)}) as w:
+        w.append(np.full((1, 64, 64), 9, np.uint8), [Sample("A", "A", "gan")])
+    write_run(tmp_path / "run", [real, Store.open(tmp_path / "gan")])
+    with pytest.raises(InputError, match=rf"\(val\) is a training image of {first.path}"):
+        refuse_weights(str(tmp_path / "run"), real, None)
+
+
+def test_weights_of_which_nothing_is_known_are_told(real: Store, tmp_path: Path) -> None:
+    assert refuse_weights("library", real, None) == ""
+    assert "nothing says" in refuse_weights(str(tmp_path / "weights.pt"), real, None)
+    write_run(tmp_path / "run", [real], pretrained="weights.pt")
+    assert refuse_weights(str(tmp_path / "run"), real, None).endswith("weights.pt learned from")
+    shutil.rmtree(real.path)
+    assert "gone" in refuse_weights(str(tmp_path / "run"), real, None)
+
+
 def test_an_audit_says_when_pixels_changed_under_their_hashes(
     real: Store,
     tmp_path: Path,
@@ -397,8 +429,7 @@ def test_the_place_whose_store_fits_is_found_behind_one_of_the_same_name(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     other = written(tmp_path / "here" / "real", np.full((1, 64, 64), 9, np.uint8), ["train"])
-    script = load_script("audit")
-    (found,) = script.trained_on(tmp_path / "run")
+    (found,) = trained_on(tmp_path / "run")
     assert found.content == real.content != other.content
     rows = [Sample("A", "A", "font", origin="caveat:A")]
     notes = {"real": "real", "trained_on": real.content}
@@ -407,7 +438,7 @@ def test_the_place_whose_store_fits_is_found_behind_one_of_the_same_name(
     assert learned_from(Store.open(tmp_path / "font")).content == real.content
     with pytest.raises(InputError, match="real: holds other images than"):
         write_run(tmp_path / "run", [real], ["0" * 12])
-        script.trained_on(tmp_path / "run")
+        trained_on(tmp_path / "run")
 
 
 def test_a_font_store_and_a_thinned_one_say_what_they_learned_from(

@@ -20,7 +20,10 @@ class ArmAnswers:
     alphabet: Alphabet
     row: np.ndarray  # [N] int64 rows of the real store
     target: np.ndarray  # [N] int64
-    answer: np.ndarray  # [S, N] int64
+    answer: np.ndarray  # [S, N] int64, each run's at its own threshold for "other"
+    # [S, N] int64, the same, but the most probable known class where an image of a known class is
+    # called other: runs whose thresholds lie elsewhere can be compared by it
+    best: np.ndarray
 
     @classmethod
     def read(cls, runs: Sequence[Path]) -> ArmAnswers:
@@ -44,19 +47,23 @@ class ArmAnswers:
             found.append(answers)
         if alphabet is None:
             raise InputError("no run to read answers from")
+        known, target = len(alphabet), found[0].target
         answer = np.stack([answers.answer for answers in found])
-        return cls(alphabet, found[0].row, found[0].target, answer)
+        second = np.stack([answers.second for answers in found])
+        best = np.where((answer == known) & (target < known), second, answer)
+        return cls(alphabet, found[0].row, target, answer, best)
 
     @property
     def right(self) -> np.ndarray:
-        """[S, N] bool."""
-        return self.answer == self.target
+        """[S, N] bool: the best known class is, or "other" where that is right."""
+        return self.best == self.target
 
     def without(self, images: np.ndarray) -> ArmAnswers:
         """All but the images of a mask, [N] bool."""
         left = ~images
-        row, target, answer = self.row[left], self.target[left], self.answer[:, left]
-        return replace(self, row=row, target=target, answer=answer)
+        row, target = self.row[left], self.target[left]
+        answer, best = self.answer[:, left], self.best[:, left]
+        return replace(self, row=row, target=target, answer=answer, best=best)
 
 
 def doubted(arms: Sequence[ArmAnswers]) -> np.ndarray:

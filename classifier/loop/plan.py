@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from classifier.study.plan import Job
+from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.quota import write_quota
 
@@ -135,6 +137,12 @@ class Loop:
         return Job(source, source, words, store / "store.json", needs)
 
 
+def _values(words: Sequence[str], flag: str) -> list[str]:
+    """What the words give a flag, after it or behind its equals sign."""
+    after = [b for a, b in pairwise(words) if a == flag]
+    return after + [w.partition("=")[2] for w in words if w.startswith(f"{flag}=")]
+
+
 def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str, ...]:
     """Options of train_classifier.py in one line -> words. Raises InputError for a torn quote, and
     for options that the loop itself sets."""
@@ -145,6 +153,13 @@ def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str
     own = {"--real", "--synth", "--out", "--seed", "--test", "--source-weights", "--allow-copies"}
     if taken := sorted(own & {word.split("=")[0] for word in words}):
         raise InputError(f"--classifier: {taken[0]} is set by the loop itself")
+    for flag in ("--group-weights", "--class-weights"):
+        # the arms without synthetic images would take it, the others refuse it hours later
+        if any(OTHER in given for given in _values(words, flag)):
+            raise InputError(
+                f"--classifier: {flag} with {OTHER!r}: where there are synthetic images "
+                "--other-share alone decides how often it is shown"
+            )
     for name, value in (("--preset", preset), ("--steps", steps)):
         words += [name, str(value)] if value is not None else []
     return tuple(words)

@@ -78,8 +78,10 @@ def verdicts_of(
 
     A right answer of a class counts 1, an image of another class that is called it counts -1: so
     a source that finds a character by seeing it everywhere, in "other" above all, does not help
-    it. Of two comparisons of a source (with and without the other source) the mean counts. Images
-    whose label every arm doubts count for nothing.
+    it. Images of known classes count by their best known class: each run has a threshold for
+    "other" of its own, and loses some of them to it by design, a run without others none. Of two
+    comparisons of a source (with and without the other source) the mean counts. Images whose label
+    every arm doubts count for nothing.
     """
     first = arms[REAL]
     for name, arm in arms.items():
@@ -110,8 +112,9 @@ def verdicts_of(
             result += [Verdict(label, group, s, *nothing, doubted=left_out) for s in right]
             continue
         for number, source in enumerate(right):
+            pairs = there[source]
             called = _mean(
-                [_change(members[a.answer], members[b.answer]) for a, b in there[source]]
+                [_change(members[_to(a, label)], members[_to(b, label)]) for a, b in pairs]
             )
             rng = np.random.default_rng((seed, at, number))
             found = change_of(right[source][:, mine], called[:, ~mine], rng)
@@ -133,6 +136,12 @@ def verdicts_of(
                 )
             )
     return _with_groups(result)
+
+
+def _to(arm: ArmAnswers, label: str) -> np.ndarray:
+    """[S, N]: what counts as false alarms of a class or group is taken from. For "other" these are
+    the known images that are lost to it."""
+    return arm.answer if label == OTHER else arm.best
 
 
 def _with_groups(verdicts: Sequence[Verdict]) -> list[Verdict]:
