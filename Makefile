@@ -64,7 +64,7 @@ bench: $(STAMP)  ## the benchmarks that need no data of yours; the others say wh
 	}; \
 	for name in mix train_loop gan_step render render_memory torn_checkpoints scale; do try $$name; done; \
 	try loaders --rounds 3 --total 500 --batch-sizes 64; \
-	try train_processes --rounds 2 --steps 5 15; \
+	try train_processes --steps 5 15; \
 	try font_check assets/fonts; \
 	if [ -n "$$missed" ]; then echo "missed or failed:$$missed" >&2; exit 1; fi
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from timing import no_claim
 from torch.utils.flop_counter import FlopCounterMode
 
 from gan.config import PRESETS, GanConfig
@@ -37,7 +38,7 @@ from gan.lit import GanModule
 from gan.networks import Recogniser
 from gan.train import device, preset
 
-LIMIT, SAME, LEAST_ROUNDS = 1.5, 0.05, 5
+LIMIT, SAME = 1.5, 0.05
 CHARS, PER_CHAR, CLASSES = 100, 20, 1300  # classes: the known and the other characters
 WARM_UP = 1  # a step that is not timed: memory is taken
 PRODUCTS = 8  # of matrices, timed together
@@ -196,8 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"peak of a product of matrices: {spread([p / 1e12 for p in peaks], 3)} TFLOP/s")
     print(f"share of that peak: {spread(shares, 3)}")
     print(f"ratio: {spread(ratios)}, limit {LIMIT}")
-    if args.rounds < LEAST_ROUNDS:
-        print(f"{args.rounds} rounds are no claim: it takes {LEAST_ROUNDS}")
+    if no_claim(args.rounds):
         return 2
     if abs(apart - 1) > SAME:
         print("A/A failed: the machine is too busy for this to mean anything")

@@ -355,6 +355,8 @@ def main(args: Namespace) -> None:
             peers.append(Peer(python, script))
             full[peers[-1].name] = peers[-1]
             goals.append(("ours, full", peers[-1].name, goal))
+        else:
+            print(f"{script}: left out, nothing is said of its goal (see --help)")
     print("full samples: deformation, ink, paper")
     found = rates(full, args.rounds, args.seconds)
     for peer in peers:

@@ -35,14 +35,9 @@ class Row:
         )
 
 
-def ratios(ours: Rates, other: Rates) -> tuple[float, ...]:
-    """Ours divided by the other's, in the same round."""
-    return tuple(a / b for a, b in zip(ours.rates, other.rates, strict=True))
-
-
 def at_most(claim: str, seconds: Rates, peer: str, against: Rates, limit: float) -> Row:
     """Of times: the median of the ratios is no more than the limit."""
-    found = ratios(seconds, against)
+    found = seconds.ratios(against)
     shown = f"{peer} {1e3 * against.median:.2f} ms"
     holds = float(np.median(found)) <= limit
     return Row(claim, f"{1e3 * seconds.median:.2f} ms", shown, found, f"<= {limit:g}", holds)
@@ -50,7 +45,7 @@ def at_most(claim: str, seconds: Rates, peer: str, against: Rates, limit: float)
 
 def times_faster(claim: str, rate: Rates, against: Rates, limit: float) -> Row:
     """Of rates: the median of the ratios is no less than the limit; for a limit of 1, more."""
-    found = ratios(rate, against)
+    found = rate.ratios(against)
     middle = float(np.median(found))
     holds = middle > 1 if limit == 1 else middle >= limit
     shown = f"{against.name} {against.median:.0f}/s"
@@ -60,7 +55,7 @@ def times_faster(claim: str, rate: Rates, against: Rates, limit: float) -> Row:
 
 def same_again(claim: str, ours: Rates, again: Rates) -> Row:
     """A/A: the same thing twice; where it differs, the other ratios mean nothing."""
-    found = ratios(ours, again)
+    found = ours.ratios(again)
     holds = abs(float(np.median(found)) - 1) <= SAME_RATE
     limit = f"1 +- {SAME_RATE:g}"
     return Row(claim, "", "ours again", found, limit, holds, is_same_again=True)

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any
 
+LEAST_ROUNDS = 5
 SETTLE_SECONDS = 0.3
 
 
@@ -36,10 +37,6 @@ class Rates:
     def ratios(self, other: Rates) -> tuple[float, ...]:
         """This one's rate divided by the other's in the same round, for each round."""
         return tuple(a / b for a, b in zip(self.rates, other.rates, strict=True))
-
-    def over(self, other: Rates) -> float:
-        """The median of `ratios`."""
-        return statistics.median(self.ratios(other))
 
 
 @dataclass(frozen=True)
@@ -92,3 +89,10 @@ def machine(packages: Sequence[str]) -> str:
     return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, " + ", ".join(
         found
     )
+
+
+def no_claim(rounds: int) -> bool:
+    """Whether these are too few for one, which is then said."""
+    if rounds < LEAST_ROUNDS:
+        print(f"{rounds} rounds are no claim: it takes {LEAST_ROUNDS}")
+    return rounds < LEAST_ROUNDS

@@ -60,14 +60,19 @@ def killed(work: Callable[[], None], after_s: float) -> None:
 
 
 def state_of(io: CheckpointIO, path: Path) -> str:
-    """What a resumed run would find: whole, fallen back, nothing or torn."""
+    """What stands under the final name: whole or torn; where nothing does, fallen back to the one
+    before, or nothing at all."""
     fallback = path.with_name(path.name + ".previous")
     if not path.exists() and not fallback.exists():
         return "nothing"
-    try:
-        weights = io.load_checkpoint(path)["weights"]
-    except (InputError, RuntimeError, OSError, EOFError):
-        return "torn"
+    with TemporaryDirectory(dir=path.parent) as folder:
+        # without the one before beside it, which ours would take for a torn one
+        alone = Path(folder) / path.name
+        shutil.copyfile(path if path.exists() else fallback, alone)
+        try:
+            weights = io.load_checkpoint(alone)["weights"]
+        except (InputError, RuntimeError, OSError, EOFError):
+            return "torn"
     if len(weights) != FLOATS or bool((weights != weights[0]).any()):
         return "torn"
     return "whole" if path.exists() else "fallen back"

@@ -22,7 +22,6 @@ import numpy as np
 from classifier.pools import Picks, Pool, training_classes
 from classifier.shares import (
     GROUP_NAMES,
-    GROUPS,
     REAL,
     MixSettings,
     class_groups,
@@ -36,7 +35,6 @@ from synth.errors import InputError
 from synth.store import SOURCES
 
 __all__ = [
-    "GROUPS",
     "REAL",
     "Mix",
     "MixSettings",

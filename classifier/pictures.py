@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from synth.alphabet import OTHER, Alphabet
+from synth.grouping import spread
 from synth.other import CHARACTER_KINDS, NON_CHARACTER_KINDS
 from synth.store import SOURCES, Store
 
@@ -30,13 +31,6 @@ def png(images: Iterable[np.ndarray]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(tones * np.uint8(17)).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """[n] -> at most `count` of them, evenly spaced, so that fonts and writers change."""
-    if len(rows) <= count:
-        return rows
-    return rows[((np.arange(count) + 0.5) * len(rows) / count).astype(int)]
 
 
 @dataclass(frozen=True)

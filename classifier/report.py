@@ -56,7 +56,7 @@ def write_report(
     groups = {c: group_of(counts.get(c, 0)) for c in mine.alphabet.chars}
     found = Suspects.read(run)
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             title=title,
@@ -95,7 +95,7 @@ def write_review(out: Path, suspects: Suspects, real: Store) -> list[Path]:
     and beside it out-2 and so on, where one page would hold too many. Returns them."""
     starts = range(0, max(1, len(suspects.row)), MAX_SUSPECTS)
     names = [out.name, *(f"{out.stem}-{n}{out.suffix}" for n in range(2, len(starts) + 1))]
-    page = _environment().get_template("review.html.j2")
+    page = environment().get_template("review.html.j2")
     for number, start in enumerate(starts, 1):
         text = page.render(
             suspects=tiles(suspects.part(start, start + MAX_SUSPECTS), real),
@@ -108,7 +108,8 @@ def write_review(out: Path, suspects: Suspects, real: Store) -> list[Path]:
     return [out.with_name(name) for name in names]
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """jinja2's, for the templates beside this file."""
     import jinja2
 
     return jinja2.Environment(

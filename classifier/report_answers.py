@@ -9,8 +9,9 @@ import numpy as np
 
 from classifier import charts
 from classifier.finished import Answers, Finished
-from classifier.pictures import png, spread
+from classifier.pictures import png
 from classifier.suspects import Suspects
+from synth.grouping import spread
 from synth.other import CHARACTER_KINDS, NON_CHARACTER_KINDS
 from synth.store import Store
 

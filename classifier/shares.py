@@ -12,11 +12,10 @@ import numpy as np
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.other import CHARACTER_KINDS, NON_CHARACTER_KINDS
+from synth.quota import GROUPS
 from synth.store import SOURCES
 
 REAL = SOURCES.index("real")
-# by the number of real training images of a class: name, fewest
-GROUPS = (("common", 50), ("rare", 10), ("few", 1), ("none", 0))
 GROUP_NAMES = (*(name for name, _ in GROUPS), OTHER)
 # of an image of "other": unknown is a collected one, character one whose character is known
 OTHER_KINDS = (*CHARACTER_KINDS, *NON_CHARACTER_KINDS, "character", "unknown")

@@ -25,6 +25,7 @@ from synth.alphabet import Alphabet
 from synth.canvas import to_float
 from synth.checks import check
 from synth.fonts import Coverage, FontFile
+from synth.likeness import unit
 from synth.plan import Plan, make_plan
 from synth.quota import Quota
 
@@ -121,7 +122,7 @@ class Checks:
     def margins(self, features: np.ndarray, char: np.ndarray) -> np.ndarray:
         """[n, F], [n] -> [n]: the cosine to its own character's glyphs less the highest to those of
         another one. Infinite where there is no other one."""
-        likeness = _unit(features) @ self.typical.T
+        likeness = unit(features) @ self.typical.T
         rows = np.arange(len(char))
         own = likeness[rows, char].copy()
         likeness[rows, char] = -np.inf
@@ -178,10 +179,10 @@ def _typical(
 ) -> np.ndarray:
     """[C, F] float32 of length 1: the mean features of each of the plan's characters."""
     glyphs = written_glyphs(plan, np.arange(len(plan)))
-    features = _unit(features_of(recogniser, glyphs, device, precision))
+    features = unit(features_of(recogniser, glyphs, device, precision))
     total = np.zeros((len(plan.chars), features.shape[1]), np.float32)
     np.add.at(total, plan.char, features)
-    return _unit(total)
+    return unit(total)
 
 
 @torch.no_grad()
@@ -199,7 +200,3 @@ def features_of(
             out.append(recogniser.features(x.contiguous(memory_format=torch.channels_last)))
     found = torch.cat(out) if out else torch.zeros(0, recogniser.head.in_features)
     return found.float().cpu().numpy()
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synth.canvas import INK_FROM, INK_FULL
+
 GENERATORS = ("bend", "paint")
 _STYLE = 64  # numbers a style is mapped to, before it acts
 # The bending field is a sum of fields of cells a side, each with its largest displacement in half
@@ -25,7 +27,6 @@ _STYLE = 64  # numbers a style is mapped to, before it acts
 # pixel of 64.
 FIELDS = ((4, 0.10), (8, 0.05), (16, 0.025))
 SLANT_LIMIT, ASPECT_LIMIT, TURN_LIMIT = 0.40, 0.30, 0.15  # shear, log of width by height, radians
-INKED = 80 / 255  # more than this is ink where a picture's box is found, as in `synth.canvas`
 FIT_ROOM = 1.5  # what a bent picture may take, in its canvas's sides; and the most it is scaled by
 
 
@@ -190,7 +191,7 @@ def _places(ink: Tensor) -> Tensor:
 
 def _inked(ink: Tensor) -> Tensor:
     """[B, 1, H, W] -> [B, H W, 1] bool: the pixels that `synth.canvas.place` takes for ink."""
-    return (ink > INKED).flatten(1)[:, :, None]
+    return (ink > INK_FROM / INK_FULL).flatten(1)[:, :, None]
 
 
 def _extent(places: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

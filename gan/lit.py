@@ -222,6 +222,5 @@ class GanModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.steps_done = checkpoint["steps_done"]
-        # a checkpoint of an earlier version has none
-        found = checkpoint.get("penalties", {})
+        found = checkpoint["penalties"]
         self._penalties = {name: torch.tensor(value) for name, value in found.items()}

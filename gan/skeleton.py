@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-INK_FROM = 80  # of 255: the ink that `synth.canvas.ink_box` counts as writing
+from synth.canvas import INK_FROM
+
 _MOST_ROUNDS = 32  # a round takes a pixel off each side of a stroke
 
 

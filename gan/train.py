@@ -136,8 +136,7 @@ def train(
                 real.require_unchanged()
             out.mkdir(parents=True, exist_ok=True)
             settings = {"arguments": made, "gan": asdict(config), "start": start | files}
-            # what a run of before did not note
-            keep_settings(out, settings, ("gan", "start"), files | {"strength": STRENGTH})
+            keep_settings(out, settings, ("gan", "start"))
         if (out / "generator.json").is_file():
             if not first:
                 raise SystemExit(0)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from synth.class_names import ClassNames
     from synth.store import Store
 
-GROUPS = (("common", 50), ("rare", 10), ("few", 0))  # name, training images of a class from here on
-
 
 def options() -> ArgumentParser:
     result = parser(
@@ -273,6 +271,7 @@ def _download(name: str, root: Path, subset: str | None, test: bool) -> None:
 def summary(store: Store) -> str:
     """The counts of a new store as a short table."""
     from synth.alphabet import OTHER
+    from synth.quota import GROUPS
 
     counts, notes = store.info["counts"], store.info["notes"]
     lines = [
@@ -287,7 +286,10 @@ def summary(store: Store) -> str:
             sizes = [counts["train"].get(char, 0) for char in store.alphabet.chars]
             group = [n for n in sizes if n >= least and (limit is None or n < limit)]
             span = f"{least} or more" if limit is None else f"{least} to {limit - 1}"
-            lines.append((name, f"{len(group)} characters with {span} training images"))
+            if least:
+                lines.append((name, f"{len(group)} characters with {span} training images"))
+            elif group:
+                lines.append((name, f"{len(group)} characters without a training image"))
             limit = least
         bare = counts["train"].keys() - {OTHER} - counts.get("val", {}).keys()
         if bare:

@@ -17,6 +17,7 @@ from synth.errors import InputError
 
 MEAN, STD = 127.5, 127.5  # the normalisation that DALI, torch and numpy share
 INK_FULL = 255
+INK_FROM = 80  # more than this is writing where its extent is measured, less may be blur
 NO_MEMORY = "not enough memory to decode it"  # which may be no fault of the file
 MAX_PIXELS = 40_000_000  # a decoded image beyond this is refused before it is decoded
 
@@ -140,7 +141,8 @@ def ink_box(ink: np.ndarray) -> tuple[int, int, int, int] | None:
     count; what remains is the box of all connected parts.
     """
     # the first is the paper
-    _, _, parts, _ = cv2.connectedComponentsWithStats((ink > 80).view(np.uint8), connectivity=8)
+    there = (ink > INK_FROM).view(np.uint8)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(there, connectivity=8)
     height, width = ink.shape
     left, top, w, h, size = parts[1:].T
     right, bottom = left + w, top + h

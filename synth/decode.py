@@ -78,19 +78,23 @@ def _filter_warnings() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def open_image(data: bytes) -> Image.Image:
+class TooManyPixels(InputError):
+    """An image that says it has more than are read."""
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The bytes of an image file -> its first frame, decoded whole and turned upright.
 
-    Raises InputError with the reason: no image, none of FORMATS, cut, damaged, or more than
-    MAX_PIXELS (which is checked before anything is decoded).
+    Raises InputError with the reason: no image, none of FORMATS, cut or damaged; and TooManyPixels,
+    before anything is decoded, for more than `max_pixels`.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     with filtered_warnings():
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise InputError(f"{width} x {height} pixels, the limit is {MAX_PIXELS}")
+            if width * height > max_pixels:
+                raise TooManyPixels(f"{width} x {height} pixels, the limit is {max_pixels}")
             if image.format == "PNG" and not _png_is_whole(data):
                 raise InputError("the file is cut")
             image.load()
@@ -100,7 +104,7 @@ def open_image(data: bytes) -> Image.Image:
         except Image.UnidentifiedImageError:
             raise InputError(_no_image(data)) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise InputError(f"too many pixels, the limit is {MAX_PIXELS}") from None
+            raise TooManyPixels(f"too many pixels, the limit is {max_pixels}") from None
         except MemoryError:
             raise InputError(NO_MEMORY) from None
         except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
@@ -108,9 +112,9 @@ def open_image(data: bytes) -> Image.Image:
             raise InputError(f"damaged ({text})") from None
 
 
-def decode(data: bytes, canvas: Canvas) -> np.ndarray:
+def decode(data: bytes, canvas: Canvas, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The bytes of an image file -> [H, W] uint8 on the canvas. Raises InputError: the reason."""
-    return normalise(open_image(data), canvas)
+    return normalise(open_image(data, max_pixels), canvas)
 
 
 def decode_as_is(data: bytes, canvas: Canvas) -> np.ndarray:

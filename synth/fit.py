@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from synth.canvas import INK_FROM
 from synth.fonts import Coverage
-from synth.grouping import rows_by
+from synth.grouping import rows_by, spread
 from synth.near_copies import refuse_copies
 from synth.plan import make_plan
 from synth.quota import Quota
@@ -65,7 +66,7 @@ def _inked(images: np.ndarray) -> np.ndarray:
 
 def _extent(images: np.ndarray, axis: int) -> np.ndarray:
     """[N, H, W] -> [N] px: from the first to the last row (axis 1) or column (axis 2) with ink."""
-    there = np.asarray((images > 80).any(3 - axis))
+    there = np.asarray((images > INK_FROM).any(3 - axis))
     return there.shape[1] - there.argmax(1) - there[:, ::-1].argmax(1) + 0.0
 
 
@@ -125,7 +126,7 @@ def fit_style(
     chars = [c for c in chars if c in rows_of]
     chars = [chars[i] for i in range(0, len(chars), max(1, -(-len(chars) // CHARACTERS)))]
     each = max(1, IMAGES // max(1, len(chars)))
-    rows = [_spread(train[rows_of[c]], each) for c in chars]
+    rows = [spread(train[rows_of[c]], each) for c in chars]
     if not rows or not _inked(images := real.take(np.sort(np.concatenate(rows)))).any():
         return style
     goal = measure(images)
@@ -136,13 +137,6 @@ def fit_style(
         there = measure(np.concatenate([chunk for chunk, _ in render(plan)]))
         style = _nearer(style, goal, there, real.canvas.zoom)
     return style
-
-
-def _spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """[n] -> [min(n, most)], evenly over all: rows go by name, and names may go by writer."""
-    if len(rows) <= most:
-        return rows
-    return rows[((np.arange(most) + 0.5) * len(rows) / most).astype(int)]
 
 
 def _nearer(style: Style, goal: Measures, there: Measures, zoom: float) -> Style:

@@ -9,6 +9,7 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def gains_by_bfloat16() -> bool:
     return "GenuineIntel" not in about or "amx_bf16" in about
 
 
+@cache  # Muon asks for every weight in every step
 def _cpuinfo() -> frozenset[str]:
     """The words that Linux says about the first processor; none where it does not say."""
     try:

@@ -13,7 +13,7 @@ import io
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -67,17 +67,15 @@ def page_fonts(text: Iterable[str]) -> list[PageFont]:
     return found
 
 
-def css(
-    fonts: Sequence[PageFont],
-    url: Callable[[PageFont], str] = PageFont.data_url,  # where a font is fetched; default: here
-) -> str:
-    """Rules that make them one family, `FAMILY`, with their licences."""
+def css(fonts: Sequence[PageFont]) -> str:
+    """Rules that make them one family, `FAMILY`, with the fonts and their licences in them."""
     rules = []
     for font in fonts:
         notice = font.notice.replace("*/", "* /").replace("</", "< /")
         rules.append(
             f'/*\n{notice}\n*/\n@font-face {{ font-family: "{FAMILY}"; '
-            f'src: url("{url(font)}") format("woff"); unicode-range: {_ranges(font.chars)}; }}\n'
+            f'src: url("{font.data_url()}") format("woff"); '
+            f"unicode-range: {_ranges(font.chars)}; }}\n"
         )
     return "".join(rules)
 

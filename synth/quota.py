@@ -16,8 +16,8 @@ from synth.errors import InputError
 from synth.files import write_text
 from synth.store import Store
 
-# Groups by real training images, as the reports use them.
-COMMON_FROM, RARE_FROM = 50, 10
+# Groups of known classes by their real training images, as all reports use them: name, fewest.
+GROUPS = (("common", 50), ("rare", 10), ("few", 1), ("none", 0))
 OTHER_PER_KNOWN = 1.2  # images of "other" for each one of a known class
 COLUMNS = ["label", "images"]  # of a quota file
 Target = int | Literal["median"] | None  # "median": of the classes that have real images
@@ -25,11 +25,7 @@ Target = int | Literal["median"] | None  # "median": of the classes that have re
 
 def group_of(images: int) -> str:
     """Training images of a class -> common, rare, few, or none."""
-    if images >= COMMON_FROM:
-        return "common"
-    if images >= RARE_FROM:
-        return "rare"
-    return "few" if images else "none"
+    return next(name for name, fewest in GROUPS if images >= fewest)
 
 
 def real_counts(store: Store) -> dict[str, int]:

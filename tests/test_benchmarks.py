@@ -37,9 +37,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
 def test_mix_prints_every_ratio_and_says_what_it_missed() -> None:
     small = "--rounds 1 --images 40 --batch-size 8 --batches 16 --threads 1 --steps 1"
     done = start("mix", small)
-    assert done.returncode in (0, 1, 2), done.stderr
+    assert done.returncode == 2 and "1 rounds are no claim" in done.stdout, done.stderr
     head, table = done.stdout.split("ours against")
-    table, *void = table.split("A/A failed")
+    table, *_ = table.split("1 rounds are no claim")
     rows = [line[:40].strip() for line in table.splitlines()[1:] if line.strip()]
     assert rows == [
         "A/A",
@@ -59,7 +59,6 @@ def test_mix_prints_every_ratio_and_says_what_it_missed() -> None:
         "bare DALI graph, augmented",
         "waiting for data, share of a step",
     ]
-    assert ("MISSED" in table) == (done.returncode > 0) and bool(void) == (done.returncode == 2)
     assert "the mix drawn for 15 at a time" in head
     ratios = [float(line[40:48]) for line in table.splitlines()[1:] if line.strip()]
     assert all(ratio > 0 for ratio in ratios) and ratios[-1] < 1
@@ -82,10 +81,10 @@ def test_the_ratios_of_mix_are_void_where_ours_differs_from_itself(
     ]
     if code:
         with pytest.raises(SystemExit) as ended:
-            mix.judge(figures)
+            mix.judge(figures, 5)
         assert ended.value.code == code
     else:
-        mix.judge(figures)
+        mix.judge(figures, 5)
     assert ("A/A failed" in capsys.readouterr().out) == (code == 2)
 
 
@@ -197,10 +196,10 @@ def test_the_loop_is_worth_something_only_where_the_bare_one_equals_itself(
     code: int,
     says: str,
 ) -> None:
-    module, taken = load("train_loop"), iter([1.0, again] * 3)
+    module, taken = load("train_loop"), iter([1.0, again] * 5)
     monkeypatch.setattr(module, "bare", lambda *_: (next(taken), {}))
     monkeypatch.setattr(module, "lightning", lambda *_: (lightning, {}))
-    monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "3"])
+    monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "5"])
     assert module.main() == code
     assert says in capsys.readouterr().out
 
@@ -212,14 +211,14 @@ def test_a_machine_that_slows_down_is_not_the_loops_fault(
 ) -> None:
     """Each run of a round takes 3 % longer than the one before. Lightning's came last of three, and
     was held against the first."""
-    module, runs = load("train_loop"), iter(range(12))
+    module, runs = load("train_loop"), iter(range(18))
 
     def run(*_: object) -> tuple[float, dict]:
         return 1 + 0.03 * (next(runs) % 3), {}
 
     monkeypatch.setattr(module, "bare", run)
     monkeypatch.setattr(module, "lightning", run)
-    monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "4"])
+    monkeypatch.setattr(sys, "argv", ["train_loop.py", "--rounds", "6"])
     assert module.main() == 0
     said = capsys.readouterr().out
     assert "ratio       1.000" in said and "bare/bare   1.00" in said
@@ -228,7 +227,7 @@ def test_a_machine_that_slows_down_is_not_the_loops_fault(
 @pytest.mark.slow
 def test_train_processes_compares_one_process_with_several() -> None:
     done = start("train_processes", "--rounds 1 --processes 2 --steps 2 12 --batch-size 32")
-    assert done.returncode in (0, 1, 2), done.stderr
+    assert done.returncode == 2 and "1 rounds are no claim" in done.stdout, done.stderr
     lines = done.stdout.splitlines()
     wanted = ["1 process", "1 process again", "1 process,", "2 processes"]
     assert all(line.startswith(name) for line, name in zip(lines[2:6], wanted, strict=True))

@@ -87,4 +87,15 @@ def test_their_parameters_are_trained_and_clipped_with_the_rest() -> None:
     [[rate], _] = module.configure_optimizers()
     held = {id(p) for group in rate.param_groups for p in group["params"]}
     assert {id(p) for p in module.one_vs_rest.parameters()} <= held
-    assert len(held) == len([*module.network.parameters(), *module.one_vs_rest.parameters()])
+    parameters = [*module.network.parameters(), *module.one_vs_rest.parameters()]
+    assert len(held) == len(parameters)
+    for p in parameters:
+        p.grad = torch.full_like(p, 3.0)
+    module.log = lambda *_, **__: None
+    module.configure_gradient_clipping(rate)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    assert norm == pytest.approx(module.config.clip_norm, rel=1e-3)
+    assert len({float(p.grad.flatten()[0]) for p in parameters}) == 1  # all by one factor
+    module.config = replace(module.config, clip_norm=0.0)
+    module.configure_gradient_clipping(rate)  # nothing is changed then
+    assert torch.nn.utils.get_total_norm([p.grad for p in parameters]) == norm

@@ -41,7 +41,8 @@ def test_a_request_that_it_began_is_answered_after_stop(onnx):
     half = socket.create_connection(("127.0.0.1", running.port))  # half of a request is here
     head = f"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
     half.sendall(head + BODY[:50])
-    time.sleep(0.2)
+    channels = running.server.active_channels
+    wait_for(lambda: any(c.request is not None for c in list(channels.values())))
     running.server.stop()
     time.sleep(0.2)
     assert running.thread.is_alive() and not got

@@ -159,8 +159,9 @@ def test_worth_is_measured_on_the_runs_that_all_points_have() -> None:
     assert worth_of(more, curve) == worth_of(runs(0.7), curve)
 
 
-def test_the_interval_of_worth_covers_what_is_true() -> None:
-    """Of 9 runs in 3 scenarios that scatter little; few of them make it too narrow."""
+def test_the_range_of_worth_mostly_covers_what_is_true() -> None:
+    """Of 9 runs in 3 scenarios that scatter little. It is no 95 % interval, and is not called one:
+    few runs make it too narrow."""
     rng, inside = np.random.default_rng(0), 0
     true = images_worth(0.7, {5: 0.5, 20: 0.8, 100: 0.9}).images
 

@@ -290,6 +290,20 @@ def test_a_network_tells_marked_pictures_and_not_two_halves_of_one_kind(monkeypa
     assert abs(gan.gap.gap_in_pixels(real, alike, 1, **where) - 0.5) < 0.13
 
 
+def test_features_tell_a_shift_and_not_two_halves_of_one_kind():
+    def drawn(seed: int, shift: float = 0.0) -> np.ndarray:
+        return np.random.default_rng(seed).normal(size=(200, 8)) + shift * np.eye(8)[2]
+
+    reader = SimpleNamespace(features=lambda rows: rows)
+    real = [SimpleNamespace(images=drawn(s)) for s in (1, 2)]
+    moved = [SimpleNamespace(images=drawn(s, 2.0)) for s in (3, 4)]
+    alike = [SimpleNamespace(images=drawn(s)) for s in (5, 6)]
+    # two normal distributions two standard deviations apart: Phi(2 / sqrt 2)
+    assert gan.gap.gap_in_features(real, moved, reader) == pytest.approx(0.921, abs=0.04)
+    # without a difference: a standard deviation of .029
+    assert abs(gan.gap.gap_in_features(real, alike, reader) - 0.5) < 0.1
+
+
 def test_the_reader_learns_from_font_images_that_are_not_judged(stores, monkeypatch):
     sets = sets_of(stores, readers=())
     taught, judged = ({i.tobytes() for i in p.images} for p in (sets.clean, sets.font))

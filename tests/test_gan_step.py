@@ -17,7 +17,11 @@ def gan_step():
     spec = importlib.util.spec_from_file_location("gan_step", ROOT / "benchmarks" / "gan_step.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["gan_step"] = module  # where its dataclass looks for its annotations
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # as when it is run
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
     yield module
     del sys.modules["gan_step"]
 

@@ -45,7 +45,7 @@ def test_the_table(
     assert shown["val"] == "4 images of 3 classes"
     assert shown["common"] == "0 characters with 50 or more training images"
     assert shown["rare"] == "2 characters with 10 to 49 training images"
-    assert shown["few"] == "2 characters with 0 to 9 training images"
+    assert shown["few"] == "2 characters with 1 to 9 training images"
     assert shown["other"] == "10 images"
     assert shown["unvalidated"] == "2 characters without a validation image"  # of 5 and 2
     assert shown["skipped"] == "1: 永/bad.png: not an image"

@@ -111,7 +111,7 @@ def texts() -> list[Path]:
     """The project's own text files."""
     folders = (*PACKAGES, "scripts", "tests", "benchmarks", "docs", "assets", "studies", ".ci")
     found = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.is_file()]
-    found += [p for p in ROOT.iterdir() if p.is_file()]
+    found += [p for p in ROOT.iterdir() if p.is_file() and p.name != ".git"]  # of a worktree
     skipped = {".woff", ".png", ".pyc", ".npy", ".zip"}
     return [p for p in found if p.suffix not in skipped and "__pycache__" not in p.parts]
 

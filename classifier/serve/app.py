@@ -34,7 +34,7 @@ from classifier.serve.metrics import Metrics
 from classifier.serve.openapi import describe
 from classifier.serve.reading import Question, read_call, read_question
 from synth.alphabet import OTHER
-from synth.decode import decode, encode
+from synth.decode import TooManyPixels, decode, encode
 from synth.errors import InputError
 
 IS_NULL = "isnull"  # the E.SUN 2021 call's word for "other"
@@ -86,10 +86,9 @@ class Service:
         """
         require_time(deadline)
         try:
-            self.limits.require_pixels(file)
-            return decode(file, self.model.card.canvas)
-        except Refused as refused:
-            raise Refused(refused.status, f"{name}: {refused.reason}") from None
+            return decode(file, self.model.card.canvas, self.limits.max_pixels)
+        except TooManyPixels as error:
+            raise Refused(413, f"{name}: {error}") from None
         except InputError as error:
             raise Refused(400, f"{name}: {error}") from None
 

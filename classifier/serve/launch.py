@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +89,6 @@ def serve(
     keep_answers: int,  # at most so many
     keep_bytes: int,  # of files, at most
     grace_s: float,
-    on_ready: Callable[[Server], None] = lambda server: None,
 ) -> None:
     """Returns when it was stopped and the last answer is sent. Raises InputError."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -116,7 +114,6 @@ def serve(
     )
     if model.not_fast:
         print(f"computed in float32: {model.not_fast}", flush=True)
-    on_ready(server)
     try:
         server.run()
     finally:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from PIL import Image
-
 from synth.command import cores
-from synth.decode import FORMATS, filtered_warnings
 from synth.errors import InputError
 
 CAME = "inkfill.came"  # in a request's environment: when it had come whole, `time.monotonic()`
@@ -49,18 +45,6 @@ class Limits:
                 f"--max-held-bytes {self.max_held_bytes}: --max-body-bytes "
                 f"{self.max_body_bytes} or more, else such a body would never be taken"
             )
-
-    def require_pixels(self, data: bytes) -> None:
-        """Raises Refused for an image file that says it has more pixels. Decodes nothing."""
-        try:
-            with filtered_warnings():
-                width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise Refused(413, f"too many pixels, the limit is {self.max_pixels}") from None
-        except Exception:  # decoding it tells the reason
-            return
-        if width * height > self.max_pixels:
-            raise Refused(413, f"{width} x {height} pixels, the limit is {self.max_pixels}")
 
 
 class Held:

@@ -142,8 +142,8 @@ def _schemas() -> dict[str, Any]:
         "other": {**number, "description": "the higher, the more it looks like nothing known"},
         "top": {"type": "array", "items": _object(one, list(one))},
     }
-    call = {"esun_uuid": text, "esun_timestamp": moment, "image": text, "retry": {**moment}}
-    call["retry"] = {"type": "integer", "description": "retries left to the caller"}
+    retry = {"type": "integer", "description": "retries left to the caller"}
+    call = {"esun_uuid": text, "esun_timestamp": moment, "image": text, "retry": retry}
     answer = {
         "esun_uuid": text,
         "server_uuid": text,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classifier.finished import versions
+from classifier.report import environment
 from classifier.study.estimates import of_data, title_of
 from classifier.study.grid import Study
 from classifier.study.harm import harms
@@ -132,17 +133,9 @@ def _markdown(told: dict) -> str:
 
 
 def _html(told: dict) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data"] = lambda p: base64.b64encode(p.read_bytes()).decode()
-    return environment.get_template("study.html.j2").render(**told)
+    pages = environment()
+    pages.filters["data"] = lambda p: base64.b64encode(p.read_bytes()).decode()
+    return pages.get_template("study.html.j2").render(**told)
 
 
 def _csv(rows: Sequence[Row]) -> str:

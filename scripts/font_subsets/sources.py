@@ -93,6 +93,7 @@ SOURCES = (
     # Hangul
     Source("gaegu", "npm @fontsource/gaegu", "5.3.0", "hand", f"Hang {WEST}"),
     Source("hi-melody", "npm @fontsource/hi-melody", "5.3.0", "hand", f"Hang Kana {WEST}"),
+    # Latin, Greek, Cyrillic
     Source("caveat", "npm @fontsource/caveat", "5.3.0", "hand", WEST),
     Source("shantell-sans", "npm @fontsource/shantell-sans", "5.3.0", "marker", WEST),
     Source("playpen-sans", "npm @fontsource/playpen-sans", "5.3.0", "hand", WEST),

@@ -58,7 +58,7 @@ class Drawn:
     chars: tuple[int, ...]
 
 
-def _outline(font: TTFont, glyph_set, name: str) -> tuple:
+def _outline(glyph_set, name: str) -> tuple:
     from fontTools.pens.recordingPen import DecomposingRecordingPen
 
     pen = DecomposingRecordingPen(glyph_set)
@@ -75,14 +75,14 @@ def draw_glyphs(fonts: list[TTFont], keep: set[int]) -> tuple[list[Drawn], Count
     notdef: tuple[tuple, float] | None = None
     for i, font in enumerate(fonts):
         glyph_set = font.getGlyphSet()
-        empty = _outline(font, glyph_set, font.getGlyphOrder()[0])
+        empty = _outline(glyph_set, font.getGlyphOrder()[0])
         notdef = notdef or (empty, glyph_set[font.getGlyphOrder()[0]].width)
         for char, name in sorted(font.getBestCmap().items()):
             if char not in keep or char in seen:
                 continue
             key = (i, name)
             if key not in glyphs:
-                glyphs[key] = (_outline(font, glyph_set, name), glyph_set[name].width)
+                glyphs[key] = (_outline(glyph_set, name), glyph_set[name].width)
             outline = glyphs[key][0]
             if not outline and unicodedata.category(chr(char)) != "Zs":
                 left_out["blank"] += 1
