@@ -89,3 +89,26 @@ def test_inception_weights_that_cannot_be_had(tmp_path):
     assert not mark.exists()
     torch.load(tmp_path / "evil.pth", weights_only=False)  # it would have
     assert mark.exists()
+
+
+def test_inception_is_asked_for_what_it_reads(tmp_path, monkeypatch):
+    """Its weights cannot be had here: what torch-fidelity is called with is what can be tested."""
+    weights, asked = tmp_path / "weights.pth", {}
+    torch.save({"Mixed_7c.branch1x1.conv.weight": torch.zeros(1)}, weights)
+    figures = {"kernel_inception_distance_mean": 0.1, "kernel_inception_distance_std": 0.2}
+
+    def calculate(**given):
+        asked.update(given)
+        return figures | {"precision": 0.3, "recall": 0.4}
+
+    monkeypatch.setattr("gan.fidelity.calculate_metrics", calculate)
+    made, real = pictures(20, 1), pictures(30, 2)
+    found = inception_fidelity(made, real, weights, seed=7)
+    assert (found.kid, found.kid_std, found.precision, found.recall) == (0.1, 0.2, 0.3, 0.4)
+    assert found.images == 20 and asked["rng_seed"] == 7 and not asked["cache"]
+    assert asked["feature_extractor"] == "inception-v3-compat"
+    assert asked["feature_extractor_weights_path"] == str(weights)
+    for given, images in ((asked["input1"], made), (asked["input2"], real)):
+        assert len(given) == len(images)
+        assert given[3].shape == (3, 32, 32) and given[3].dtype == torch.uint8
+        assert all((channel == torch.from_numpy(images[3])).all() for channel in given[3])
