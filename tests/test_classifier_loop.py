@@ -221,7 +221,7 @@ def test_the_mean_of_both_comparisons_of_a_source_counts() -> None:
 
 def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
     """Six classes of the group "few" with two images each, one with none, and a common one."""
-    from classifier.report import _environment
+    from classifier.report import environment
 
     alphabet = Alphabet.of("ABCDEFGH")
     target = np.concatenate([np.repeat(np.arange(6), 2), np.full(20, 7), np.full(10, 8)])
@@ -259,7 +259,7 @@ def test_a_class_with_too_few_images_has_its_groups_verdict() -> None:
     shown |= {"marks": {HELPED: "good", HURT: "bad", NOTHING: ""}}
     shown |= {"doubted": 0, "about_other": ABOUT_OTHER}
     shown["sources"] = [{"source": FONT, "by_chance": 0.1} | n]
-    page = _environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
+    page = environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
     text = page.render(verdict=shown)
     assert text.count("as its group") == 7 and "7 helped" in text
     shown |= {"off": {"A": [FONT], "H": [FONT]}, "off_by_group": {"A": [FONT], "H": []}}
@@ -451,7 +451,7 @@ def test_a_store_of_another_quota_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_the_report_shows_the_verdicts_beside_its_run(tmp_path: Path) -> None:
-    from classifier.report import _environment
+    from classifier.report import environment
 
     arms = {
         REAL: arm(answers_with(A=(12, 2)), TARGET),
@@ -467,7 +467,7 @@ def test_the_report_shows_the_verdicts_beside_its_run(tmp_path: Path) -> None:
     assert shown["off_by_group"] == {"B": []}
     (count,) = shown["sources"]
     assert (count["helped"], count["hurt"], count["nothing"], count["few"]) == (2, 2, 0, 0)
-    page = _environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
+    page = environment().from_string('{% import "verdict.html.j2" as v %}{{ v.section(verdict) }}')
     text = page.render(verdict=shown)
     classes = text[text.index("<h3", text.index("Groups</h3>")) :]
     assert classes.count("left good") == 2 and classes.count("left bad") == 2

@@ -115,12 +115,6 @@ def test_a_kill_while_the_recogniser_trains_loses_little(
     assert same(run, whole) and not list((run / "checkpoints").glob("recogniser*"))
 
 
-def without_digests(text: str) -> str:
-    """A config.yaml as an earlier version wrote it."""
-    later = ("font ", "strength:")
-    return "".join(li for li in text.splitlines(True) if not li.lstrip().startswith(later))
-
-
 def test_a_font_replaced_under_its_name_is_not_mixed_in(real, tmp_path, monkeypatch):
     with few_fonts(), monkeypatch.context() as own_fonts:
         files = synth.studio.find_fonts([])
@@ -136,12 +130,6 @@ def test_a_font_replaced_under_its_name_is_not_mixed_in(real, tmp_path, monkeypa
             InputError, match=rf"other settings \(font {mine[0].name}: \w+ -> \w+\)"
         ):
             train(real, tmp_path / "run", TINY, [], 1, {})
-        # a run that was started before digests were kept goes on
-        config = tmp_path / "run" / "config.yaml"
-        earlier = without_digests(config.read_text())
-        assert len(earlier.splitlines()) == len(config.read_text().splitlines()) - len(mine) - 1
-        config.write_text(earlier)
-        train(real, tmp_path / "run", TINY, [], 1, {})
 
 
 def test_folders_of_fonts_are_kept(tmp_path, monkeypatch):
