@@ -18,6 +18,7 @@ import openvino as ov
 from classifier.card import Card
 from synth.errors import InputError
 from synth.files import sha256_of
+from synth.processor import slow_in_bfloat16
 
 if TYPE_CHECKING:  # a server has no tables to read, and not the package for them
     from synth.store import Store
@@ -112,6 +113,8 @@ def why_not_fast(made: dict[str, Any]) -> str:
     """
     if not has_bf16():
         return "this processor does not compute in bf16"
+    if slow_in_bfloat16():
+        return "this processor computes faster in float32 than in bf16"
     compared = made.get("compared")
     if not isinstance(compared, dict) or compared.get("split") not in _SPLITS:
         return "what bf16 costs was not measured (export_model.py --check STORE)"

@@ -36,7 +36,7 @@ def options() -> ArgumentParser:
     p.add_argument(
         "--precision",
         default="fast",
-        help="fast: bf16 where the processor computes in it and export_model.py measured on "
+        help="fast: bf16 where the processor gains by it and export_model.py measured on "
         "labelled images that it changes and loses next to nothing, else f32; f32: as trained; "
         "bf16: whatever it costs, and an error where the processor does not compute in it",
     )

@@ -9,7 +9,6 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from synth.errors import InputError
 from synth.files import load_checked, save_checked
+from synth.processor import slow_in_bfloat16
 
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: steepest at nought
@@ -144,24 +144,10 @@ def groups_for_muon(
 
 def gains_by_bfloat16() -> bool:
     """Whether this machine's GPU, or without one its processor, multiplies faster in bfloat16 than
-    in float32: not what only emulates it, and not Intel's AVX-512 without AMX, whose products in
-    bfloat16 take 1.8 times as long as those in float32 (docs/LOG.md)."""
+    in float32: not what only emulates it, nor what `slow_in_bfloat16` names."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    about = _cpuinfo()
-    return "GenuineIntel" not in about or "amx_bf16" in about
-
-
-@cache  # Muon asks for every weight in every step
-def _cpuinfo() -> frozenset[str]:
-    """The words that Linux says about the first processor; none where it does not say."""
-    try:
-        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
-    except OSError:
-        return frozenset()
-    return frozenset(first.split())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and not slow_in_bfloat16()
 
 
 def fitting_preset() -> str:

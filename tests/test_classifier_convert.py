@@ -34,6 +34,7 @@ from synth.canvas import Canvas, to_float
 from synth.command import run
 from synth.errors import InputError
 from synth.files import sha256_of
+from synth.processor import slow_in_bfloat16
 from synth.store import Sample, Store, StoreWriter
 
 ALPHABET = Alphabet.of("永國銀三")
@@ -301,14 +302,21 @@ def measured(same: float, lost: float) -> dict:
 )
 def test_fast_is_bf16_only_where_its_cost_was_measured(tmp_path, monkeypatch, compared, says):
     monkeypatch.setattr("classifier.onnx.has_bf16", lambda: True)
+    monkeypatch.setattr("classifier.onnx.slow_in_bfloat16", lambda: False)
     assert says in (reason := why_not_fast({"compared": compared})) and bool(says) == bool(reason)
     monkeypatch.undo()
     toy = write_toy_model(tmp_path / "toy.onnx", compared=compared)
     loaded = load_onnx(toy, "fast")
-    is_fast = has_bf16() and not says
+    is_fast = has_bf16() and not slow_in_bfloat16() and not says
     assert loaded.precision == ("bf16" if is_fast else "f32")
     assert bool(loaded.not_fast) != is_fast
     assert load_onnx(toy, "f32").not_fast == ""
+
+
+def test_fast_is_not_bf16_on_a_processor_that_it_slows_down(monkeypatch):
+    monkeypatch.setattr("classifier.onnx.has_bf16", lambda: True)
+    monkeypatch.setattr("classifier.onnx.slow_in_bfloat16", lambda: True)
+    assert "faster in float32" in why_not_fast({"compared": measured(1, 0)})
 
 
 def test_bf16_is_had_where_it_is_asked_for(tmp_path):

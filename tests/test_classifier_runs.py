@@ -26,7 +26,7 @@ from classifier.rejection import rates_at
 from classifier.setup import prepare
 from classifier.suspects import Suspects
 from gan.train import fast_precision
-from synth import learning
+from synth import learning, processor
 from synth.alphabet import Alphabet
 from synth.errors import InputError
 from synth.store import Store
@@ -265,7 +265,7 @@ def test_preset_and_precision_are_the_machines(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: on_cpu == "bf16")
-    monkeypatch.setattr(learning, "_cpuinfo", lambda: frozenset({"AuthenticAMD"}))
+    monkeypatch.setattr(processor, "_cpuinfo", lambda: frozenset({"AuthenticAMD"}))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: on_cpu)
     name, config = runs.preset(None)
     assert (name, config.precision) == (preset, precision)
@@ -288,7 +288,7 @@ def test_preset_and_precision_are_the_machines(
 )
 def test_intels_processors_gain_by_bfloat16_only_with_amx(monkeypatch, words, gains):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(learning, "_cpuinfo", lambda: frozenset(words.split()))
+    monkeypatch.setattr(processor, "_cpuinfo", lambda: frozenset(words.split()))
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     assert learning.gains_by_bfloat16() == gains
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
@@ -297,7 +297,7 @@ def test_intels_processors_gain_by_bfloat16_only_with_amx(monkeypatch, words, ga
 
 def test_the_processor_is_the_one_linux_names():
     about = Path("/proc/cpuinfo").read_text("utf-8")
-    assert learning._cpuinfo() <= set(about.split()) and "processor" in learning._cpuinfo()
+    assert processor._cpuinfo() <= set(about.split()) and "processor" in processor._cpuinfo()
 
 
 # ---- the command's options ----
