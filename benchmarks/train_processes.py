@@ -4,8 +4,7 @@ Each contender is the command itself, started twice with different numbers of st
 is what the steps took, without imports, validation and writing. A round is all contenders in turn.
 The exit code is 1 where two processes of one thread are slower than one; 2 where the same thing
 twice differs by more than 10 % (A/A: the machine is too busy), or after fewer than 5 rounds: then
-nothing was shown. What
-more processes than cores give is told, not judged.
+nothing was shown. What more processes than cores give is told, not judged.
 
     python benchmarks/train_processes.py [--rounds 5] [--processes 2 4] [--steps 20 60]
 """

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from classifier.networks import timm_name
 from synth.errors import InputError
+from synth.lineage import LIBRARY
 
-LIBRARY = "library"
 FIRST = "members.0."  # of the names of an ensemble's tensors
 
 

@@ -57,7 +57,8 @@ def generate(
     asked = _other_fonts(studio.plan)
     plan = run.within_reach(asked)
     whole = plan.whole
-    if not whole.any():
+    asked_for = int(whole.sum())
+    if not asked_for:
         raise InputError(
             f"{out}: nothing to generate: of the characters that {run.path} can draw no image is "
             "asked for (see --per-class)"
@@ -88,7 +89,7 @@ def generate(
     started = time.monotonic()
     with (
         StoreWriter(out, studio.canvas, studio.alphabet, made, notes) as writer,
-        progress(int(whole.sum()), "image", "generate") as bar,
+        progress(asked_for, "image", "generate") as bar,
     ):
         for images, samples, done in _checked(
             run, plan, np.flatnonzero(whole), seed, checks, tally, keep_refused
@@ -97,7 +98,7 @@ def generate(
                 writer.append(images, samples)
             bar.update(done)
             bar.set_postfix(refused=sum(tally.refused.values()), refresh=False)
-        notes["asked"] = int(whole.sum())
+        notes["asked"] = asked_for
         notes["tried"] = sum(tally.tried.values())
         notes["refused"] = tally.by_reason()
         notes["refused_by_char"] = tally.by_char()
@@ -105,7 +106,7 @@ def generate(
         notes["none_kept"] = tally.none_kept()
         # into the folder that has not its name yet: a finished store has its rate
         rate = keep_rate(writer.part, notes["tried"], time.monotonic() - started)
-    print(tally.summary(int(whole.sum())))
+    print(tally.summary(asked_for))
     print(f"tried {rate}")
     return Store.open(out)
 

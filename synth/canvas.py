@@ -173,10 +173,11 @@ def place(ink: np.ndarray, canvas: Canvas, slack_px: int = 0) -> np.ndarray:
         return out
     top, left, bottom, right = box
     height, width = bottom - top, right - left
-    scale = canvas.box_px / max(height, width)
-    if 0 <= canvas.box_px - max(height, width) <= slack_px:
+    longer = max(height, width)
+    if 0 <= canvas.box_px - longer <= slack_px:
         resized = ink[top:bottom, left:right]
     else:
+        scale = canvas.box_px / longer
         new_h, new_w = max(1, round(height * scale)), max(1, round(width * scale))
         whole = Image.fromarray(ink)
         resized = np.asarray(

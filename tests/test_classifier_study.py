@@ -407,6 +407,7 @@ def test_what_a_line_leaves_to_its_preset() -> None:
     line = ["train_gan.py", "--real", "r", "--preset", "light", "--batch-size", "32"]
     left = left_to_preset(line)
     assert (left["preset"], left["steps"]) == ("light", GAN_PRESETS["light"].steps)
+    assert left_to_preset([*line[:3], "--preset=light", *line[5:]]) == left
     assert "batch_size" not in left and left["precision"] in ("32-true", "bf16-mixed")
     classifier = left_to_preset(["train_classifier.py", "--steps=7", "--out", "o"])
     assert classifier["preset"] == fitting_preset() and "steps" not in classifier

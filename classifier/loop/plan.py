@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from classifier.study.plan import Job
+from classifier.study.records import values_of
 from synth.alphabet import OTHER
 from synth.errors import InputError
 from synth.quota import write_quota
@@ -137,12 +137,6 @@ class Loop:
         return Job(source, source, words, store / "store.json", needs)
 
 
-def _values(words: Sequence[str], flag: str) -> list[str]:
-    """What the words give a flag, after it or behind its equals sign."""
-    after = [b for a, b in pairwise(words) if a == flag]
-    return after + [w.partition("=")[2] for w in words if w.startswith(f"{flag}=")]
-
-
 def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str, ...]:
     """Options of train_classifier.py in one line -> words. Raises InputError for a torn quote, and
     for options that the loop itself sets."""
@@ -155,7 +149,7 @@ def split_options(text: str, steps: int | None, preset: str | None) -> tuple[str
         raise InputError(f"--classifier: {taken[0]} is set by the loop itself")
     for flag in ("--group-weights", "--class-weights"):
         # the arms without synthetic images would take it, the others refuse it hours later
-        if any(OTHER in given for given in _values(words, flag)):
+        if any(OTHER in given for given in values_of(words, flag)):
             raise InputError(
                 f"--classifier: {flag} with {OTHER!r}: where there are synthetic images "
                 "--other-share alone decides how often it is shown"

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from classifier.study.records import values_of
 from synth.runs import plain
 
 # script -> the module whose `preset(name or None)` -> (name, dataclass) says what it takes
@@ -27,7 +28,7 @@ def left_to_preset(words: Sequence[str]) -> dict[str, Any]:
 def _left(words: tuple[str, ...]) -> dict[str, Any]:
     if (module := _MODULES.get(words[0])) is None:
         return {}
-    named = dict(zip(words, (*words[1:], ""), strict=True)).get("--preset")
-    name, config = import_module(module).preset(named)
+    named = values_of(words, "--preset")
+    name, config = import_module(module).preset(named[-1] if named else None)
     said = {w.removeprefix("--").partition("=")[0].replace("-", "_") for w in words}
     return plain({"preset": name} | {k: v for k, v in asdict(config).items() if k not in said})

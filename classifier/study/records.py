@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from itertools import zip_longest
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -42,6 +43,15 @@ def words_of(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise InputError(f"{line!r}: {error}") from None
+
+
+def values_of(words: Sequence[str], flag: str) -> list[str]:
+    """What the words of a line give a flag, behind it or behind its equals sign, in order."""
+    return [
+        after if word == flag else word.partition("=")[2]
+        for word, after in zip_longest(words, words[1:], fillvalue="")
+        if word.partition("=")[0] == flag
+    ]
 
 
 def _is_a(value: Any, hint: Any) -> bool:

@@ -88,7 +88,7 @@ class Runner:
         """
         for folder in (self.records, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        done = self.done(more=True)
+        done = self.done(to_go_on=True)
         left = [job for name, job in self.jobs.items() if name not in done]
         failed: list[str] = []
         running: list[_Running] = []
@@ -124,18 +124,19 @@ class Runner:
         path = self.records / f"{name}.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
-    def done(self, more: bool = False) -> set[str]:
+    def done(self, to_go_on: bool = False) -> set[str]:
         """Names of the jobs whose output stands. Raises InputError naming the results that are not
-        what this study would make; `more`: what this version and machine would, to go on with."""
+        what this study would make; `to_go_on`: or not what this version and machine would."""
         there = {name for name, job in self.jobs.items() if job.is_done}
-        stale = {name: why for name in sorted(there) if (why := self._stale(self.jobs[name], more))}
+        found = {name: self._stale(self.jobs[name], to_go_on) for name in sorted(there)}
+        stale = {name: why for name, why in found.items() if why}
         if stale:
             first, *more = stale
             told = f"; so it is with {len(more)} more: {', '.join(more)}" if more else ""
             raise InputError(stale[first] + told)
         return there
 
-    def _stale(self, job: Job, more: bool) -> str:
+    def _stale(self, job: Job, to_go_on: bool) -> str:
         """Why a result may not be used, and the way out; "": it may."""
         if (record := self._record(job.name)) is None:
             return ""
@@ -147,11 +148,12 @@ class Runner:
                 f"{job.done} was made by {shlex.join(record['words'])}, not by "
                 f"{shlex.join(job.words)}; {again}"
             )
-        if more and (was := record.get("preset")) != (now := left_to_preset(job.words)):
+        was, now = record.get("preset") or {}, left_to_preset(job.words) if to_go_on else {}
+        if to_go_on and was != now:
             told = [
-                f"{k} {(was or {}).get(k, 'not known')}, now {now.get(k, 'gone')}"
-                for k in {**now, **(was or {})}
-                if (was or {}).get(k) != now.get(k)
+                f"{k} {was.get(k, 'not known')}, now {now.get(k, 'gone')}"
+                for k in {**now, **was}
+                if was.get(k) != now.get(k)
             ]
             return f"{job.done} was made with other presets ({', '.join(told[:3])}); {again}"
         for need, ended in record["made_from"].items():
