@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 
 _WIDTH, _HEIGHT = 380, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40  # free around the plot
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 24, 12, 40  # free around the plot: half a last tick of 20,000
 
 
 @dataclass(frozen=True)

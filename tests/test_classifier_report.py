@@ -569,3 +569,13 @@ def test_a_loss_below_nothing_stays_on_its_chart() -> None:
         assert all(charts._TOP <= h <= charts._HEIGHT - charts._BOTTOM for h in heights)
         ticks = [e.text for e in plot.iter("text") if e.attrib["text-anchor"] == "end"]
         assert "0" in ticks and ("-2" in ticks) == (min(y) < 0)
+
+
+@pytest.mark.parametrize("steps", [600, 3000, 20_000])
+def test_the_last_tick_of_a_curve_is_not_cut(steps):
+    drawn = charts.lines([charts.Series("loss", 0, [0, steps], [1, 2])], "step", share=False)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn)[1])
+    ticks = re.findall(r'text-anchor="middle" x="([\d.]+)" y="[\d.]+">([\d,]+)<', drawn)
+    assert ticks[-1][1] == f"{steps:,}"
+    for x, text in ticks:  # a digit is .6 of the font's 11 px wide
+        assert float(x) + 0.6 * 11 * len(text) / 2 <= width
