@@ -7,6 +7,8 @@ workers; its picture on its row alone (see `synth.redraw`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import starmap
 
 import numpy as np
 
@@ -26,13 +28,14 @@ Glyph = tuple[FontFile, str]
 def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Sample]]]:
     """Chunks of ([n, H, W] uint8, samples) in order; memory is bounded for any length of plan."""
     ranges = chunks_of(plan)
+    here = partial(render_range, plan)
+    keep_freed_memory()
     if workers <= 1:
-        keep_freed_memory()
-        for start, stop in ranges:
-            yield render_range(plan, start, stop)
+        yield from starmap(here, ranges)
         return
     items = (((), place) for place in ranges)
-    for _, chunk in in_order(_render_received, items, workers, 4 * workers, _receive, (plan,)):
+    ahead = 4 * workers
+    for _, chunk in in_order(_render_received, items, workers, ahead, _receive, (plan,), here):
         yield chunk
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from synth.errors import InputError
 
@@ -27,32 +29,66 @@ def in_order(
     ahead: int,  # items under way or done, at most: bounds what is in memory
     start: Callable[..., None] | None = None,  # called with `given` in each new process
     given: tuple[Any, ...] = (),
+    here: Callable[..., R] | None = None,  # the task as this process does it; None: it only waits
 ) -> Iterator[tuple[K, R]]:
     """Yields each item's first part and its task's result, in the order of the items.
+
+    With `here` this process is one of the workers: while the others start, and whenever it would
+    wait for the next result, it does what none of them has begun.
 
     An interrupt (Ctrl-C) is left to the parent. Raises InputError where a process is killed, and
     what a task raises; what is under way then, or when the caller stops, is called off.
     """
     # spawn: the same on every platform, and no lock of the parent's threads is inherited
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (start, given)) as pool:
-        waiting: deque[tuple[K, Future[R]]] = deque()
+    others = workers if here is None else max(1, workers - 1)
+    with (
+        _shared((start, given)) as place,
+        ProcessPoolExecutor(others, context, _begin, (place,)) as pool,
+    ):
+        waiting: deque[_Item[K, R]] = deque()
         try:
+            with _interrupts_held():  # each starts a process
+                starting = [pool.submit(_nothing) for _ in range(others)]
             for key, arguments in items:
-                with _interrupts_held():  # it may start a process
-                    waiting.append((key, pool.submit(task, *arguments)))
+                if here is not None and not any(one.done() for one in starting):
+                    yield key, here(*arguments)
+                    continue
+                with _interrupts_held():
+                    waiting.append(_Item(key, arguments, pool.submit(task, *arguments)))
                 if len(waiting) >= ahead:
-                    key, future = waiting.popleft()
-                    yield key, future.result()
+                    yield _first(waiting, here)
             while waiting:
-                key, future = waiting.popleft()
-                yield key, future.result()
+                yield _first(waiting, here)
         except BrokenProcessPool:
             raise InputError(
                 "a worker process was killed (no memory left?); try --workers 1"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Item(Generic[K, R]):
+    key: K
+    arguments: tuple[Any, ...]
+    future: Future[R]
+
+
+def _first(waiting: deque[_Item[K, R]], here: Callable[..., R] | None) -> tuple[K, R]:
+    """Takes the first off, when its result is there."""
+    while here is not None and not waiting[0].future.done():
+        free = next((item for item in waiting if item.future.cancel()), None)
+        if free is None:  # the others have begun all
+            break
+        free.future = Future()
+        free.future.set_result(here(*free.arguments))
+    item = waiting.popleft()
+    return item.key, item.future.result()
+
+
+def _nothing() -> None:
+    """Is done when a process has started."""
 
 
 @contextmanager
@@ -66,10 +102,25 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+@contextmanager
+def _shared(value: object) -> Iterator[str]:
+    """Yields a path that other processes unpickle it from, until the context ends.
+
+    In memory, and gone with this process. As an argument of a process's first function it would
+    hold this one up until that process has imported all it needs, and so one after the other.
+    """
+    with os.fdopen(os.memfd_create("inkfill"), "wb") as file:
+        pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+        file.flush()
+        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+
+
+def _begin(place: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that has come meanwhile is dropped
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
+    with open(place, "rb") as file:
+        start, given = pickle.load(file)
     if start is not None:
         start(*given)
 

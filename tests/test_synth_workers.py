@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,38 @@ def _raise(i: int) -> int:
 def test_results_come_in_the_order_of_the_items_and_workers_know_what_was_given() -> None:
     taken = in_order(_late_first, ((str(i), (i,)) for i in range(9)), 2, 3, _start, (7,))
     assert list(taken) == [(str(i), (i * i, 7)) for i in range(9)]
+
+
+def _whose(i: int, where: str = "another") -> tuple[int, str]:
+    time.sleep(0.01)
+    return i, where
+
+
+def test_this_process_is_a_worker_too_and_the_order_stays() -> None:
+    taken: list[tuple[str, tuple[int, str]]] = []
+    at: list[str] = []
+    ends = time.monotonic() + 120
+
+    def items():
+        for i in itertools.count():
+            if at.count("another") >= 40 or time.monotonic() > ends:
+                return
+            yield str(i), (i,)
+
+    for result in in_order(_whose, items(), 2, 4, here=partial(_whose, where="this one")):
+        taken.append(result)
+        at.append(result[1][1])
+    assert [(key, i) for key, (i, _) in taken] == [(str(i), i) for i in range(len(taken))]
+    assert at[0] == "this one"  # the other is still starting
+    assert "this one" in at[at.index("another") :]  # from then on both work
+
+
+def test_what_is_taken_over_from_the_others_raises_here() -> None:
+    def here(i: int) -> int:
+        raise KeyError(i)
+
+    with pytest.raises(KeyError, match="0"):
+        list(in_order(_raise, [(0, (0,))], 2, 1, here=here))
 
 
 def test_no_more_items_are_taken_than_may_be_under_way() -> None:
