@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from synth.errors import InputError
@@ -119,8 +120,7 @@ def _begin(place: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that has come meanwhile is dropped
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
-    with open(place, "rb") as file:
-        start, given = pickle.load(file)
+    start, given = pickle.loads(Path(place).read_bytes())
     if start is not None:
         start(*given)
 
