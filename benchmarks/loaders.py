@@ -24,7 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,9 @@ def _simulate(folder: Path, count: int) -> None:
 _take: Take | None = None  # of a worker process
 
 
-def _open(make: Callable[[Path], Take], folder: Path) -> None:
+def _open(make: Callable[[Path, ExitStack], Take], folder: Path) -> None:
     global _take
-    _take = make(folder)
+    _take = make(folder, ExitStack())  # until the process ends
 
 
 def _work(at: Any) -> Any:
@@ -156,7 +156,8 @@ def opened(
         steps = dali_files(folder, order, len(orders[0]), threads)
         yield Contender(steps, count, len(warm))
     elif threads == 1:
-        yield Contender(map(LOADERS[name](folder), orders), count)
+        with ExitStack() as open_until:
+            yield Contender(map(LOADERS[name](folder, open_until), orders), count)
     else:
         context = multiprocessing.get_context("spawn")
         with context.Pool(threads, _open, (LOADERS[name], folder)) as pool:

@@ -2,12 +2,14 @@
 by itself.
 
 Each is opened with that folder and then takes batches: `raw/` image files, `hdf5.h5`, `lmdb.lmdb`,
-`tfrecord.tfrecord`, `store/`.
+`tfrecord.tfrecord`, `store/`. What it leaves open is closed with the stack that it is given: LMDB
+opens a file once in a process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def raw_files(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "raw").iterdir() if path.suffix != ".jsonl")
 
 
-def pillow(folder: Path) -> Take:
+def pillow(folder: Path, open_until: ExitStack) -> Take:
     import numpy as np
     from PIL import Image
 
@@ -34,7 +36,7 @@ def pillow(folder: Path) -> Take:
     return lambda at: np.stack([one(files[i]) for i in at])
 
 
-def opencv(folder: Path) -> Take:
+def opencv(folder: Path, open_until: ExitStack) -> Take:
     import cv2
     import numpy as np
 
@@ -47,19 +49,21 @@ def opencv(folder: Path) -> Take:
     return lambda at: np.stack([one(files[i]) for i in at])
 
 
-def hdf5(folder: Path) -> Take:
+def hdf5(folder: Path, open_until: ExitStack) -> Take:
     import h5py
     import numpy as np
 
-    images = h5py.File(folder / "hdf5.h5", "r")["images"]
+    images = open_until.enter_context(h5py.File(folder / "hdf5.h5", "r"))["images"]
     return lambda at: np.stack([images[i] for i in at])
 
 
-def lmdb(folder: Path) -> Take:
+def lmdb(folder: Path, open_until: ExitStack) -> Take:
     import lmdb
     import numpy as np
 
-    environment = lmdb.open(str(folder / "lmdb.lmdb"), readonly=True, lock=False, readahead=False)
+    environment = open_until.enter_context(
+        lmdb.open(str(folder / "lmdb.lmdb"), readonly=True, lock=False, readahead=False)
+    )
 
     def take(at: Any) -> Any:
         with environment.begin() as transaction:
@@ -68,7 +72,7 @@ def lmdb(folder: Path) -> Take:
     return take
 
 
-def tfrecord(folder: Path) -> Take:
+def tfrecord(folder: Path, open_until: ExitStack) -> Take:
     import numpy as np
 
     from synth.format_tfrecord import list_tfrecord
@@ -77,7 +81,7 @@ def tfrecord(folder: Path) -> Take:
     return lambda at: np.stack([_decoded(listing.read(listing.found[i])) for i in at])
 
 
-def store(folder: Path) -> Take:
+def store(folder: Path, open_until: ExitStack) -> Take:
     from synth.store import Store
 
     images = Store.open(folder / "store").images

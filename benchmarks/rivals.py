@@ -8,6 +8,7 @@ uint8 buffer, and `dali_by_image`, whose batches stay DALI's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def of_2021(store: Any, folder: Path, batch_size: int, threads: int, count: int)
     found = {}
     for name in OF_2021:
         if name in LOADERS:
-            found[name] = Contender(_read(LOADERS[name](folder), len(store), batch_size), count)
+            found[name] = Contender(
+                _read(LOADERS[name](folder, ExitStack()), len(store), batch_size), count
+            )
         else:
             batches = dali_files(folder, order, batch_size, threads)
             found[name] = Contender(map(as_tensor, batches), count, DALI_AHEAD)

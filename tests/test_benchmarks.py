@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -131,9 +132,29 @@ def test_raw_files_are_the_users_own(load: Callable[[str], ModuleType], tmp_path
     raw = load("readers").raw_files(tmp_path)
     wanted = [(images / name).read_bytes() for name in store.column("origin")]
     assert [path.read_bytes() for path in raw] == wanted
-    first = load("readers").pillow(tmp_path)([0])
+    first = load("readers").pillow(tmp_path, ExitStack())([0])
     assert first.shape == (1, 64, 64)
     assert not load("loaders")._copy_raw(tmp_path, store.column("origin"), tmp_path / "again")
+
+
+@pytest.mark.parametrize("name, form", [("LMDB", "lmdb"), ("HDF5", "hdf5")])
+def test_a_loader_may_be_opened_again_while_its_last_batches_are_held(
+    load: Callable[[str], ModuleType], tmp_path: Path, name: str, form: str
+) -> None:
+    """LMDB opens a file once in a process, and by chance it had two turns one behind the other."""
+    from synth.canvas import Canvas
+    from synth.corpus import import_images
+    from synth.export import FORMATS, export_store
+
+    images = write_images(tmp_path / "images", {"永": 3, "國": 2})
+    store = import_images(images, tmp_path / "store", None, Canvas(), val_share=0, workers=1)
+    export_store(store, form, tmp_path / f"{form}{FORMATS[form]}")
+    held = []
+    for _ in range(2):
+        with load("loaders").opened(name, tmp_path, 1, [], [[0, 3], [1, 2]]) as one:
+            held.append(one)
+            got = next(one.batches)
+        assert (got == store.images[[0, 3]]).all()
 
 
 def test_what_was_made_ahead_is_not_timed(
