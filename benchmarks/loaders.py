@@ -224,10 +224,15 @@ def _forget(folder: Path) -> None:
 def _say(row: tuple) -> None:
     name, place, threads, size, median, spread = row
     print(
-        f"{name:<20}{place:<12}{threads:>3} threads  batch {size:>5}{median:>12,.0f} images/s"
+        f"{name:<20}{place:<12}{_workers(threads):<12}  batch {size:>5}{median:>12,.0f} images/s"
         f"{size / median:>9.4f} s a batch{spread:>7.0%}",
         flush=True,
     )
+
+
+def _workers(count: int) -> str:
+    """DALI has threads in place of processes."""
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _table(rows: list[tuple]) -> str:
@@ -267,11 +272,11 @@ def _plot(rows: list[tuple], file: Path) -> None:
                 [i + (k - (len(kinds) - 1) / 2) * height for i in range(len(names))],
                 [values[name] for name in names],
                 height,
-                label=f"{threads} threads, batch {size}",
+                label=f"{_workers(threads)}, batch {size}",
             )
         axis.set(title=place, xscale="log", xlabel="images/s", yticks=range(len(names)))
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())
-        axis.set_yticklabels(names)
+        axis.set_yticklabels([f"{n} (threads)" if n not in LOADERS else n for n in names])
         axis.grid(axis="x", alpha=0.3)
     axes[0, 0].invert_yaxis()
     axes[0, 0].set_xlim(left=10 ** math.floor(math.log10(min(row[4] for row in rows))))

@@ -70,6 +70,7 @@ def main() -> int:
         real, out = made_store(Path(folder) / "real").path, Path(folder) / "run"
         train(real, out, *contenders["1 process"], few, args.batch_size)  # files come from disk
         for turn in range(args.rounds):
+            print(f"round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
             for name in list(contenders)[:: 1 if turn % 2 == 0 else -1]:
                 spent = [
                     train(real, out, *contenders[name], n, args.batch_size) for n in args.steps
