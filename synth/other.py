@@ -6,7 +6,7 @@ Each image carries its kind, so that a user can weigh and a report can tell them
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -35,6 +35,9 @@ KIND_SHARE = {
     "listed": 0.88,
 }
 NON_CHARACTER_SHARE = 0.12
+# Images of one other character, at most so many times what they have on average: a kind with a
+# handful of characters (an alphabet that leaves few letters of its script) gives the rest away.
+MOST_EACH = 10
 # Kinds that may read as a known character by chance, and what is drawn instead: a mirrored 中 is
 # still 中, a mirrored b is d, half of 二 is 二, 木 beside 木 is 林, an O can be scribbled.
 INSTEAD = {
@@ -45,7 +48,9 @@ INSTEAD = {
     "crossed": "scribble",
     "scribble": "blank",
 }
-DIGITS = frozenset("0123456789")  # the full-width ones are the same pictures
+DIGITS = frozenset("0123456789")
+# Scripts of one way of writing: who knows the one meets the other. Names as `script_of` gives them.
+_WRITTEN_TOGETHER = {"HIRAGANA": "KATAKANA", "KATAKANA": "HIRAGANA"}
 # Radicals as a hand writes them alone. Unicode's radical blocks have code points of their own for
 # them, which are never drawn: all that stand for an ideograph (⽊ for 木) look exactly like it. So
 # these are those ideographs, and the forms that a radical takes beside another part.
@@ -60,9 +65,14 @@ _FINER = 4  # strokes are drawn so many times finer than the canvas
 
 
 def candidates(chars: Sequence[str]) -> list[str]:
-    """Of all characters that fonts have, those that somebody might write: letters and digits."""
+    """Of all characters that fonts have, those that somebody might write: letters and digits, but
+    none that is another one in full or half width, and so the same picture."""
     return [
-        c for c in chars if unicodedata.category(c)[0] in "LN" and unicodedata.category(c) != "Lm"
+        c
+        for c in chars
+        if unicodedata.category(c)[0] in "LN"
+        and unicodedata.category(c) != "Lm"
+        and not unicodedata.decomposition(c).startswith(("<wide>", "<narrow>"))
     ]
 
 
@@ -78,8 +88,9 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
 
     Confusable: in turn for each known character the one most like it that is not yet taken. Of the
     rest, at random, the most usual first: variants of known characters (see `synth.variants`),
-    digits, radicals, those of other scripts, and common ones of the alphabet's own scripts, which
-    also make up for what the other kinds lack. A character whose picture is that of a known one
+    digits, radicals, those of other scripts, and common ones of the alphabet's own scripts and of
+    those written together with them (Katakana with Hiragana), which also make up for what the other
+    kinds lack. A character whose picture is that of a known one
     (Latin O for Greek Omicron) is never taken.
     """
     known = [i for i, c in enumerate(atlas.chars) if c in alphabet]
@@ -110,6 +121,7 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
                 kinds.setdefault(atlas.chars[at], "confusable")
         rank += 1
     scripts = {script_of(c) for c in alphabet.chars}
+    scripts |= {_WRITTEN_TOGETHER[name] for name in scripts & _WRITTEN_TOGETHER.keys()}
     variants = variants_of(alphabet.chars, allowed)
     rules: dict[str, Callable[[str], bool]] = {
         "variant": variants.__contains__,
@@ -130,6 +142,27 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
         for j in np.argsort(-keys, kind="stable")[:most]:
             kinds[atlas.chars[pool[j]]] = kind
     return kinds
+
+
+def kind_shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """Chosen characters of each kind -> the kind's part of their images, of any sum.
+
+    KIND_SHARE, but for a kind whose characters would have more than MOST_EACH times the average.
+    """
+    shares = {kind: KIND_SHARE[kind] for kind in counts}
+    most = {kind: MOST_EACH * n / sum(counts.values()) for kind, n in counts.items()}
+    full: set[str] = set()
+    while True:
+        # full kinds have what they may; the others share what is left of 1
+        rest = sum(share for kind, share in shares.items() if kind not in full)
+        left = 1 - sum(most[kind] for kind in full)
+        over = {k for k, share in shares.items() if k not in full and share / rest * left > most[k]}
+        if not over:
+            break
+        full |= over
+    if not full:
+        return shares
+    return {k: most[k] if k in full else share / rest * left for k, share in shares.items()}
 
 
 def non_characters(

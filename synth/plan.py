@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -95,8 +96,10 @@ def make_plan(
     extra = [c for c in others if any(c in u for u in usable)]
     n_non = round(quota.other * other.NON_CHARACTER_SHARE) if extra else quota.other
     held_out = _held_out(extra, others, seed)
-    there = [k for k in other.CHARACTER_KINDS if k in {others[c] for c in extra}]
-    shares = np.cumsum([other.KIND_SHARE[k] for k in there])
+    counts = Counter(others[c] for c in extra)
+    there = [k for k in other.CHARACTER_KINDS if k in counts]
+    part = other.kind_shares(counts)
+    shares = np.cumsum([part[k] for k in there])
     ends = np.rint((quota.other - n_non) * shares / shares[-1:]).astype(int)
     for kind, total in zip(there, np.diff(ends, prepend=0).tolist(), strict=True):
         of_kind = [c for c in extra if others[c] == kind]

@@ -141,6 +141,32 @@ def test_candidates_are_what_somebody_might_write() -> None:
     assert other.candidates(["A", "永", "7", "²", "ʰ", "!", "\u0301", " ", "+", "Ⅳ"]) == [
         *("A", "永", "7", "²", "Ⅳ")
     ]
+    assert other.candidates(["Ａ", "７", "ﾋ", "ヒ", "ﾠ"]) == ["ヒ"]  # the others in another width
+
+
+KANA = "あいうえおかきくけこさしすせそたちつてとアイウエオカキクケコサシスセソタチツテト"
+
+
+def test_katakana_is_common_beside_hiragana_and_the_reverse() -> None:
+    atlas = atlas_of([*KANA, *"ABCDEFGHKLM"], 40)
+    for known, unknown in ((KANA[:20], KANA[20:]), (KANA[20:], KANA[:20])):
+        chosen = other.choose(atlas, Alphabet.of(known[:12]), 30, seed=1)
+        common = {c for c, kind in chosen.items() if kind == "common"}
+        assert common & set(unknown) and common <= {*known, *unknown}
+
+
+def test_a_kind_of_few_characters_gives_images_away() -> None:
+    whole = {"confusable": 500, "common": 300, "digit": 10}
+    assert other.kind_shares(whole) == {kind: other.KIND_SHARE[kind] for kind in whole}
+    for counts in (whole | {"common": 5}, whole | {"common": 5, "digit": 1, "script": 40}):
+        shares = other.kind_shares(counts)
+        total = sum(shares.values())
+        each = {kind: share / total / counts[kind] for kind, share in shares.items()}
+        most = other.MOST_EACH / sum(counts.values())
+        assert each["common"] == pytest.approx(most) and max(each.values()) < most * 1.0001
+        free = [k for k in counts if each[k] < most * 0.999]  # among them the shares stay
+        assert len({round(shares[k] / other.KIND_SHARE[k], 9) for k in free}) == 1
+    assert other.kind_shares({"listed": 3}) == {"listed": other.KIND_SHARE["listed"]}
 
 
 def test_shares_are_whole() -> None:
