@@ -89,8 +89,8 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
     Confusable: in turn for each known character the one most like it that is not yet taken. Of the
     rest, at random, the most usual first: variants of known characters (see `synth.variants`),
     digits, radicals, those of other scripts, and common ones of the alphabet's own scripts and of
-    those written together with them (Katakana with Hiragana), which also make up for what the other
-    kinds lack. A character whose picture is that of a known one
+    those written together with them (Katakana with Hiragana, Latin letters with nothing but
+    digits), which also make up for what the other kinds lack. A character whose picture is that of a known one
     (Latin O for Greek Omicron) is never taken.
     """
     known = [i for i, c in enumerate(atlas.chars) if c in alphabet]
@@ -122,6 +122,8 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
         rank += 1
     scripts = {script_of(c) for c in alphabet.chars}
     scripts |= {_WRITTEN_TOGETHER[name] for name in scripts & _WRITTEN_TOGETHER.keys()}
+    if scripts == {"DIGIT"}:  # which leave nothing of their own
+        scripts.add("LATIN")
     variants = variants_of(alphabet.chars, allowed)
     rules: dict[str, Callable[[str], bool]] = {
         "variant": variants.__contains__,

@@ -155,6 +155,17 @@ def test_katakana_is_common_beside_hiragana_and_the_reverse() -> None:
         assert common & set(unknown) and common <= {*known, *unknown}
 
 
+def test_letters_are_common_beside_digits_alone(european: Atlas) -> None:
+    chars = sorted({*european.chars} | {*"0123456789"})
+    atlas = atlas_of(chars, 100)
+    common = {
+        k for k, v in other.choose(atlas, Alphabet.of("01234567"), 60, 1).items() if v == "common"
+    }
+    assert len(common) > 10 and {script_of(c) for c in common} == {"LATIN"}
+    chosen = other.choose(atlas, Alphabet.of("0123АБ"), 60, seed=1)  # digits and Cyrillic
+    assert "LATIN" not in {script_of(c) for c, kind in chosen.items() if kind == "common"}
+
+
 def test_a_kind_of_few_characters_gives_images_away() -> None:
     whole = {"confusable": 500, "common": 300, "digit": 10}
     assert other.kind_shares(whole) == {kind: other.KIND_SHARE[kind] for kind in whole}
