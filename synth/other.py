@@ -90,8 +90,8 @@ def choose(atlas: Atlas, alphabet: Alphabet, count: int, seed: int) -> dict[str,
     rest, at random, the most usual first: variants of known characters (see `synth.variants`),
     digits, radicals, those of other scripts, and common ones of the alphabet's own scripts and of
     those written together with them (Katakana with Hiragana, Latin letters with nothing but
-    digits), which also make up for what the other kinds lack. A character whose picture is that of a known one
-    (Latin O for Greek Omicron) is never taken.
+    digits), which also make up for what the other kinds lack. A character whose picture is that of
+    a known one (Latin O for Greek Omicron) is never taken.
     """
     known = [i for i, c in enumerate(atlas.chars) if c in alphabet]
     allowed = set(candidates(outside(alphabet, atlas.chars)))
