@@ -60,7 +60,7 @@ def peak_mb(images: int, workers: int) -> tuple[float, float]:
 
 def judged(images: int, own_mb: float, worker_mb: float, workers: int) -> bool:
     """Prints one size's peaks. -> whether all processes together stay below the limit."""
-    total = own_mb + worker_mb * (workers if workers > 1 else 0)
+    total = own_mb + worker_mb * (workers - 1)  # the main process is a worker too
     good = total < LIMIT_MB
     print(
         f"{images:10,} {own_mb:9.0f} {worker_mb:11.0f}   {'good' if good else 'MISSED'}", flush=True

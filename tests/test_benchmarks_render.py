@@ -171,7 +171,12 @@ def test_what_is_missed_anywhere_ends_with_1_and_void_ratios_with_2(
 
 @pytest.mark.parametrize(
     "workers, own, worker, good",
-    [(1, 999.0, 5000.0, True), (1, 1000.0, 0.0, False), (2, 300.0, 360.0, False)],
+    [
+        (1, 999.0, 5000.0, True),
+        (1, 1000.0, 0.0, False),
+        (2, 300.0, 360.0, True),
+        (3, 300.0, 360.0, False),
+    ],
 )
 def test_memory_is_of_all_processes_together(
     workers: int, own: float, worker: float, good: bool, capsys: pytest.CaptureFixture[str]
