@@ -28,6 +28,7 @@ Glyph = tuple[FontFile, str]
 def render(plan: Plan, workers: int = 1) -> Iterator[tuple[np.ndarray, list[Sample]]]:
     """Chunks of ([n, H, W] uint8, samples) in order; memory is bounded for any length of plan."""
     ranges = chunks_of(plan)
+    workers = min(workers, len(ranges))
     here = partial(render_range, plan)
     keep_freed_memory()
     if workers <= 1:

@@ -26,7 +26,7 @@ R = TypeVar("R")
 def in_order(
     task: Callable[..., R],
     items: Iterable[tuple[K, tuple[Any, ...]]],  # what comes back with the result, arguments
-    workers: int,
+    workers: int,  # with `here` from 2
     ahead: int,  # items under way or done, at most: bounds what is in memory
     start: Callable[..., None] | None = None,  # called with `given` in each new process
     given: tuple[Any, ...] = (),
@@ -42,15 +42,15 @@ def in_order(
     """
     # spawn: the same on every platform, and no lock of the parent's threads is inherited
     context = multiprocessing.get_context("spawn")
-    others = workers if here is None else max(1, workers - 1)
+    others = workers if here is None else workers - 1
     with (
         _shared((start, given)) as place,
         ProcessPoolExecutor(others, context, _begin, (place,)) as pool,
     ):
         waiting: deque[_Item[K, R]] = deque()
         try:
-            with _interrupts_held():  # each starts a process
-                starting = [pool.submit(_nothing) for _ in range(others)]
+            with _interrupts_held():  # each starts a process; else an item does when it comes
+                starting = [pool.submit(_nothing) for _ in range(others) if here]
             for key, arguments in items:
                 if here is not None and not any(one.done() for one in starting):
                     yield key, here(*arguments)
